@@ -1,0 +1,1 @@
+"""Pre-train text encoders: any masked objective, one engine, a Hugging Face model out."""

@@ -1,0 +1,111 @@
+"""The values that travel from text to loss, and the legend of their shapes.
+
+Shapes: T packed tokens, S sequences, M scored positions, V vocabulary, D hidden size, H heads, K head size,
+F feed-forward size. `x_TD` is a tensor of shape [T, D].
+
+A packed batch is T = rows x row_length tokens laid flat. Sequences lie one after the other in a row and never cross
+the end of one; what is left of a row is padding, a sequence of its own that nobody attends to. So every shape is
+fixed for `torch.compile`, attention on [rows, row_length] is a reshape and not a copy, and kernels for variable
+lengths see one flat run of tokens (docs/decisions/0001-rows.md).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+UNUSED = -100
+"""Target of a scored slot that is not in use (`ignore_index` of the cross-entropy)."""
+
+
+class Movable:
+    """Gives dataclasses of tensors a `to(device)`."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return a copy with every tensor (also of nested values) on `device`; transfers may overlap."""
+        moved = {
+            field.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value.to(device)
+            for field in fields(self)  # pyright: ignore[reportArgumentType]
+            if isinstance(value := getattr(self, field.name), (Tensor, Movable))
+        }
+        return replace(self, **moved)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class SequenceLayout(Movable):
+    """Which tokens of a packed batch belong together; decided on the host.
+
+    Attributes:
+        sequence_starts: int32 [S + 1], cumulative starts (`cu_seqlens`); the last is T. Runs of padding are
+            sequences too, and the tail may repeat T (sequences of length 0) to keep S the same from batch to batch.
+        sequence_index_T: int32 [T], the sequence of each token, counted from 0.
+        row_length: no sequence crosses a multiple of it; T is a multiple of it.
+        max_length: longest sequence, at most `row_length`.
+    """
+
+    sequence_starts: Tensor
+    sequence_index_T: Tensor
+    row_length: int
+    max_length: int
+
+
+@dataclass(frozen=True)
+class PackedBatch(Movable):
+    """Clean tokens, packed.
+
+    Attributes:
+        token_ids_T: int64 [T]; padding holds the vocabulary's `pad_id`.
+        position_ids_T: int64 [T], stored, never derived: 0, 1, ... within each sequence.
+        segment_ids_T: int64 [T], BERT's token types.
+        word_starts_T: bool [T], true where a new word begins (specials and padding begin one each).
+        layout: which tokens belong together.
+        document_ids_S: int64 [S], the corpus's document of each sequence; -1 for padding.
+        num_real_tokens: tokens that are not padding.
+    """
+
+    token_ids_T: Tensor
+    position_ids_T: Tensor
+    segment_ids_T: Tensor
+    word_starts_T: Tensor
+    layout: SequenceLayout
+    document_ids_S: Tensor
+    num_real_tokens: int
+
+
+@dataclass(frozen=True)
+class CorruptedBatch(Movable):
+    """What an objective made of a packed batch: the encoder's input and what it will be asked.
+
+    Attributes:
+        input_ids_T: int64 [T], the corrupted tokens.
+        scored_positions_M: int64 [M], places in T whose prediction is scored, ascending; unused slots point at 0.
+        target_ids_M: int64 [M], the clean tokens there; `UNUSED` in unused slots.
+        clean: the batch before corruption (teachers and detectors need it).
+        term_counts: for each `LossTerm` of the objective, the count it will have. Decided here, on the host, so
+            that the training step can divide by the count of the whole global batch before the backward pass.
+    """
+
+    input_ids_T: Tensor
+    scored_positions_M: Tensor
+    target_ids_M: Tensor
+    clean: PackedBatch
+    term_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """A sum, not a mean: only the training step divides, by the count over all ranks and micro-batches.
+
+    Attributes:
+        name: the term's name in metrics, such as "mlm".
+        total: scalar tensor, the sum over what was scored (nats).
+        count: how many were scored; equals `CorruptedBatch.term_counts[name]`.
+        weight: factor of the term's mean in the loss.
+    """
+
+    name: str
+    total: Tensor
+    count: int
+    weight: float = 1.0
