@@ -1,1 +1,1 @@
-"""What every part agrees on: the values that travel, the records on disk, randomness, errors. Imports nothing of ours."""
+"""What every part agrees on: values that travel, records on disk, randomness, errors. Imports nothing of ours."""
