@@ -1,0 +1,101 @@
+"""Puts pieces of documents into a `PackedBatch`: specials, positions, layout; vectorised, no Python per token."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from maskwright.batching.packing import NUM_SPECIALS, Pieces, pack_whole
+from maskwright.core.batches import PackedBatch, SequenceLayout
+from maskwright.core.vocabulary import Vocabulary
+
+
+def assemble(
+    pieces: Pieces, token_ids: np.ndarray, word_starts: np.ndarray, vocabulary: Vocabulary, row_length: int
+) -> PackedBatch:
+    """Lay pieces into rows.
+
+    Args:
+        pieces: what lies in each row; rows may be left unfilled.
+        token_ids: the tokens of all pieces, one piece after the other.
+        word_starts: bool, true where a word begins, in step with `token_ids`.
+        vocabulary: gives the special tokens.
+        row_length: tokens in a row.
+    """
+    num_tokens = pieces.num_rows * row_length
+    sizes = pieces.lengths + NUM_SPECIALS
+    ends = np.cumsum(sizes)
+    row_of_piece = np.repeat(np.arange(pieces.num_rows), np.diff(pieces.row_starts))
+    size_before_row = np.concatenate([[0], ends])[pieces.row_starts[:-1]]
+    begins = row_of_piece * row_length + (ends - sizes) - size_before_row[row_of_piece]
+
+    token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
+    word_starts_T = np.ones(num_tokens, dtype=bool)
+    place = np.arange(len(token_ids)) + np.repeat(
+        begins + 1 - (np.cumsum(pieces.lengths) - pieces.lengths), pieces.lengths
+    )
+    token_ids_T[place] = token_ids
+    word_starts_T[place] = word_starts
+    # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
+    word_starts_T[(begins + 1)[pieces.lengths > 0]] = True
+    token_ids_T[begins] = vocabulary.cls_id
+    token_ids_T[begins + sizes - 1] = vocabulary.sep_id
+
+    starts, documents = _with_padding(begins, sizes, pieces, row_length)
+    lengths = np.diff(starts)
+    sequence_index_T = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    return PackedBatch(
+        token_ids_T=torch.from_numpy(token_ids_T),
+        position_ids_T=torch.from_numpy(np.arange(num_tokens) - np.repeat(starts[:-1], lengths)),
+        segment_ids_T=torch.zeros(num_tokens, dtype=torch.int64),
+        word_starts_T=torch.from_numpy(word_starts_T),
+        layout=SequenceLayout(
+            sequence_starts=torch.from_numpy(starts.astype(np.int32)),
+            sequence_index_T=torch.from_numpy(sequence_index_T),
+            row_length=row_length,
+            max_length=row_length,
+        ),
+        document_ids_S=torch.from_numpy(documents),
+        num_real_tokens=int(sizes.sum()),
+    )
+
+
+def _with_padding(
+    begins: np.ndarray, sizes: np.ndarray, pieces: Pieces, row_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the starts (S + 1) and documents (S) of all sequences, runs of padding included.
+
+    S is rounded up to a power of two by sequences of length 0 at the end, so that kernels which take the starts see
+    few different shapes.
+    """
+    row_ends = (np.arange(pieces.num_rows) + 1) * row_length
+    size_sums = np.concatenate([[0], np.cumsum(sizes)])[pieces.row_starts]
+    filled_to = row_ends - row_length + np.diff(size_sums)
+    padded_rows = filled_to < row_ends
+    starts = np.concatenate([begins, filled_to[padded_rows]])
+    documents = np.concatenate([pieces.documents, np.full(int(padded_rows.sum()), -1)])
+    order = np.argsort(starts, kind="stable")
+    num_tokens = pieces.num_rows * row_length
+    num_sequences = 1 << max(0, len(starts) - 1).bit_length()
+    num_unused = num_sequences - len(starts)
+    return (
+        np.concatenate([starts[order], np.full(num_unused + 1, num_tokens)]),
+        np.concatenate([documents[order], np.full(num_unused, -1)]),
+    )
+
+
+def pack_sequences(sequences: Sequence[np.ndarray], vocabulary: Vocabulary, row_length: int) -> PackedBatch:
+    """Pack token sequences, each whole, into one batch (for scoring, where sequences are given).
+
+    Args:
+        sequences: token ids without specials, each at most `row_length - 2` long.
+        vocabulary: gives the special tokens.
+        row_length: tokens in a row.
+
+    Returns:
+        A batch whose `document_ids_S` are indices into `sequences`.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    pieces = pack_whole(lengths, row_length)
+    token_ids = np.concatenate([np.asarray(sequences[index], dtype=np.int64) for index in pieces.documents])
+    return assemble(pieces, token_ids, np.ones(len(token_ids), dtype=bool), vocabulary, row_length)

@@ -1,0 +1,101 @@
+"""The contract of an objective: how it corrupts a packed batch, and what it makes of the encoder's answer.
+
+To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
+"module:Class" in a recipe. CONTRIBUTING.md shows a complete one in ten lines.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.vocabulary import VocabularyHead
+
+
+class ObjectiveConfig(BaseModel):
+    """Base of an objective's options: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Objective(nn.Module, ABC):
+    """What a model is asked to do. Heads, teachers and decoders are sub-modules of it.
+
+    Attributes:
+        Config: class of the options, a subclass of `ObjectiveConfig`.
+        citation: where the idea comes from; goes into reports and model cards.
+        vocabulary_head: the model's head over the vocabulary. It belongs to the model, is handed to every objective
+            of a run and exported with the encoder; an objective that does not predict tokens leaves it alone.
+    """
+
+    Config: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
+    citation: ClassVar[str]
+
+    def __init__(
+        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: VocabularyHead
+    ) -> None:
+        """Keep what every objective needs. Subclasses make their own heads here.
+
+        Args:
+            config: validated options.
+            encoder: only its configuration may be used here; it is given again to `loss`, and is not a sub-module.
+            vocabulary: size and special tokens.
+            vocabulary_head: shared with the run's other objectives.
+        """
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.vocabulary_head = vocabulary_head
+        is_special_V = torch.zeros(vocabulary.size, dtype=torch.bool)
+        is_special_V[list(vocabulary.special_ids)] = True
+        self._is_special_V = is_special_V  # on the host, where `corrupt` runs; not a buffer
+
+    def is_text(self, batch: PackedBatch) -> Tensor:
+        """Return which tokens are text: bool [T], false for special tokens and padding."""
+        return ~self._is_special_V[batch.token_ids_T]
+
+    @abstractmethod
+    def scored_fraction(self) -> float:
+        """Return the largest share of tokens that the vocabulary head will see, for planning cost and memory."""
+
+    @abstractmethod
+    def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
+        """Corrupt a batch, on the host.
+
+        Pure: the same arguments give the same result, and `batch` is not changed. Every shape of the result depends
+        on the number of tokens, the options and `progress` alone.
+
+        Args:
+            batch: clean tokens, on the CPU.
+            generator: a function of (seed, step, micro-batch), never of the rank.
+            progress: of the phase, in [0, 1]; drives schedules.
+        """
+
+    @abstractmethod
+    def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
+        """Return the terms of the loss, as sums. Runs on the device; one graph under `torch.compile`."""
+
+
+def scored_batch(
+    batch: PackedBatch, input_ids_T: Tensor, positions: Tensor, num_slots: int, term_counts: Mapping[str, int]
+) -> CorruptedBatch:
+    """Make a `CorruptedBatch` of a fixed number of scored slots.
+
+    Args:
+        batch: the clean batch.
+        input_ids_T: int64 [T], the corrupted tokens.
+        positions: int64, at most `num_slots` scored positions.
+        num_slots: M; slots beyond the positions are unused.
+        term_counts: see `CorruptedBatch`.
+    """
+    scored_positions_M = torch.zeros(num_slots, dtype=torch.int64)
+    target_ids_M = torch.full((num_slots,), UNUSED, dtype=torch.int64)
+    scored_positions_M[: len(positions)] = positions
+    target_ids_M[: len(positions)] = batch.token_ids_T[positions]
+    return CorruptedBatch(input_ids_T, scored_positions_M, target_ids_M, batch, dict(term_counts))

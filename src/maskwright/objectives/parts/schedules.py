@@ -1,0 +1,42 @@
+"""A number that may change over a phase, such as a mask rate that falls from 0.40 to 0.15."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+
+class RateSchedule(BaseModel):
+    """A rate that moves from `start` to `end` over the phase's progress."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: float = Field(gt=0, lt=1, description="rate at the beginning of the phase")
+    end: float = Field(gt=0, lt=1, description="rate at its end")
+    shape: Literal["linear", "cosine"] = Field("linear", description="how it moves from one to the other")
+
+    def at(self, progress: float) -> float:
+        """Return the rate at `progress` in [0, 1]."""
+        travelled = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        return self.start + (self.end - self.start) * travelled
+
+
+def _kind(value: object) -> str:
+    return "schedule" if isinstance(value, (dict, RateSchedule)) else "constant"
+
+
+Rate = Annotated[
+    Annotated[float, Field(gt=0, lt=1), Tag("constant")] | Annotated[RateSchedule, Tag("schedule")],
+    Discriminator(_kind),
+]
+"""A constant rate in (0, 1), or a `RateSchedule`."""
+
+
+def rate_at(rate: float | RateSchedule, progress: float) -> float:
+    """Return the rate at `progress` in [0, 1]."""
+    return rate.at(progress) if isinstance(rate, RateSchedule) else rate
+
+
+def highest(rate: float | RateSchedule) -> float:
+    """Return the largest value that the rate takes."""
+    return max(rate.start, rate.end) if isinstance(rate, RateSchedule) else rate
