@@ -21,9 +21,9 @@ def select_positions(is_eligible_T: Tensor, unit_starts_T: Tensor, budget: int, 
         int64 [at most budget], ascending.
     """
     eligible = is_eligible_T.nonzero().squeeze(1)
-    unit_of_token = unit_starts_T[eligible].cumsum(0) - 1
-    # Tokens before the first start (there are none in packed batches) would belong to a unit of their own.
-    unit_of_token -= unit_of_token[:1].clamp(max=0)
+    starts = unit_starts_T[eligible]
+    starts[:1] = True
+    unit_of_token = starts.cumsum(0) - 1
     num_units = int(unit_of_token[-1]) + 1 if len(eligible) else 0
     order = torch.rand(num_units, generator=generator).argsort()
     sizes = torch.bincount(unit_of_token, minlength=num_units)[order]
@@ -36,13 +36,8 @@ def select_positions(is_eligible_T: Tensor, unit_starts_T: Tensor, budget: int, 
 def _fill(sizes: Tensor, budget: int) -> Tensor:
     """Return which of the units, offered in order, are taken: each one that still fits."""
     is_taken = sizes.cumsum(0) <= budget
-    first_refused = int(is_taken.sum())
-    left = budget - int(sizes[:first_refused].sum())
-    # What is left is less than one unit; it goes to the next ones small enough, a few at most.
-    for index in range(first_refused, len(sizes)):
-        if left == 0:
-            break
-        if (size := int(sizes[index])) <= left:
-            is_taken[index] = True
-            left -= size
+    left = budget - int(sizes[is_taken].sum())
+    while left > 0 and len(fitting := (~is_taken & (sizes <= left)).nonzero()):
+        is_taken[fitting[0]] = True
+        left -= int(sizes[fitting[0]])
     return is_taken

@@ -1,0 +1,1 @@
+"""Optimizers from torch.optim, their parameter groups, and learning-rate schedules."""
