@@ -11,7 +11,7 @@ lengths see one flat run of tokens (docs/decisions/0001-rows.md).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,11 +26,18 @@ class Movable:
     def to(self, device: torch.device | str) -> Self:
         """Return a copy with every tensor (also of nested values) on `device`; transfers may overlap."""
         moved = {
-            field.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value.to(device)
+            field.name: _moved(getattr(self, field.name), device)
             for field in fields(self)  # pyright: ignore[reportArgumentType]
-            if isinstance(value := getattr(self, field.name), (Tensor, Movable))
         }
         return replace(self, **moved)  # pyright: ignore[reportArgumentType]
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    return value.to(device) if isinstance(value, Movable) else value
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,16 @@ class CorruptedBatch(Movable):
         scored_positions_M: int64 [M], places in T whose prediction is scored, ascending; unused slots point at 0.
         target_ids_M: int64 [M], the clean tokens there; `UNUSED` in unused slots.
         clean: the batch before corruption (teachers and detectors need it).
-        term_counts: for each `LossTerm` of the objective, the count it will have. Decided here, on the host, so
-            that the training step can divide by the count of the whole global batch before the backward pass.
+        term_counts: for each `LossTerm` of the objective, the count it will have, an int64 scalar. Decided here, on
+            the host, so that the training step can divide by the count of the whole global batch before the backward
+            pass; a tensor and not an int, so that compiled graphs don't depend on its value.
     """
 
     input_ids_T: Tensor
     scored_positions_M: Tensor
     target_ids_M: Tensor
     clean: PackedBatch
-    term_counts: Mapping[str, int]
+    term_counts: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,11 @@ class LossTerm:
     Attributes:
         name: the term's name in metrics, such as "mlm".
         total: scalar tensor, the sum over what was scored (nats).
-        count: how many were scored; equals `CorruptedBatch.term_counts[name]`.
+        count: int64 scalar, how many were scored: `CorruptedBatch.term_counts[name]`.
         weight: factor of the term's mean in the loss.
     """
 
     name: str
     total: Tensor
-    count: int
+    count: Tensor
     weight: float = 1.0

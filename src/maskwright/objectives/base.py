@@ -98,4 +98,5 @@ def scored_batch(
     target_ids_M = torch.full((num_slots,), UNUSED, dtype=torch.int64)
     scored_positions_M[: len(positions)] = positions
     target_ids_M[: len(positions)] = batch.token_ids_T[positions]
-    return CorruptedBatch(input_ids_T, scored_positions_M, target_ids_M, batch, dict(term_counts))
+    counts = {name: torch.tensor(count) for name, count in term_counts.items()}
+    return CorruptedBatch(input_ids_T, scored_positions_M, target_ids_M, batch, counts)

@@ -100,10 +100,11 @@ class Optimizers:
     def state_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, such as "adamw/encoder.blocks.0.wqkv.weight/exp_avg"."""
         return {
-            f"{kind}/{self._names[parameter]}/{key}": value
+            f"{kind}/{name}/{key}": value
             for kind, optimizer in self._optimizers.items()
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
+            for parameter, name in self._names.items()
+            if parameter in optimizer.state
+            for key, value in optimizer.state[parameter].items()
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
