@@ -1,0 +1,1 @@
+"""Text to token ids: training, loading, saving and judging tokenizers."""
