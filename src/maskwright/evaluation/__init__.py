@@ -1,0 +1,1 @@
+"""From a model to scores on disk: scoring at chosen positions, tasks (plug-ins), fill-mask."""

@@ -1,0 +1,102 @@
+"""Fill-mask: what a model would put where a text says [MASK]."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskwright.core.errors import EvaluationError
+from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
+
+MASK_WORDS = ("[MASK]", "<mask>")
+"""What users write for a mask, whatever the tokenizer's own mask token is."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One token that a model would put at a mask.
+
+    Attributes:
+        token: its text, without the space before it.
+        token_id: its id.
+        probability: over the whole vocabulary.
+    """
+
+    token: str
+    token_id: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class FilledText:
+    """A text with its masks filled.
+
+    Attributes:
+        text: the text with the best guess at every mask.
+        guesses: for each mask, from left to right, the best guesses first. Masks are filled independently.
+    """
+
+    text: str
+    guesses: list[list[Guess]]
+
+
+def best_guesses(model: MaskedLanguageModel, cloze: Cloze, top: int) -> list[list[Guess]]:
+    """Return the `top` most probable tokens at each asked position, special tokens left out."""
+    probabilities = model.probabilities(cloze)
+    probabilities[:, list(model.vocabulary.special_ids)] = 0
+    values, token_ids = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
+    return [
+        [Guess(decoded(model, [token_id]), token_id, value) for value, token_id in zip(*pair, strict=True)]
+        for pair in zip(values.tolist(), token_ids.tolist(), strict=True)
+    ]
+
+
+def decoded(model: MaskedLanguageModel, token_ids: list[int]) -> str:
+    """Return the text of tokens, without space around it."""
+    return str(model.tokenizer.decode(token_ids)).strip()
+
+
+def fill_masks(model: MaskedLanguageModel, text: str, top: int = 5) -> FilledText:
+    """Fill the masks of a text.
+
+    Args:
+        model: the model that guesses.
+        text: with one or more masks, written as the tokenizer's mask token, `[MASK]` or `<mask>`.
+        top: guesses a mask.
+
+    Raises:
+        EvaluationError: the text has no mask, or is longer than the model takes.
+    """
+    token_ids = masked_token_ids(model, text)
+    positions = np.flatnonzero(token_ids == model.vocabulary.mask_id)
+    cloze = Cloze(token_ids, positions, np.full(len(positions), model.vocabulary.mask_id))
+    guesses = best_guesses(model, cloze, top)
+    filled = token_ids.copy()
+    filled[positions] = [of_mask[0].token_id for of_mask in guesses]
+    return FilledText(decoded(model, filled.tolist()), guesses)
+
+
+def masked_token_ids(model: MaskedLanguageModel, text: str) -> np.ndarray:
+    """Return the tokens of a text with masks, without [CLS] and [SEP], int64.
+
+    Raises:
+        EvaluationError: the text has no mask, or is longer than the model takes.
+    """
+    mask = str(model.tokenizer.mask_token)
+    written = re.compile("|".join(re.escape(word) for word in dict.fromkeys((mask, *MASK_WORDS))))
+    text, num_masks = written.subn(lambda _: mask, unicodedata.normalize("NFC", text))
+    if not num_masks:
+        raise EvaluationError(
+            "the text has no mask",
+            f"{mask} where a word is to be filled in",
+            f'for example "The court {mask} the appeal."',
+        )
+    token_ids = np.array(model.tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
+    if len(token_ids) > model.max_tokens:
+        raise EvaluationError(
+            f"the text has {len(token_ids):,} tokens",
+            f"at most {model.max_tokens:,}, the length the model was built for",
+            "shorten the text around the mask",
+        )
+    return token_ids

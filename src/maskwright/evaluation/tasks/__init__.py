@@ -1,0 +1,1 @@
+"""Evaluation tasks: plug-ins, one idea one file; `base` has the contract."""

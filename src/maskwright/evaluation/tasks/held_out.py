@@ -1,0 +1,272 @@
+"""How well a model restores hidden tokens of text it has not seen: masked cross-entropy and top-k accuracy.
+
+Source: Devlin et al. 2019, BERT, arXiv:1810.04805, section 3.1 (15 % of the tokens).
+Departures: hidden tokens are always [MASK] and always the same ones, whatever a model was trained with, so that
+models with one tokenizer can be compared.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.core.errors import EvaluationError
+from maskwright.core.files import sha256_of_file
+from maskwright.core.log import progress
+from maskwright.core.randomness import numpy_generator
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus import Corpus, TokenSplit
+from maskwright.encoders.encoder import Encoder
+from maskwright.evaluation.examples import fill_mask_examples
+from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
+from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
+from maskwright.heads.vocabulary import VocabularyHead
+
+
+def scored_positions(token_ids: np.ndarray, special_ids: Iterable[int], rate: float, generator: np.random.Generator):
+    """Choose which tokens of a document are hidden.
+
+    Args:
+        token_ids: int64 [n], the whole document.
+        special_ids: tokens that are never hidden.
+        rate: share of the other tokens that is hidden, rounded; at least one token is.
+        generator: the document's own.
+
+    Returns:
+        int64, ascending indices into `token_ids`.
+    """
+    priority = generator.random(len(token_ids))
+    eligible = np.flatnonzero(~np.isin(token_ids, list(special_ids)))
+    count = max(1, round(rate * len(eligible)))
+    return np.sort(eligible[np.argsort(priority[eligible], kind="stable")[:count]])
+
+
+class HeldOutClozes:
+    """The held-out text of a corpus as questions: sequences with hidden tokens.
+
+    Documents are cut into as few equal sequences as the length allows; nothing is lost. What is hidden in a document is
+    a function of the seed and the document alone, not of the sequence length, the batch or the subsample
+    (`tests/unit/evaluation/test_held_out.py::test_hidden_tokens_depend_on_seed_and_document_only`).
+    """
+
+    def __init__(
+        self,
+        split: TokenSplit,
+        vocabulary: Vocabulary,
+        sequence_length: int,
+        seed: int,
+        rate: float = 0.15,
+        max_tokens: int | None = None,
+    ) -> None:
+        """Decide which sequences are scored; tokens are read during iteration.
+
+        Args:
+            split: the held-out documents.
+            vocabulary: gives the mask token and the special tokens.
+            sequence_length: longest sequence, with [CLS] and [SEP].
+            seed: of the hidden tokens and of the subsample.
+            rate: share of tokens that are hidden.
+            max_tokens: score a random sample of sequences with at most so many tokens (one sequence at least); None
+                scores everything.
+        """
+        self._split = split
+        self._vocabulary = vocabulary
+        self._seed = seed
+        self._rate = rate
+        lengths = np.asarray(split.document_lengths, dtype=np.int64)
+        pieces_per_document = -(-lengths // (sequence_length - NUM_SPECIALS))
+        documents = np.repeat(np.arange(len(lengths)), pieces_per_document)
+        before = np.repeat(np.cumsum(pieces_per_document) - pieces_per_document, pieces_per_document)
+        rank = np.arange(len(documents)) - before
+        self._starts = rank * lengths[documents] // pieces_per_document[documents]
+        self._ends = (rank + 1) * lengths[documents] // pieces_per_document[documents]
+        self._documents = documents
+        if max_tokens is not None and lengths.sum() > max_tokens:
+            self._keep_sample(max_tokens)
+        self.num_tokens = int((self._ends - self._starts).sum())
+
+    def _keep_sample(self, max_tokens: int) -> None:
+        order = numpy_generator(self._seed, "held_out_sample").permutation(len(self._documents))
+        num_kept = np.searchsorted(np.cumsum((self._ends - self._starts)[order]), max_tokens, side="right")
+        kept = np.sort(order[: max(1, num_kept)])
+        self._documents, self._starts, self._ends = self._documents[kept], self._starts[kept], self._ends[kept]
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return len(self._documents)
+
+    def __iter__(self) -> Iterator[Cloze]:
+        """Yield the sequences that have a hidden token, document by document."""
+        borders = np.flatnonzero(np.diff(self._documents, prepend=-1))
+        for first, last in zip(borders, [*borders[1:], len(self._documents)], strict=True):
+            document = int(self._documents[first])
+            token_ids = self._document_tokens(document)
+            generator = numpy_generator(self._seed, "held_out_positions", document)
+            hidden = scored_positions(token_ids, self._vocabulary.special_ids, self._rate, generator)
+            masked = token_ids.copy()
+            masked[hidden] = self._vocabulary.mask_id
+            for start, end in zip(self._starts[first:last], self._ends[first:last], strict=True):
+                inside = hidden[np.searchsorted(hidden, start) : np.searchsorted(hidden, end)]
+                if len(inside):
+                    yield Cloze(masked[start:end], inside - start, token_ids[inside])
+
+    def _document_tokens(self, document: int) -> np.ndarray:
+        length = self._split.document_lengths[document : document + 1]
+        return self._split.gather_tokens(np.array([document]), np.zeros(1, dtype=np.int64), length)[0]
+
+
+@dataclass
+class Tally:
+    """Sums over scored tokens; means are taken once, at the end."""
+
+    count: int = 0
+    nats: float = 0.0
+    num_top1: int = 0
+    num_top5: int = 0
+
+    def add(self, scores: ClozeScores) -> None:
+        """Add one batch."""
+        self.count += len(scores.nats)
+        self.nats += float(scores.nats.sum())
+        self.num_top1 += int((scores.ranks < 1).sum())
+        self.num_top5 += int((scores.ranks < 5).sum())
+
+    def means(self) -> dict[str, float]:
+        """Return the cross-entropy (nats per scored token) and the accuracies (0 to 1)."""
+        if not self.count:
+            raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
+        return {
+            "cross_entropy": self.nats / self.count,
+            "top1_accuracy": self.num_top1 / self.count,
+            "top5_accuracy": self.num_top5 / self.count,
+        }
+
+
+def unigram_scores(unigram_counts_V: np.ndarray, special_ids: Iterable[int], target_ids: np.ndarray) -> ClozeScores:
+    """Score what always predicts by frequency, the least that a model must beat.
+
+    Args:
+        unigram_counts_V: int64 [V], how often each token occurs in the training text.
+        special_ids: tokens that are never predicted.
+        target_ids: int64 [M], the right tokens.
+
+    Returns:
+        The scores under add-one smoothed frequencies over all text tokens.
+    """
+    counts_V = unigram_counts_V.astype(np.float64) + 1
+    counts_V[list(special_ids)] = 0
+    rank_V = np.empty(len(counts_V), dtype=np.int64)
+    rank_V[np.argsort(-counts_V, kind="stable")] = np.arange(len(counts_V))
+    targets = counts_V[target_ids]
+    return ClozeScores(target_ids, np.log(counts_V.sum()) - np.log(targets), rank_V[target_ids])
+
+
+class HeldOut(Task):
+    """Restore hidden tokens of held-out text.
+
+    Scores: `cross_entropy` in nats per scored token, `top1_accuracy` and `top5_accuracy` from 0 to 1,
+    `num_scored_tokens`, and the sums they come from. Baseline `unigram`: always predict by training frequency.
+    """
+
+    class Config(TaskConfig):
+        """Settings."""
+
+        mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are hidden")
+        max_tokens: int | None = Field(
+            200_000, ge=1, description="score a random sample of sequences with so many tokens; null: all of them"
+        )
+        sequence_length: int | None = Field(
+            None, ge=8, description="longest sequence, with [CLS] and [SEP]; null: the model's limit"
+        )
+        num_examples: int = Field(6, ge=0, le=100, description="fill-mask examples")
+
+    citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
+    needs_corpus = True
+    config: Config
+
+    def evaluate(self, model: MaskedLanguageModel, corpus: Corpus | None, seed: int) -> TaskResult:
+        """Score `model` on the held-out split of `corpus`.
+
+        Raises:
+            EvaluationError: the corpus was made with another tokenizer, or holds no held-out text.
+        """
+        assert corpus is not None
+        require_same_tokenizer(model, corpus)
+        limit = model.encoder.config.max_positions
+        sequence_length = min(self.config.sequence_length or limit, limit)
+        split, vocabulary = corpus.split("held_out"), corpus.vocabulary
+        clozes = HeldOutClozes(split, vocabulary, sequence_length, seed, self.config.mask_rate, self.config.max_tokens)
+        of_model, of_unigrams = Tally(), Tally()
+        with progress("Scoring held-out text", len(clozes)) as advance:
+            for scores in model.score(advancing(clozes, advance)):
+                of_model.add(scores)
+                of_unigrams.add(unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids))
+        return TaskResult(
+            scores={
+                **of_model.means(),
+                "num_scored_tokens": of_model.count,
+                "sum_nats": of_model.nats,
+                "num_top1_correct": of_model.num_top1,
+                "num_top5_correct": of_model.num_top5,
+            },
+            baselines={"unigram": of_unigrams.means()},
+            examples=fill_mask_examples(model, split, self.config.num_examples, seed),
+            settings={
+                "used_sequence_length": sequence_length,
+                "num_sequences": len(clozes),
+                "num_tokens": clozes.num_tokens,
+                "num_documents_in_split": split.num_documents,
+            },
+            data_sha256={"corpus": sha256_of_file(corpus.folder / "manifest.json")},
+        )
+
+
+def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
+    """Raise an `EvaluationError` where the corpus's token ids mean other tokens to the model."""
+    if model.vocabulary.sha256 != corpus.vocabulary.sha256:
+        raise EvaluationError(
+            f"{corpus.folder} was prepared with another tokenizer ({corpus.vocabulary.size:,} tokens) than the "
+            f"model's ({model.vocabulary.size:,} tokens)",
+            "a corpus prepared with the model's tokenizer",
+            "prepare the text again with the model's folder as its tokenizer",
+        )
+
+
+def advancing(clozes: Iterable[Cloze], advance) -> Iterator[Cloze]:
+    """Pass sequences through and report each."""
+    for cloze in clozes:
+        yield cloze
+        advance(1)
+
+
+class HeldOutProbe:
+    """The held-out scores as a probe during training: cheap, and the same questions every time."""
+
+    def __init__(self, corpus: Corpus, sequence_length: int, seed: int, max_tokens: int = 20_000) -> None:
+        """Read the questions once.
+
+        Args:
+            corpus: its held-out split is sampled.
+            sequence_length: longest sequence, with [CLS] and [SEP].
+            seed: of the sample; the final evaluation with the same seed hides the same tokens.
+            max_tokens: size of the sample.
+        """
+        self._tokenizer = corpus.load_tokenizer()
+        self._clozes = list(
+            HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
+        )
+
+    def __call__(self, encoder: Encoder, head: VocabularyHead, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+        """Score live modules and leave them in the mode they were in.
+
+        Returns:
+            "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
+        """
+        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype)
+        tally = Tally()
+        for scores in model.score(self._clozes):
+            tally.add(scores)
+        return {f"held_out_{metric}": value for metric, value in tally.means().items()}

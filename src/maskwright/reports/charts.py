@@ -1,0 +1,235 @@
+"""Static charts as SVG: text stays text, equal data give equal bytes, no script."""
+
+import html
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from maskwright.reports.formatting import clean, spoken
+from maskwright.reports.gather import PROBE_PREFIX, Story
+
+BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
+"""Told apart with every common kind of colour vision (after Okabe and Ito 2008), darkened to 4.5 : 1 on white."""
+
+INK, FAINT = "#3d4451", "#d5dae1"
+
+PERCENT = PercentFormatter(xmax=1, decimals=0, symbol=" %")
+
+MAX_POINTS = 600
+"""Longer series are averaged in bins: finer detail is below a pixel."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "text.parse_math": False,
+}
+
+
+def draw(name: str, description: str, paint: Callable[[Axes], None], width: float = 4.6, height: float = 2.6) -> str:
+    """Paint one chart.
+
+    Args:
+        name: unique in a document; ids in the SVG derive from it.
+        description: for readers that can't see the chart.
+        paint: draws into the axes.
+        width: inches.
+        height: inches.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        paint(figure.add_subplot())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(clean(description))}" ', 1)
+
+
+def series(lines: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens, seconds and values of the lines that hold a finite number under `name`, in at most 600 bins."""
+    rows = [
+        (line["tokens"], line.get("seconds", np.nan), line[name])
+        for line in lines
+        if isinstance(line.get(name), int | float) and np.isfinite(line[name])
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+    if len(table) > MAX_POINTS:
+        table = np.stack([part.mean(axis=0) for part in np.array_split(table, MAX_POINTS)])
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the exponential moving average over about a thirtieth of the series, corrected for its beginning."""
+    decay = 1 - 1 / max(1.0, len(values) / 30)
+    average, weight, result = 0.0, 0.0, []
+    for value in values:
+        average, weight = decay * average + (1 - decay) * value, decay * weight + (1 - decay)
+        result.append(average / weight)
+    return np.array(result)
+
+
+def tokens_axis(axes: Axes) -> None:
+    """Label the horizontal axis as tokens seen."""
+    axes.set_xlabel("tokens seen")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def phase_borders(axes: Axes, story: Story) -> None:
+    """Mark where a phase begins, if there are several."""
+    first_tokens: dict[int, float] = {}
+    for line in story.training:
+        first_tokens.setdefault(int(line.get("phase", 0)), line["tokens"])
+    if len(first_tokens) < 2:
+        return
+    for phase, tokens in first_tokens.items():
+        if phase:
+            axes.axvline(tokens, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        if phase < len(story.record.plan.phases):
+            planned = story.record.plan.phases[phase]
+            label = clean(f"{planned.objective}, {planned.sequence_length} tokens")
+            axes.annotate(label, (tokens, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                          va="top", fontsize=8)  # fmt: skip
+
+
+def loss_chart(story: Story) -> str | None:
+    """Training loss over tokens: every logged step, and smoothed."""
+    tokens, _, values = series(story.training, "loss")
+    if len(values) < 2:
+        return None
+
+    def paint(axes: Axes) -> None:
+        axes.plot(tokens, values, color=BLUE, alpha=0.28, linewidth=0.9, label="logged")
+        axes.plot(tokens, smoothed(values), color=BLUE, linewidth=1.8, label="smoothed")
+        # The first steps are far above all others; the axis may cut them off but never the rest.
+        top = float(np.quantile(values, 0.995))
+        if values.max() > top + 0.5 * (top - values.min()):
+            axes.set_ylim(top=top + 0.1 * (top - values.min()))
+        axes.set_ylabel("loss (nats per scored token)")
+        tokens_axis(axes)
+        phase_borders(axes, story)
+        axes.legend(loc="upper right")
+
+    description = f"Training loss from {values[0]:.2f} to {smoothed(values)[-1]:.2f} over {tokens[-1]:,.0f} tokens"
+    return draw("loss", description, paint, width=9.4, height=3.0)
+
+
+def probe_charts(story: Story) -> list[str]:
+    """Held-out scores during training: what is in nats, and what is a share; the unigram baseline dashed."""
+    names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIX)})
+    shares = [name for name in names if name.endswith("accuracy")]
+    others = [name for name in names if name not in shares]
+    baseline = story.held_out.baselines.get("unigram", {}) if story.held_out else {}
+
+    def chart(kind: str, title: str, chosen: list[str]) -> str | None:
+        curves = {name: series(story.probes, name) for name in chosen}
+        curves = {name: curve for name, curve in curves.items() if len(curve[2])}
+        if not curves:
+            return None
+
+        def paint(axes: Axes) -> None:
+            for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
+                short = name.removeprefix(PROBE_PREFIX)
+                label = clean(spoken(short))
+                axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
+                if short in baseline:
+                    axes.axhline(baseline[short], color=colour, linewidth=1, linestyle=(0, (2, 2)),
+                                 label=f"{label}, unigram")  # fmt: skip
+            if chosen is shares:
+                axes.yaxis.set_major_formatter(PERCENT)
+                axes.set_ylim(bottom=0)
+            else:
+                axes.set_ylabel("nats per scored token")
+            axes.set_title(title)
+            tokens_axis(axes)
+            axes.legend(loc="best")
+
+        last = ", ".join(f"{spoken(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
+        return draw(f"probe-{kind}", f"{title} during training; at the end {last}", paint)
+
+    charts = [
+        chart("shares", "Held-out accuracy", shares),
+        chart("nats", "Held-out cross-entropy", others),
+    ]
+    return [found for found in charts if found is not None]
+
+
+def step_charts(story: Story) -> list[str]:
+    """Small charts of what belongs to the training step: learning rate, gradient norm, speed, utilisation."""
+    charts = [
+        step_chart(story, "learning_rate", "Learning rate", is_noisy=False),
+        step_chart(story, "gradient_norm", "Gradient norm", is_noisy=True),
+        step_chart(story, "tokens_per_second", "Tokens per second", is_noisy=True, is_over_time=True),
+        step_chart(story, "utilisation", "Utilisation", is_noisy=True, is_over_time=True),
+    ]
+    return [found for found in charts if found is not None]
+
+
+def step_chart(story: Story, name: str, title: str, is_noisy: bool, is_over_time: bool = False) -> str | None:
+    """One metric of the training step over tokens or minutes; noisy ones also smoothed. None without data."""
+    tokens, seconds, values = series(story.training, name)
+    if len(values) < 2:
+        return None
+    across = seconds / 60 if is_over_time else tokens
+
+    def paint(axes: Axes) -> None:
+        axes.plot(across, values, color=BLUE, alpha=0.28 if is_noisy else 1, linewidth=0.9 if is_noisy else 1.6)
+        if is_noisy:
+            axes.plot(across, smoothed(values), color=BLUE, linewidth=1.6)
+            axes.set_ylim(0, 1.15 * float(np.quantile(values, 0.99)) or 1)
+        axes.set_title(title)
+        if is_over_time:
+            axes.set_xlabel("minutes of training")
+        else:
+            tokens_axis(axes)
+        if name == "utilisation":
+            axes.yaxis.set_major_formatter(PERCENT)
+        elif name == "tokens_per_second":
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+
+    return draw(name, f"{title}; at the end {values[-1]:.3g}", paint, height=2.2)
+
+
+def frequency_chart(story: Story) -> str | None:
+    """How often each token occurs in the training text, most frequent first, both axes logarithmic."""
+    if story.unigram_counts_V is None:
+        return None
+    counts = np.sort(story.unigram_counts_V[story.unigram_counts_V > 0])[::-1]
+    if len(counts) < 10:
+        return None
+    ranks = np.unique(np.geomspace(1, len(counts), 200).astype(np.int64))
+
+    def paint(axes: Axes) -> None:
+        axes.loglog(ranks, counts[ranks - 1], color=BLUE, linewidth=1.6)
+        axes.set_title("Token frequency by rank")
+        axes.set_xlabel("rank")
+        axes.set_ylabel("occurrences")
+
+    unused = len(story.unigram_counts_V) - len(counts)
+    return draw("frequency", f"Frequency of tokens by rank; {unused} tokens of the vocabulary never occur", paint)

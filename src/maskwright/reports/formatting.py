@@ -1,0 +1,103 @@
+"""Numbers and foreign text as people read them, in HTML and in Markdown."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+MARKDOWN_PUNCTUATION = re.compile(r"[\\`*_\[\]|~$]|^[#+\-=]|^\d+(?=[.)])")
+"""What can begin markup within a line, and at its beginning."""
+
+AUTOLINK = re.compile(r"://|(?<=www)\.|@", re.IGNORECASE)
+"""What makes Markdown turn bare text into a link."""
+
+
+class Verbatim(str):
+    """Text of our own that a template prints as it is."""
+
+
+def clean(text: str) -> str:
+    """Make text from a corpus, a tokenizer or a user harmless to read.
+
+    Control characters, marks that turn the direction of the text around them, lone surrogates and code points that are
+    no characters become U+FFFD; line ends and tabs stay.
+    """
+    return "".join(
+        character
+        if character in "\n\t"
+        or not (is_directional(character) or unicodedata.category(character) in ("Cc", "Cs", "Cn"))
+        else REPLACEMENT
+        for character in text
+    )
+
+
+def is_directional(character: str) -> bool:
+    """Return whether a character is an embedding, override or isolate of the bidirectional algorithm."""
+    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+
+
+def markdown_safe(value: object) -> object:
+    """Return text so that Markdown shows it as it is, on one line; anything else unchanged."""
+    if isinstance(value, Verbatim) or not isinstance(value, str):
+        return value
+    one_line = " ".join(clean(value).split())
+    escaped = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = MARKDOWN_PUNCTUATION.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0])
+                                       if found[0].isdigit() else "\\" + found[0], escaped)  # fmt: skip
+    return AUTOLINK.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), escaped)
+
+
+def whole(value: float) -> str:
+    """1234567 -> "1,234,567"."""
+    return f"{value:,.0f}"
+
+
+def compact(value: float) -> str:
+    """1234567 -> "1.23 million"."""
+    for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:,.0f}"
+
+
+def metric(value: float, unit: str) -> str:
+    """Return three digits with a decimal prefix: (1.5e12, "FLOP/s") -> "1.5 TFLOP/s"."""
+    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def percent(value: float) -> str:
+    """0.1234 -> "12.3 %"."""
+    return f"{100 * value:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """3725 -> "1 h 2 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def score(name: str, value: float) -> str:
+    """Return a score in the unit that its name tells: accuracies, rates and fractions in percent."""
+    if name.endswith(("accuracy", "_rate", "_fraction")):
+        return percent(value)
+    return whole(value) if name.startswith("num_") else f"{value:.3f}"
+
+
+def spoken(name: str) -> str:
+    """Turn a metric's or setting's name into words: "top1_accuracy" -> "top-1 accuracy"."""
+    return re.sub(r"\btop(\d)", r"top-\1", name.removeprefix("num_").replace("_", " "))
+
+
+FILTERS: Mapping[str, object] = {
+    function.__name__: function for function in (whole, compact, metric, percent, duration, score, spoken)
+}
+"""What templates may call on values."""

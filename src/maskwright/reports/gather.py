@@ -1,0 +1,145 @@
+"""Reads what the stages left in a run folder. Whatever is missing in an unfinished run is missing here, never made up."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskwright.core.errors import CheckpointError
+from maskwright.core.files import sha256_of_file
+from maskwright.core.records import CorpusManifest, EvaluationRecord, RunFolder, RunRecord
+
+PROBE_PREFIX = "held_out_"
+"""Begins the names of what probes measured during training."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that reports tell of a run.
+
+    Attributes:
+        folder: where the run is.
+        record: what was asked, decided and reached.
+        training: metrics of training steps, by step.
+        probes: metrics of probes, by step.
+        num_unreadable_lines: lines of `metrics.jsonl` that are no JSON objects.
+        corpus: the manifest of the corpus; None where it is not to be had.
+        corpus_note: why `corpus` is None.
+        unigram_counts_V: int64 [V], of the train split; None without the corpus.
+        evaluations: records by task, sorted.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    training: list[dict[str, Any]]
+    probes: list[dict[str, Any]]
+    num_unreadable_lines: int
+    corpus: CorpusManifest | None
+    corpus_note: str
+    unigram_counts_V: np.ndarray | None
+    evaluations: dict[str, EvaluationRecord]
+
+    @property
+    def held_out(self) -> EvaluationRecord | None:
+        """The scores on held-out text."""
+        return self.evaluations.get("held_out")
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens seen in training, as far as the run came."""
+        if self.record.result is not None:
+            return self.record.result.num_tokens
+        return int(self.training[-1]["tokens"]) if self.training else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time in training steps, as far as the run came."""
+        if self.record.result is not None:
+            return self.record.result.seconds
+        return float(self.training[-1]["seconds"]) if self.training else None
+
+    @property
+    def step(self) -> int | None:
+        """The last training step."""
+        if self.record.result is not None:
+            return self.record.result.step
+        return int(self.training[-1]["step"]) if self.training else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Mean over the training time."""
+        return self.num_tokens / self.seconds if self.num_tokens and self.seconds else None
+
+    @property
+    def utilisation(self) -> float | None:
+        """Mean share of the measured matmul rate, over the training steps in the log."""
+        values = [line["utilisation"] for line in self.training if line.get("utilisation") is not None]
+        return float(np.mean(values)) if values else None
+
+
+def gather(run: Path) -> Story:
+    """Read a run folder, finished or not.
+
+    Raises:
+        CheckpointError: it is not a run folder, or a record in it is damaged.
+    """
+    folder = RunFolder(run)
+    if not folder.run_record.exists():
+        raise CheckpointError(f"{run} is not a run folder: it has no run.json", "a folder that `train --run` made")
+    record = RunRecord.read(folder.run_record)
+    training, probes, num_unreadable_lines = read_metrics(folder.metrics)
+    corpus, note = read_corpus(record)
+    counts_path = Path(record.corpus) / "unigram_counts.npy"
+    evaluations = [EvaluationRecord.read(path) for path in sorted(folder.evaluation.glob("*.json"))]
+    return Story(
+        folder=folder,
+        record=record,
+        training=training,
+        probes=probes,
+        num_unreadable_lines=num_unreadable_lines,
+        corpus=corpus,
+        corpus_note=note,
+        unigram_counts_V=np.load(counts_path, allow_pickle=False) if corpus and counts_path.exists() else None,
+        evaluations={evaluation.task: evaluation for evaluation in evaluations},
+    )
+
+
+def read_corpus(record: RunRecord) -> tuple[CorpusManifest | None, str]:
+    """Return the manifest of the run's corpus, or None and why."""
+    path = Path(record.corpus) / "manifest.json"
+    if not path.exists():
+        return None, f"The prepared corpus {record.corpus} is not on this machine."
+    if sha256_of_file(path) != record.corpus_sha256:
+        return None, f"The corpus in {record.corpus} is not the one of this run any more."
+    return CorpusManifest.read(path), ""
+
+
+def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    """Read `metrics.jsonl`.
+
+    A run that was killed may leave half a line, and one that was resumed repeats the steps since its checkpoint; of
+    several lines for one step the last counts.
+
+    Returns:
+        Training lines, probe lines (both by step) and the number of unreadable lines.
+    """
+    training: dict[int, dict[str, Any]] = {}
+    probes: dict[int, dict[str, Any]] = {}
+    num_unreadable = 0
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            values = json.loads(line)
+            step = int(values["step"])
+        except (ValueError, KeyError, TypeError):
+            num_unreadable += 1
+            continue
+        kind = probes if any(name.startswith(PROBE_PREFIX) for name in values) else training
+        kind[step] = values
+    return (
+        [training[step] for step in sorted(training)],
+        [probes[step] for step in sorted(probes)],
+        num_unreadable,
+    )

@@ -1,0 +1,139 @@
+"""The model card, `model/README.md`: what the model is, how it was trained and how good it is, with hub metadata.
+
+Everything between the two marker comments is drawn anew each time; text around them, and metadata such as `license`
+that a person added, stay.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from maskwright.core.errors import CheckpointError
+from maskwright.core.files import write_text_atomically
+from maskwright.core.records import RunFolder
+from maskwright.reports.formatting import FILTERS, Verbatim, clean, markdown_safe
+from maskwright.reports.gather import Story, gather
+
+BEGIN = "<!-- maskwright: generated, edits below this line are overwritten -->"
+END = "<!-- maskwright: end of the generated part, text below this line stays -->"
+
+HELD_OUT_METRICS = {
+    "top1_accuracy": ("accuracy", "Masked top-1 accuracy"),
+    "top5_accuracy": ("top_5_accuracy", "Masked top-5 accuracy"),
+    "cross_entropy": ("cross_entropy", "Masked cross-entropy (nats per token)"),
+}
+"""Score -> the hub's metric type and the name that people read."""
+
+
+def write_model_card(run: Path) -> Path:
+    """Write `model/README.md` of a run from the records in its folder.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        CheckpointError: `run` is not a run folder, or it holds no exported model.
+    """
+    story = gather(run)
+    folder = RunFolder(run).model
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} does not exist", "an exported model", "export first: maskwright export RUN")
+    path = folder / "README.md"
+    existing = ModelCard.load(path, ignore_metadata_errors=True) if path.exists() else None
+    body = generated_body(story)
+    metadata = metadata_of(story, existing)
+    if existing is not None and BEGIN in existing.text and END in existing.text:
+        before, _, rest = existing.text.partition(BEGIN)
+        body = before.strip() + ("\n\n" if before.strip() else "") + body + rest.partition(END)[2].rstrip()
+    write_text_atomically(path, f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
+    return path
+
+
+def metadata_of(story: Story, existing: ModelCard | None) -> ModelCardData:
+    """Return what the hub reads. Licence and languages are left to people: they are not known here."""
+    record = story.record
+    known: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "fill-mask",
+        "model_name": " ".join(clean(record.name).split()) or "model",
+        "eval_results": eval_results(story),
+    }
+    tags = ["maskwright", "masked-language-modeling", "pretrained-encoder", *sorted(objectives(story))]
+    if existing is not None:
+        kept = existing.data.to_dict()
+        tags += kept.pop("tags", None) or []
+        kept.pop("model-index", None)
+        known = kept | known
+    return ModelCardData(tags=list(dict.fromkeys(tags)), **known)
+
+
+def objectives(story: Story) -> list[str]:
+    """Return the names of the objectives of all phases, in order, each once."""
+    return list(dict.fromkeys(clean(phase.objective) for phase in story.record.plan.phases))
+
+
+def eval_results(story: Story) -> list[EvalResult] | None:
+    """Return the held-out scores as the hub's `model-index` has them; None before the first evaluation."""
+    if story.held_out is None:
+        return None
+    return [
+        EvalResult(
+            task_type="fill-mask",
+            task_name="Masked language modelling",
+            dataset_type="held-out",
+            dataset_name="Held-out documents of the training corpus",
+            dataset_split="held_out",
+            metric_type=metric_type,
+            metric_name=name,
+            metric_value=round(story.held_out.scores[score], 4),
+        )
+        for score, (metric_type, name) in HELD_OUT_METRICS.items()
+        if score in story.held_out.scores
+    ]
+
+
+def generated_body(story: Story) -> str:
+    """Return the generated part of the card, between its markers."""
+    environment = Environment(
+        loader=PackageLoader("maskwright.reports"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        finalize=markdown_safe,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({name: verbatim(function) for name, function in FILTERS.items()})
+    return environment.get_template("model_card.md.j2").render(
+        begin=Verbatim(BEGIN),
+        end=Verbatim(END),
+        story=story,
+        record=story.record,
+        objectives=objectives(story),
+        settings=[leaf for part in ("optimizer", "schedule") for leaf in flat(story.record.recipe.get(part), part)],
+        recipe=fenced(yaml.safe_dump(story.record.recipe, sort_keys=False, allow_unicode=True, width=100)),
+    )
+
+
+def verbatim(function: Any) -> Any:
+    """Let a formatter of numbers print unescaped; `spoken` formats foreign names and does not."""
+    if function.__name__ == "spoken":
+        return function
+    return lambda *arguments: Verbatim(function(*arguments))
+
+
+def flat(section: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the leaves of nested settings as (dotted name, value), those that are not set left out."""
+    if isinstance(section, dict):
+        return [leaf for name, value in section.items() for leaf in flat(value, f"{prefix}.{name}" if prefix else name)]
+    return [] if section is None else [(prefix, str(section))]
+
+
+def fenced(text: str) -> Verbatim:
+    """Return text as a Markdown code block that nothing in it can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Verbatim(f"{fence}yaml\n{clean(text).rstrip()}\n{fence}")
