@@ -36,8 +36,8 @@ def fill_mask_examples(
         seed: of the choice of sentences and words; the model has no part in it.
 
     Returns:
-        For each: "text" with `[MASK]` (whatever the tokenizer's own mask token is), "answer", and "predictions", the five best guesses as "token" and
-        "probability" (over the whole vocabulary).
+        For each: "text" with `[MASK]`, whatever the tokenizer's own mask token is; "answer"; and "predictions", the
+        five best guesses as "token" and "probability" (over the whole vocabulary).
     """
     examples: list[dict[str, Any]] = []
     if not num_examples:
@@ -61,13 +61,20 @@ def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.ran
         start = int(generator.integers(0, max(1, length - MAX_EXCERPT_TOKENS)))
         count = min(length - start, MAX_EXCERPT_TOKENS, model.max_tokens)
         token_ids, _ = split.gather_tokens(np.array([document]), np.array([start]), np.array([count]))
-        text = decoded(model, token_ids.tolist())
+        text = tidied(decoded(model, token_ids.tolist()))
         sentences = SENTENCE.findall(text if start == 0 else text.partition(" ")[2])
         sentences = [sentence for sentence in sentences if is_prose(sentence)]
         if sentences:
             yield sentences[int(generator.integers(len(sentences)))]
         elif not SENTENCE.search(text):
             yield text[:NUM_EXCERPT_CHARACTERS]
+
+
+def tidied(text: str) -> str:
+    """Close the gaps that some tokenizers leave around punctuation when they turn tokens into text."""
+    return re.sub(
+        r"(?<=[(\[]) | (?=[.,;:!?)\]])| (?=['’](?:s|t|re|ve|ll|d|m)\b)|(?<=\w['’]) (?=(?:s|t|re|ve|ll|d|m)\b)", "", text
+    )
 
 
 def is_prose(sentence: str) -> bool:
@@ -77,13 +84,12 @@ def is_prose(sentence: str) -> bool:
 
 
 def hidden_word(model: MaskedLanguageModel, text: str, generator: np.random.Generator) -> dict[str, Any] | None:
-    """Hide one word of a text that is a single token (any single token of letters where no word is); None if none is."""
+    """Hide one word of a text that is a single token, or else any token of letters; None if there is neither."""
     encoding = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     token_ids = np.array(encoding["input_ids"], dtype=np.int64)
     words = {match.span() for match in WORD.finditer(text)}
-    spans = [
-        (begin + len(text[begin:end]) - len(text[begin:end].lstrip()), end) for begin, end in encoding["offset_mapping"]
-    ]
+    # The offsets of some tokenizers take the space before a word in.
+    spans = [(end - len(text[begin:end].lstrip()), end) for begin, end in encoding["offset_mapping"]]
     special_ids = set(model.vocabulary.special_ids)
     of_text = [place for place, token_id in enumerate(token_ids.tolist()) if token_id not in special_ids]
     candidates = [place for place in of_text if spans[place] in words]

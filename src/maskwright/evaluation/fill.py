@@ -68,30 +68,43 @@ def fill_masks(model: MaskedLanguageModel, text: str, top: int = 5) -> FilledTex
     Raises:
         EvaluationError: the text has no mask, or is longer than the model takes.
     """
-    token_ids = masked_token_ids(model, text)
+    pieces = pieces_between_masks(model, text)
+    token_ids = masked_token_ids(model, pieces)
     positions = np.flatnonzero(token_ids == model.vocabulary.mask_id)
     cloze = Cloze(token_ids, positions, np.full(len(positions), model.vocabulary.mask_id))
     guesses = best_guesses(model, cloze, top)
-    filled = token_ids.copy()
-    filled[positions] = [of_mask[0].token_id for of_mask in guesses]
-    return FilledText(decoded(model, filled.tolist()), guesses)
+    filled = pieces[0]
+    for (best, *_), piece in zip(guesses, pieces[1:], strict=True):
+        is_continuation = best.token.startswith("##")
+        filled = (filled.rstrip() + best.token[2:] if is_continuation else filled + best.token) + piece
+    return FilledText(filled, guesses)
 
 
-def masked_token_ids(model: MaskedLanguageModel, text: str) -> np.ndarray:
-    """Return the tokens of a text with masks, without [CLS] and [SEP], int64.
+def pieces_between_masks(model: MaskedLanguageModel, text: str) -> list[str]:
+    """Split a text at its masks, NFC-normalised.
 
     Raises:
-        EvaluationError: the text has no mask, or is longer than the model takes.
+        EvaluationError: it has none.
     """
     mask = str(model.tokenizer.mask_token)
-    written = re.compile("|".join(re.escape(word) for word in dict.fromkeys((mask, *MASK_WORDS))))
-    text, num_masks = written.subn(lambda _: mask, unicodedata.normalize("NFC", text))
-    if not num_masks:
+    written = "|".join(re.escape(word) for word in dict.fromkeys((mask, *MASK_WORDS)))
+    pieces = re.split(written, unicodedata.normalize("NFC", text))
+    if len(pieces) == 1:
         raise EvaluationError(
             "the text has no mask",
             f"{mask} where a word is to be filled in",
             f'for example "The court {mask} the appeal."',
         )
+    return pieces
+
+
+def masked_token_ids(model: MaskedLanguageModel, pieces: list[str]) -> np.ndarray:
+    """Return the tokens of a text with a mask between its pieces, without [CLS] and [SEP], int64.
+
+    Raises:
+        EvaluationError: the text is longer than the model takes.
+    """
+    text = str(model.tokenizer.mask_token).join(pieces)
     token_ids = np.array(model.tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
     if len(token_ids) > model.max_tokens:
         raise EvaluationError(

@@ -32,8 +32,9 @@ def build_task(name: str, settings: Mapping[str, Any]) -> Task:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         known = list(task.Config.model_fields)
+        hint = nearest(place, known) if first["type"] == "extra_forbidden" else ""
         raise RecipeError(
-            f"task {name}: {place}: {first['msg']}{nearest(place, known) if first['type'] == 'extra_forbidden' else ''}",
+            f"task {name}: {place}: {first['msg']}{hint}",
             "one of " + ", ".join(known) if known else "no settings",
         ) from error
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from maskwright.reports.formatting import clean, spoken
 from maskwright.reports.gather import PROBE_PREFIX, Story
@@ -159,8 +159,7 @@ def probe_charts(story: Story) -> list[str]:
                 label = clean(spoken(short))
                 axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
                 if short in baseline:
-                    axes.axhline(baseline[short], color=colour, linewidth=1, linestyle=(0, (2, 2)),
-                                 label=f"{label}, unigram")  # fmt: skip
+                    axes.axhline(baseline[short], color=colour, linewidth=1, linestyle=(0, (2, 2)))
             if chosen is shares:
                 axes.yaxis.set_major_formatter(PERCENT)
                 axes.set_ylim(bottom=0)
@@ -228,6 +227,9 @@ def frequency_chart(story: Story) -> str | None:
     def paint(axes: Axes) -> None:
         axes.loglog(ranks, counts[ranks - 1], color=BLUE, linewidth=1.6)
         axes.set_title("Token frequency by rank")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("rank")
         axes.set_ylabel("occurrences")
 

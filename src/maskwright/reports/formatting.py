@@ -23,18 +23,13 @@ def clean(text: str) -> str:
     Control characters, marks that turn the direction of the text around them, lone surrogates and code points that are
     no characters become U+FFFD; line ends and tabs stay.
     """
-    return "".join(
-        character
-        if character in "\n\t"
-        or not (is_directional(character) or unicodedata.category(character) in ("Cc", "Cs", "Cn"))
-        else REPLACEMENT
-        for character in text
-    )
+    return "".join(REPLACEMENT if is_harmful(character) else character for character in text)
 
 
-def is_directional(character: str) -> bool:
-    """Return whether a character is an embedding, override or isolate of the bidirectional algorithm."""
-    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+def is_harmful(character: str) -> bool:
+    """Return whether a character is a control other than line end and tab, or turns the direction of what follows."""
+    is_directional = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    return is_directional or (character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cs", "Cn"))
 
 
 def markdown_safe(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Reads what the stages left in a run folder. Whatever is missing in an unfinished run is missing here, never made up."""
+"""Reads what the stages left in a run folder. What an unfinished run lacks is missing here too, never made up."""
 
 import json
 from dataclasses import dataclass

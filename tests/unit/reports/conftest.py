@@ -96,17 +96,30 @@ def write_metrics(path: Path, probe_name: str) -> None:
         loss = 3.1 + 6.2 * math.exp(-share * 9) + 0.06 * noise.normal()
         rate = 22_000 + 700 * noise.normal()
         lines.append(
-            {"step": step, "tokens": tokens, "seconds": tokens / 22_000, "phase": int(share > 0.8), "progress": share,
-             "loss": loss, "mlm": loss, "learning_rate": 1e-3 * min(1, share * 20, (1 - share) * 5),
-             "gradient_norm": 0.6 + 3 * math.exp(-share * 30) + 0.05 * abs(noise.normal()),
-             "tokens_per_second": rate, "utilisation": rate / 51_000}
-        )  # fmt: skip
+            {
+                "step": step,
+                "tokens": tokens,
+                "seconds": tokens / 22_000,
+                "phase": int(share > 0.8),
+                "progress": share,
+                "loss": loss,
+                "mlm": loss,
+                "learning_rate": 1e-3 * min(1, share * 20, (1 - share) * 5),
+                "gradient_norm": 0.6 + 3 * math.exp(-share * 30) + 0.05 * abs(noise.normal()),
+                "tokens_per_second": rate,
+                "utilisation": rate / 51_000,
+            }
+        )
         if step % 50 == 0:
             lines.append(
-                {"step": step, "tokens": tokens, probe_name: 3.0 + 5.4 * math.exp(-share * 8),
-                 "held_out_top1_accuracy": 0.44 * (1 - math.exp(-share * 5)),
-                 "held_out_top5_accuracy": 0.62 * (1 - math.exp(-share * 6))}
-            )  # fmt: skip
+                {
+                    "step": step,
+                    "tokens": tokens,
+                    probe_name: 3.0 + 5.4 * math.exp(-share * 8),
+                    "held_out_top1_accuracy": 0.44 * (1 - math.exp(-share * 5)),
+                    "held_out_top5_accuracy": 0.62 * (1 - math.exp(-share * 6)),
+                }
+            )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -179,29 +192,51 @@ def write_run(
         },
         "corpus": str(run.parent / "corpus"),
         "corpus_sha256": corpus_sha256,
-        "environment": {"python": "3.11.7", "maskwright": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0",
-                        "processor": "Some Processor 9000", "cores": "2"},  # fmt: skip
+        "environment": {
+            "python": "3.11.7",
+            "maskwright": "0.1.0",
+            "torch": "2.13.0",
+            "transformers": "5.23.0",
+            "processor": "Some Processor 9000",
+            "cores": "2",
+        },
         "citations": {
             "mlm": "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805",
             "modernbert": "Warner et al. 2024, Smarter, Better, Faster, Longer, arXiv:2412.13663",
         },
         "plan": PlanRecord(
-            num_parameters=11_300_000, num_body_parameters=4_800_000, phases=phases, total_flops=2.7e14,
-            total_tokens=NUM_STEPS * TOKENS_PER_STEP, total_steps=NUM_STEPS,
+            num_parameters=11_300_000,
+            num_body_parameters=4_800_000,
+            phases=phases,
+            total_flops=2.7e14,
+            total_tokens=NUM_STEPS * TOKENS_PER_STEP,
+            total_steps=NUM_STEPS,
         ),
         "engine": EngineRecord(
-            device="cpu", dtype="float32", attention="padded", compiled=True, num_ranks=1, matmul_flops_per_second=1.31e11
+            device="cpu",
+            dtype="float32",
+            attention="padded",
+            compiled=True,
+            num_ranks=1,
+            matmul_flops_per_second=1.31e11,
         ),
-    }  # fmt: skip
+    }
     if is_finished:
         values["result"] = ResultRecord(
-            step=NUM_STEPS, num_tokens=NUM_STEPS * TOKENS_PER_STEP, seconds=298.0, final_loss=3.11, best_step=400,
+            step=NUM_STEPS,
+            num_tokens=NUM_STEPS * TOKENS_PER_STEP,
+            seconds=298.0,
+            final_loss=3.11,
+            best_step=400,
             best_held_out_loss=3.021,
-        )  # fmt: skip
+        )
         values["export"] = ExportRecord(
-            family="modernbert", architecture="ModernBertForMaskedLM", max_logit_difference=1.7e-6,
-            num_compared_logits=2_097_152, transformers_version="5.23.0",
-        )  # fmt: skip
+            family="modernbert",
+            architecture="ModernBertForMaskedLM",
+            max_logit_difference=1.7e-6,
+            num_compared_logits=2_097_152,
+            transformers_version="5.23.0",
+        )
         held_out_record(**(evaluation or {})).write(folder.evaluation / "held_out.json")
         folder.model.mkdir()
     write_metrics(folder.metrics, probe_name)
