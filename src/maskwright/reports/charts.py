@@ -2,6 +2,7 @@
 
 import html
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
 INK, FAINT = "#3d4451", "#d5dae1"
 
 PERCENT = PercentFormatter(xmax=1, decimals=0, symbol=" %")
+
+MAX_LABEL_CHARACTERS = 40
 
 MAX_POINTS = 600
 """Longer series are averaged in bins: finer detail is below a pixel."""
@@ -61,7 +64,9 @@ def draw(name: str, description: str, paint: Callable[[Axes], None], width: floa
     Returns:
         An `<svg>` element.
     """
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # Text is drawn by whoever shows the SVG, with fonts for more scripts than matplotlib knows.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure.add_subplot())
         stream = io.StringIO()
@@ -69,6 +74,12 @@ def draw(name: str, description: str, paint: Callable[[Axes], None], width: floa
     svg = stream.getvalue()
     svg = svg[svg.index("<svg ") :]
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(clean(description))}" ', 1)
+
+
+def short(text: str) -> str:
+    """Return text that fits as a label."""
+    text = " ".join(clean(text).split())
+    return text if len(text) <= MAX_LABEL_CHARACTERS else text[: MAX_LABEL_CHARACTERS - 1] + "…"
 
 
 def series(lines: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,13 +96,11 @@ def series(lines: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.n
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Return the exponential moving average over about a thirtieth of the series, corrected for its beginning."""
-    decay = 1 - 1 / max(1.0, len(values) / 30)
-    average, weight, result = 0.0, 0.0, []
-    for value in values:
-        average, weight = decay * average + (1 - decay) * value, decay * weight + (1 - decay)
-        result.append(average / weight)
-    return np.array(result)
+    """Return the centred moving average over a twentieth of the series; the window shrinks towards both ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    reach = np.minimum(len(values) // 40, np.minimum(places, places[::-1]))
+    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
 
 
 def tokens_axis(axes: Axes) -> None:
@@ -113,7 +122,7 @@ def phase_borders(axes: Axes, story: Story) -> None:
             axes.axvline(tokens, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         if phase < len(story.record.plan.phases):
             planned = story.record.plan.phases[phase]
-            label = clean(f"{planned.objective}, {planned.sequence_length} tokens")
+            label = short(f"{planned.objective}, {planned.sequence_length} tokens")
             axes.annotate(label, (tokens, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
                           va="top", fontsize=8)  # fmt: skip
 
@@ -155,11 +164,11 @@ def probe_charts(story: Story) -> list[str]:
 
         def paint(axes: Axes) -> None:
             for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
-                short = name.removeprefix(PROBE_PREFIX)
-                label = clean(spoken(short))
+                metric = name.removeprefix(PROBE_PREFIX)
+                label = short(spoken(metric))
                 axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
-                if short in baseline:
-                    axes.axhline(baseline[short], color=colour, linewidth=1, linestyle=(0, (2, 2)))
+                if metric in baseline:
+                    axes.axhline(baseline[metric], color=colour, linewidth=1, linestyle=(0, (2, 2)))
             if chosen is shares:
                 axes.yaxis.set_major_formatter(PERCENT)
                 axes.set_ylim(bottom=0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-MARKDOWN_PUNCTUATION = re.compile(r"[\\`*_\[\]|~$]|^[#+\-=]|^\d+(?=[.)])")
+MARKDOWN_PUNCTUATION = re.compile(r"[\\`*_\[\]|~$]|^[#+\-=]|^\d+(?=[.)](?:\s|$))")
 """What can begin markup within a line, and at its beginning."""
 
 AUTOLINK = re.compile(r"://|(?<=www)\.|@", re.IGNORECASE)
@@ -38,9 +38,15 @@ def markdown_safe(value: object) -> object:
         return value
     one_line = " ".join(clean(value).split())
     escaped = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    escaped = MARKDOWN_PUNCTUATION.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0])
-                                       if found[0].isdigit() else "\\" + found[0], escaped)  # fmt: skip
-    return AUTOLINK.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), escaped)
+    escaped = MARKDOWN_PUNCTUATION.sub(lambda found: entities(found[0]), escaped)
+    return AUTOLINK.sub(lambda found: entities(found[0]), escaped)
+
+
+def entities(text: str) -> str:
+    """Return text as HTML entities, or behind a backslash where that reads better."""
+    if len(text) == 1 and text in "\\`*_[]|~$#+-=":
+        return "\\" + text
+    return "".join(f"&#{ord(character)};" for character in text)
 
 
 def whole(value: float) -> str:

@@ -78,6 +78,24 @@ class Story:
         values = [line["utilisation"] for line in self.training if line.get("utilisation") is not None]
         return float(np.mean(values)) if values else None
 
+    @property
+    def description(self) -> str:
+        """The recipe's sentence about the run."""
+        return str(self.record.recipe.get("description") or "")
+
+    def objective_settings(self, phase: int) -> list[tuple[str, str]]:
+        """Return the settings of a phase's objective as (name, value)."""
+        phases = self.record.recipe.get("phases") or []
+        objective = phases[phase].get("objective", {}) if phase < len(phases) else {}
+        return [(name, value) for name, value in flat(objective) if name != "name"]
+
+
+def flat(section: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the leaves of nested settings as (dotted name, value), those that are not set left out."""
+    if isinstance(section, dict):
+        return [leaf for name, value in section.items() for leaf in flat(value, f"{prefix}.{name}" if prefix else name)]
+    return [] if section is None else [(prefix, str(section))]
+
 
 def gather(run: Path) -> Story:
     """Read a run folder, finished or not.

@@ -16,7 +16,7 @@ from maskwright.core.errors import CheckpointError
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
 from maskwright.reports.formatting import FILTERS, Verbatim, clean, markdown_safe
-from maskwright.reports.gather import Story, gather
+from maskwright.reports.gather import Story, flat, gather
 
 BEGIN = "<!-- maskwright: generated, edits below this line are overwritten -->"
 END = "<!-- maskwright: end of the generated part, text below this line stays -->"
@@ -107,14 +107,15 @@ def generated_body(story: Story) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: verbatim(function) for name, function in FILTERS.items()})
+    recipe = story.record.recipe
     return environment.get_template("model_card.md.j2").render(
         begin=Verbatim(BEGIN),
         end=Verbatim(END),
         story=story,
         record=story.record,
         objectives=objectives(story),
-        settings=[leaf for part in ("optimizer", "schedule") for leaf in flat(story.record.recipe.get(part), part)],
-        recipe=fenced(yaml.safe_dump(story.record.recipe, sort_keys=False, allow_unicode=True, width=100)),
+        settings=[leaf for part in ("optimizer", "schedule", "batch") for leaf in flat(recipe.get(part), part)],
+        recipe=fenced(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)),
     )
 
 
@@ -123,13 +124,6 @@ def verbatim(function: Any) -> Any:
     if function.__name__ == "spoken":
         return function
     return lambda *arguments: Verbatim(function(*arguments))
-
-
-def flat(section: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Return the leaves of nested settings as (dotted name, value), those that are not set left out."""
-    if isinstance(section, dict):
-        return [leaf for name, value in section.items() for leaf in flat(value, f"{prefix}.{name}" if prefix else name)]
-    return [] if section is None else [(prefix, str(section))]
 
 
 def fenced(text: str) -> Verbatim:

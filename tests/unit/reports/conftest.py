@@ -246,5 +246,5 @@ def write_run(
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a run folder; see `write_run`."""
-    return lambda **changes: write_run(tmp_path / "run", **changes)
+    """Return a function that writes a run folder at `at` in the test's folder; see `write_run`."""
+    return lambda at="run", **changes: write_run(tmp_path / at, **changes)

@@ -1,0 +1,27 @@
+"""What a path on the command line means: a run folder or a model folder."""
+
+from pathlib import Path
+
+from maskwright.core.errors import EvaluationError
+from maskwright.core.records import RunFolder
+
+
+def model_folder_of(path: Path) -> Path:
+    """Return the model folder of a run folder, or the path itself if it is a model folder.
+
+    Raises:
+        EvaluationError: it is neither, or the run has no exported model yet.
+    """
+    if (path / "config.json").exists():
+        return path
+    run = RunFolder(path)
+    if (run.model / "config.json").exists():
+        return run.model
+    if run.run_record.exists():
+        raise EvaluationError(
+            f"{path} has no exported model", f"{run.model} with config.json", f"export it: maskwright export {path}"
+        )
+    raise EvaluationError(
+        f"{path} " + ("is neither a run nor a model" if path.exists() else "does not exist"),
+        "a run folder, or a Hugging Face model folder with config.json",
+    )

@@ -1,0 +1,99 @@
+"""The model card: metadata the hub takes, text that stays text, edits by hand that stay."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from maskwright.core.errors import CheckpointError
+from maskwright.reports import write_model_card
+from maskwright.reports.formatting import clean, markdown_safe
+
+
+def test_the_hub_reads_the_metadata_and_the_scores(make_run: Callable[..., Path]):
+    card = ModelCard.load(write_model_card(make_run()))
+    assert card.data.pipeline_tag == "fill-mask"
+    assert card.data.library_name == "transformers"
+    assert "mlm" in card.data.tags
+    assert "license" not in card.data.to_dict(), "nobody has said which"
+    results = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert results["Masked top-1 accuracy"] == 0.4385
+    assert card.data.model_name == "small-legal-encoder"
+
+
+def test_the_card_says_how_the_model_was_trained_and_how_good_it_is(make_run: Callable[..., Path]):
+    text = write_model_card(make_run()).read_text()
+    for expected in (
+        *("arXiv:1810.04805", "6,553,600", "5 min", "12,077,023", "| 43.9 % | 4.1 % |", "Some Processor 9000"),
+        *("mask rate 0.3", "AutoModelForMaskedLM", "ModernBertForMaskedLM", "removed documents 3"),
+    ):
+        assert expected in text, expected
+
+
+def test_what_people_add_outlives_a_new_drawing(make_run: Callable[..., Path]):
+    run = make_run()
+    path = write_model_card(run)
+    text = path.read_text().replace("library_name:", "license: apache-2.0\nlanguage: hu\nlibrary_name:", 1)
+    begin = text.index("<!-- maskwright: generated")
+    path.write_text(text[:begin] + "By the Legal Team.\n\n" + text[begin:] + "\n## Contact\n\nus\n")
+    once = write_model_card(run).read_text()
+    card = ModelCard(once)
+    assert card.data.license == "apache-2.0"
+    assert card.data.language == "hu"
+    assert once.count("By the Legal Team.") == 1
+    assert once.count("## Contact") == 1
+    assert once.count("## Limits") == 1
+    assert write_model_card(run).read_text() == once
+
+
+def test_hostile_names_and_text_stay_text(make_run: Callable[..., Path]):
+    hostile = (
+        "x\n---\nlicense: evil\n---\n# Title <script>alert(1)</script> [a](javascript:b) ![c](http://d) `e` ``` | f"
+    )
+    run = make_run(
+        name=hostile,
+        citations={hostile: hostile},
+        recipe={"name": hostile, "description": hostile, "seed": 1},
+        evaluation={
+            "examples": [
+                {
+                    "text": f"{hostile} [MASK]",
+                    "answer": hostile,
+                    "predictions": [{"token": hostile, "probability": 0.1}],
+                }
+            ]
+        },
+    )
+    text = write_model_card(run).read_text()
+    metadata, _, body = text.removeprefix("---\n").partition("\n---\n")
+    assert "license" not in yaml.safe_load(metadata)
+    outside_code, inside, after = body.partition("````yaml")
+    assert inside, "the fence is longer than any run of backticks in the recipe"
+    assert after.count("````") == 1
+    for line in outside_code.splitlines():
+        assert "<script" not in line
+        assert not re.search(r"(?<!\\)\]\(", line)
+        assert "http://" not in line
+        assert line.count("|") - line.count("\\|") in (0, 3, 4, 5, 6) or not line.startswith("|")
+
+
+def test_a_run_without_a_model_is_refused(make_run: Callable[..., Path]):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        write_model_card(make_run(is_finished=False))
+
+
+def test_markdown_safe_leaves_plain_words_and_numbers_alone():
+    assert markdown_safe("Devlin et al. 2019, arXiv:1810.04805") == "Devlin et al. 2019, arXiv:1810.04805"
+    assert markdown_safe(3) == 3
+    assert markdown_safe("# a\n- b") == "\\# a - b"
+    assert markdown_safe("1. a") == "&#49;. a"
+    assert "@" not in str(markdown_safe("me@example.org www.example.org"))
+
+
+def test_clean_keeps_every_script_and_replaces_controls():
+    kept = "Árvíztűrő 日本語 עברית 👩‍👩‍👧 a\tb\n"
+    assert clean(kept) == kept
+    assert clean("a\x00\x1b[31mb\u202ec\ud800") == "a��[31mb�c�"
