@@ -1,0 +1,72 @@
+"""Attention within the sequences of a packed batch: one interface, several backends, proven equal.
+
+`tests/numerics/test_attention_backends.py` compares outputs and gradients.
+"""
+
+import torch
+from torch import Tensor
+
+from maskwright.core.batches import SequenceLayout
+from maskwright.core.errors import RecipeError, nearest
+from maskwright.encoders.attention.base import Attention, effective_window
+from maskwright.encoders.attention.padded import Padded
+from maskwright.encoders.attention.reference import Reference
+from maskwright.encoders.attention.varlen import Varlen
+
+BACKENDS: dict[str, type[Attention]] = {"reference": Reference, "padded": Padded, "varlen": Varlen}
+
+__all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window"]
+
+
+def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int) -> str:
+    """Return the backend to use, decided once at start-up.
+
+    `varlen` needs an NVIDIA GPU of compute capability 8.0 or higher and 16-bit numbers; rows so short that nothing is
+    saved by leaving out the other sequences go to `padded` there too.
+
+    Args:
+        device: where the encoder runs.
+        dtype: of the matrix products (autocast's, where it is on).
+        row_length: tokens in a row.
+    """
+    is_narrow = dtype in (torch.bfloat16, torch.float16)
+    if device.type == "cuda" and is_narrow and row_length >= Varlen.MIN_ROW_LENGTH:
+        return "varlen" if torch.cuda.get_device_capability(device) >= (8, 0) else "padded"
+    return "padded"
+
+
+def backend(name: str) -> type[Attention]:
+    """Return a backend by its name.
+
+    Raises:
+        RecipeError: there is none of this name.
+    """
+    if name not in BACKENDS:
+        raise RecipeError(
+            f"attention: no backend is named {name!r}{nearest(name, BACKENDS)}", "one of " + ", ".join(BACKENDS)
+        )
+    return BACKENDS[name]
+
+
+def attend(
+    name: str,
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    layout: SequenceLayout,
+    window: int | None = None,
+    causal: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Attend once with the backend `name`; layers that share a layout and window share an `Attention` instead.
+
+    Args:
+        name: of the backend.
+        q_THK, k_THK, v_THK: float [T, H, K], queries, keys and values.
+        layout: which tokens belong together.
+        window, causal, bias: see `Attention`.
+
+    Returns:
+        float [T, H, K].
+    """
+    return backend(name)(layout, window, causal).attend(q_THK, k_THK, v_THK, bias)

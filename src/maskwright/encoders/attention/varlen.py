@@ -1,0 +1,41 @@
+"""Attention on the flat run of tokens with torch's kernel for variable lengths (Flash attention; NVIDIA GPUs)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from maskwright.core.errors import RecipeError
+from maskwright.encoders.attention.base import Attention
+
+
+class Varlen(Attention):
+    """Work is spent within sequences only, and no mask exists in memory."""
+
+    MIN_ROW_LENGTH: ClassVar[int] = 128
+
+    def attend(
+        self, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bias: Tensor | None = None, dropout_rate: float = 0.0
+    ) -> Tensor:
+        """See `Attention.attend`; no bias, no dropout of attention weights, 16-bit numbers only."""
+        if bias is not None or dropout_rate > 0:
+            raise RecipeError(
+                "attention: the backend 'varlen' has no attention bias and no dropout of attention weights",
+                "attention_dropout 0, or the backend 'padded'",
+            )
+        # Imported here: torch builds for other devices need not have the kernel.
+        from torch.nn.attention.varlen import varlen_attn
+
+        reach = -1 if self.window is None else self.window // 2
+        starts, max_length = self.layout.sequence_starts, self.layout.max_length
+        x_THK = varlen_attn(
+            q_THK,
+            k_THK,
+            v_THK,
+            starts,
+            starts,
+            max_length,
+            max_length,
+            window_size=(reach, 0 if self.causal else reach),
+        )
+        assert isinstance(x_THK, Tensor)
+        return x_THK

@@ -1,0 +1,170 @@
+"""What every encoder is: its options and its interface on the flat packed layout.
+
+A family is one file in `families/` with a class that inherits from `Encoder` (docs/encoders.md shows how).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from maskwright.core.batches import SequenceLayout
+from maskwright.core.errors import RecipeError
+from maskwright.encoders.attention import Attention, backend
+from maskwright.encoders.attention.padded import Padded
+
+
+class EncoderConfig(BaseModel):
+    """Options that all families have; a family's `Config` adds its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vocabulary_size: int = Field(gt=0, description="number of token ids, V")
+    hidden_size: int = Field(gt=0, description="width of the hidden states, D")
+    num_layers: int = Field(gt=0, description="number of blocks")
+    num_heads: int = Field(gt=0, description="attention heads, H; they divide the hidden size")
+    feed_forward_size: int = Field(gt=0, description="inner width of the feed-forward part, F")
+    max_positions: int = Field(gt=0, description="longest sequence")
+    pad_token_id: int = Field(ge=0, description="id of padding")
+    cls_token_id: int | None = Field(None, ge=0, description="id that begins a sequence")
+    sep_token_id: int | None = Field(None, ge=0, description="id that ends a sequence")
+    initializer_range: float = Field(0.02, gt=0, description="standard deviation of fresh weights; 0.02 as BERT")
+    norm_eps: float = Field(1e-5, gt=0, description="added to the variance in layer norms")
+    norm_bias: bool = Field(True, description="whether layer norms have a bias")
+    head_bias: bool = Field(True, description="whether the vocabulary head's dense layer has a bias")
+    decoder_bias: bool = Field(True, description="whether the vocabulary head's logits have a bias")
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of attention weights")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_hidden_size(self) -> Self:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} is not an even multiple of num_heads {self.num_heads}")
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head, K."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def head_initializer_range(self) -> float:
+        """Standard deviation of the vocabulary head's fresh dense layer."""
+        return self.initializer_range
+
+    def block_matrix_parameters(self) -> int:
+        """Return the number of weights in the matrices of one block: what every token is multiplied with."""
+        raise NotImplementedError
+
+    def attention_windows(self) -> list[int | None]:
+        """Return the total window of each layer's attention; None is the whole sequence."""
+        return [None] * self.num_layers
+
+
+class Encoder(nn.Module, ABC):
+    """Hidden states from packed tokens.
+
+    `forward` is `embed`, `run_blocks`, `final_norm`; objectives may call these one by one, and the blocks in pieces.
+
+    Attributes:
+        Config: class of the options.
+        SIZES: named sizes: dimensions that a recipe may override one by one.
+        citation: where the architecture comes from.
+        config: the options.
+        blocks: the layers.
+        attention: the backend in use.
+    """
+
+    Config: ClassVar[type[EncoderConfig]]
+    SIZES: ClassVar[Mapping[str, Mapping[str, int]]]
+    citation: ClassVar[str]
+
+    def __init__(self, config: EncoderConfig) -> None:
+        """Keep the options. Sub-classes make their modules; `build_encoder` gives them their first weights."""
+        super().__init__()
+        self.config = config
+        self.attention: type[Attention] = Padded
+
+    @abstractmethod
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw all weights anew, as the family's source describes."""
+
+    @abstractmethod
+    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+        """Return what the first block takes, float [T, D]."""
+
+    @abstractmethod
+    def run_blocks(
+        self,
+        x_TD: Tensor,
+        position_ids_T: Tensor,
+        layout: SequenceLayout,
+        start: int = 0,
+        stop: int | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Run the blocks `start` to `stop` (exclusive; None is the last).
+
+        Args:
+            x_TD: float [T, D], hidden states.
+            position_ids_T: int64 [T].
+            layout: which tokens belong together.
+            start, stop: which blocks.
+            causal: whether a token sees only itself and what came before.
+
+        Returns:
+            float [T, D].
+        """
+
+    @abstractmethod
+    def final_norm(self, x_TD: Tensor) -> Tensor:
+        """Finish the last block's hidden states, float [T, D]; the identity in families that end with a norm."""
+
+    @property
+    @abstractmethod
+    def embedding_weight_VD(self) -> nn.Parameter:
+        """The token embedding, which the vocabulary head shares."""
+
+    def forward(
+        self,
+        token_ids_T: Tensor,
+        position_ids_T: Tensor,
+        segment_ids_T: Tensor,
+        layout: SequenceLayout,
+        causal: bool = False,
+    ) -> Tensor:
+        """Return the hidden states of packed tokens.
+
+        Args:
+            token_ids_T: int64 [T].
+            position_ids_T: int64 [T], from 0 in each sequence.
+            segment_ids_T: int64 [T], token types; families without them leave them alone.
+            layout: which tokens belong together.
+            causal: whether a token sees only itself and what came before.
+
+        Returns:
+            float [T, D].
+        """
+        x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
+        return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal))
+
+    def use_attention(self, backend_name: str) -> None:
+        """Choose the attention backend; `attention.choose_backend` knows which is best where.
+
+        Raises:
+            RecipeError: there is none of this name, or it can't do what the options ask for.
+        """
+        if backend_name == "varlen" and self.config.attention_dropout > 0:
+            raise RecipeError(
+                f"attention_dropout is {self.config.attention_dropout:g}, which the backend 'varlen' does not have",
+                "attention_dropout: 0, or attention: padded",
+            )
+        self.attention = backend(backend_name)
+
+
+def truncated_normal_(weight: Tensor, standard_deviation: float, generator: torch.Generator) -> None:
+    """Fill a weight from a normal distribution cut off at two standard deviations, as BERT and ModernBERT do."""
+    limit = 2 * standard_deviation
+    nn.init.trunc_normal_(weight, 0.0, standard_deviation, -limit, limit, generator=generator)

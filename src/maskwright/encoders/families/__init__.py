@@ -1,0 +1,1 @@
+"""Families of encoders: one architecture, one file. Nothing lists them."""

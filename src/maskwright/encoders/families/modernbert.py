@@ -1,0 +1,165 @@
+"""ModernBERT: pre-norm, rotary positions, gated feed-forward, no biases, local attention in two layers of three.
+
+Source: Warner et al. 2024, arXiv:2412.13663; every option is that of transformers' `ModernBertForMaskedLM`, with which
+    `tests/parity/test_modernbert_parity.py` compares logits and gradients.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from maskwright.core.batches import SequenceLayout
+from maskwright.encoders.attention import Attention, effective_window
+from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
+from maskwright.encoders.rotary import Rotation
+
+
+class ModernbertConfig(EncoderConfig):
+    """Options of `modernbert`; defaults are ModernBERT's."""
+
+    norm_bias: bool = Field(False, description="whether layer norms have a bias")
+    head_bias: bool = Field(False, description="whether the vocabulary head's dense layer has a bias")
+    attention_bias: bool = Field(False, description="whether the matrices of the attention have a bias")
+    feed_forward_bias: bool = Field(False, description="whether the matrices of the feed-forward part have a bias")
+    global_attention_every: int = Field(3, gt=0, description="every n-th layer sees the whole sequence, others locally")
+    local_attention: int = Field(128, gt=0, description="total window of the local layers, in tokens")
+    global_rope_theta: float = Field(160_000.0, gt=0, description="base of the rotary wavelengths in global layers")
+    local_rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary wavelengths in local layers")
+    embedding_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the embedded tokens")
+    feed_forward_dropout: float = Field(0.0, ge=0, lt=1, description="dropout within the feed-forward part")
+
+    @property
+    def output_initializer_range(self) -> float:
+        """Standard deviation of the matrices that write to the residual stream: smaller in deeper encoders."""
+        return self.initializer_range / math.sqrt(2.0 * self.num_layers)
+
+    @property
+    def head_initializer_range(self) -> float:
+        """Standard deviation of the vocabulary head's fresh dense layer."""
+        return self.output_initializer_range
+
+    def block_matrix_parameters(self) -> int:
+        """See `EncoderConfig`: queries, keys, values and output; values and gates, and back."""
+        return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.feed_forward_size
+
+    def attention_windows(self) -> list[int | None]:
+        """See `EncoderConfig`."""
+        return [
+            None if index % self.global_attention_every == 0 else self.local_attention
+            for index in range(self.num_layers)
+        ]
+
+
+class ModernbertBlock(nn.Module):
+    """Attention and gated feed-forward, each after a norm and added to its input."""
+
+    def __init__(self, config: ModernbertConfig, index: int) -> None:
+        """Make the block number `index`; the first has no attention norm, the embedding ends with one."""
+        super().__init__()
+        self.config = config
+        self.window = config.attention_windows()[index]
+        self.rope_theta = config.global_rope_theta if self.window is None else config.local_rope_theta
+        width, inner = config.hidden_size, config.feed_forward_size
+        self.attention_norm = nn.Identity() if index == 0 else layer_norm(config)
+        self.qkv = nn.Linear(width, 3 * width, bias=config.attention_bias)
+        self.attention_out = nn.Linear(width, width, bias=config.attention_bias)
+        self.feed_forward_norm = layer_norm(config)
+        self.feed_forward_in = nn.Linear(width, 2 * inner, bias=config.feed_forward_bias)
+        self.feed_forward_out = nn.Linear(inner, width, bias=config.feed_forward_bias)
+
+    def forward(self, x_TD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
+        """Return the block's output [T, D]."""
+        x_TD = x_TD + self._attend(self.attention_norm(x_TD), rotation, attention)
+        return x_TD + self._feed_forward(self.feed_forward_norm(x_TD))
+
+    def _attend(self, x_TD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
+        rate = self.config.attention_dropout if self.training else 0.0
+        q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
+        x_THK = attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate)
+        return F.dropout(self.attention_out(x_THK.flatten(1)), rate, self.training)
+
+    def _feed_forward(self, x_TD: Tensor) -> Tensor:
+        value_TF, gate_TF = self.feed_forward_in(x_TD).chunk(2, dim=-1)
+        x_TF = F.dropout(F.gelu(value_TF) * gate_TF, self.config.feed_forward_dropout, self.training)
+        return self.feed_forward_out(x_TF)
+
+
+class Modernbert(Encoder):
+    """ModernBERT."""
+
+    Config = ModernbertConfig
+    SIZES: ClassVar = {
+        "tiny": {"num_layers": 6, "hidden_size": 128, "num_heads": 2, "feed_forward_size": 256},
+        "mini": {"num_layers": 6, "hidden_size": 256, "num_heads": 4, "feed_forward_size": 384},
+        "small": {"num_layers": 12, "hidden_size": 384, "num_heads": 6, "feed_forward_size": 576},
+        "medium": {"num_layers": 16, "hidden_size": 512, "num_heads": 8, "feed_forward_size": 768},
+        "base": {"num_layers": 22, "hidden_size": 768, "num_heads": 12, "feed_forward_size": 1152},
+        "large": {"num_layers": 28, "hidden_size": 1024, "num_heads": 16, "feed_forward_size": 2624},
+    }
+    citation = "Warner et al. 2024, Smarter, Better, Faster, Longer (ModernBERT), arXiv:2412.13663"
+
+    def __init__(self, config: ModernbertConfig) -> None:
+        """Make the modules; see `Encoder`."""
+        super().__init__(config)
+        self.config: ModernbertConfig = config
+        self.token_embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
+        self.embedding_norm = layer_norm(config)
+        self.blocks = nn.ModuleList([ModernbertBlock(config, index) for index in range(config.num_layers)])
+        self.output_norm = layer_norm(config)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Truncated normal; matrices that write to the residual stream get smaller with depth (Megatron)."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 1:
+                nn.init.ones_(parameter)
+            elif "_out." in name:
+                truncated_normal_(parameter, self.config.output_initializer_range, generator)
+            else:
+                truncated_normal_(parameter, self.config.initializer_range, generator)
+
+    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+        """See `Encoder`; positions enter in the blocks, and there are no segments."""
+        x_TD = self.embedding_norm(self.token_embedding(token_ids_T))
+        return F.dropout(x_TD, self.config.embedding_dropout, self.training)
+
+    def run_blocks(
+        self,
+        x_TD: Tensor,
+        position_ids_T: Tensor,
+        layout: SequenceLayout,
+        start: int = 0,
+        stop: int | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """See `Encoder`."""
+        attentions: dict[int | None, Attention] = {}
+        rotations: dict[float, Rotation] = {}
+        for index in range(self.config.num_layers)[start:stop]:
+            block = self.blocks[index]
+            window = effective_window(block.window, layout.row_length)
+            if window not in attentions:
+                attentions[window] = self.attention(layout, window, causal)
+            if block.rope_theta not in rotations:
+                rotations[block.rope_theta] = Rotation(position_ids_T, self.config.head_size, block.rope_theta)
+            x_TD = block(x_TD, rotations[block.rope_theta], attentions[window])
+        return x_TD
+
+    def final_norm(self, x_TD: Tensor) -> Tensor:
+        """See `Encoder`."""
+        return self.output_norm(x_TD)
+
+    @property
+    def embedding_weight_VD(self) -> nn.Parameter:
+        """See `Encoder`."""
+        return self.token_embedding.weight
+
+
+def layer_norm(config: EncoderConfig) -> nn.LayerNorm:
+    """Return a norm over the hidden size."""
+    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
