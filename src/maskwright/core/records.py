@@ -122,6 +122,7 @@ class CorpusManifest(Record):
 
     format_version: Literal[1] = 1
     created: str = Field(description="UTC, ISO 8601")
+    key: str = Field(default="", description="changes with settings, seed and files: `corpus.prepare.preparation_key`")
     source: dict[str, Any] = Field(description="the recipe's data section as it was resolved")
     files: list[str] = Field(description="the source's files (or its name, for a source without files)")
     tokenizer_sha256: str

@@ -1,0 +1,39 @@
+"""What text a corpus is made of, and how it is read."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataConfig(BaseModel):
+    """The text of a corpus and what is done to it before it is tokenized."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str | tuple[str, ...] = Field(
+        "builtin:docstrings",
+        description="files, folders, globs, hf:dataset/config/split, or builtin:docstrings (English, needs no file)",
+    )
+    text_field: str = Field("text", description="the field or column with the text, in JSON lines, Parquet and the hub")
+    documents: Literal["auto", "file", "paragraph", "line"] = Field(
+        "auto",
+        description="what a document is in .txt files: the file, a paragraph (up to a blank line), a line; auto: the "
+        "file, and a large one in stretches of about 64 KB that end at a blank line or line end",
+    )
+    held_out_fraction: float = Field(
+        0.01, gt=0, lt=1, description="share of documents never trained on, at least one; chosen by their content"
+    )
+    held_out_bytes: int = Field(
+        5_000_000, ge=1, description="about how much text to hold out at most: lowers the fraction of large corpora"
+    )
+    strict: bool = Field(False, description="refuse invalid UTF-8 instead of replacing and counting it")
+    decontaminate_against: tuple[str, ...] = Field(
+        (),
+        description="evaluation text (files, folders, globs): documents sharing a word n-gram with it are dropped",
+    )
+    decontamination_ngram_words: int = Field(13, ge=2, le=100, description="length of that n-gram (GPT-3 took 13)")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `data` names, one or several."""
+        return (self.data,) if isinstance(self.data, str) else self.data

@@ -1,0 +1,142 @@
+"""A prepared corpus: opened, checked, and its tokens gathered."""
+
+import io
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.errors import CheckpointError, CorpusError
+from maskwright.core.files import sha256_of_file
+from maskwright.core.records import CorpusManifest, SplitRecord
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.tokenization.special_tokens import vocabulary_of
+
+MANIFEST, COUNTS, TOKENIZER = "manifest.json", "unigram_counts.npy", "tokenizer"
+
+
+class TokenSplit:
+    """The documents of one split, over all its shards.
+
+    Attributes:
+        num_documents: number of documents; their ids count from 0 in the order they were read.
+        document_lengths: int64 [documents], in tokens, without special ones; each at least 1.
+    """
+
+    def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat) -> None:
+        """Map every shard of the split."""
+        self._shards = [Shard(folder, shard, form) for shard in record.shards]
+        self.num_documents = sum(len(shard.document_offsets) - 1 for shard in self._shards)
+        self.document_lengths = np.concatenate(
+            [np.zeros(0, np.int64), *(np.diff(shard.document_offsets) for shard in self._shards)]
+        )
+        starts = [np.zeros(0, np.int64), *(shard.document_offsets[:-1] for shard in self._shards)]
+        self._document_starts = np.concatenate(starts)
+        self._first_documents = np.cumsum([0, *(len(shard.document_offsets) - 1 for shard in self._shards)])
+
+    def gather_tokens(
+        self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of pieces of documents, one piece after the other.
+
+        Args:
+            document_ids: int [pieces].
+            starts: int [pieces], where in its document each piece begins, in tokens.
+            lengths: int [pieces], how many tokens; within the document.
+
+        Returns:
+            Token ids, int64 [sum of lengths], and whether each begins a word, bool [sum of lengths]. The first token
+            of a document always begins one.
+        """
+        lengths = np.asarray(lengths, np.int64)
+        total = int(lengths.sum())
+        piece_ends = np.cumsum(lengths)
+        token_ids, word_starts = np.empty(total, np.int64), np.empty(total, bool)
+        shard_of_piece = np.searchsorted(self._first_documents, document_ids, side="right") - 1
+        begins = self._document_starts[document_ids] + starts
+        for index in np.unique(shard_of_piece):
+            shard, chosen = self._shards[index], shard_of_piece == index
+            places = ranges(begins[chosen], lengths[chosen])
+            targets = ranges((piece_ends - lengths)[chosen], lengths[chosen])
+            token_ids[targets] = shard.tokens[places]
+            word_starts[targets] = (shard.packed_words[places >> 3] >> (places & 7).astype(np.uint8)) & 1
+        return token_ids, word_starts
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the numbers start, start + 1, ... of every range, one range after the other; int64."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+class Corpus:
+    """A prepared corpus.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it is.
+        vocabulary: of its tokenizer.
+    """
+
+    def __init__(self, folder: Path, manifest: CorpusManifest, vocabulary: Vocabulary) -> None:
+        """Use `open_corpus`."""
+        self.folder, self.manifest, self.vocabulary = folder, manifest, vocabulary
+        self._form = ShardFormat(vocabulary.size, vocabulary.sha256)
+        self._splits = {name: TokenSplit(folder, record, self._form) for name, record in manifest.splits.items()}
+
+    def split(self, name: str) -> TokenSplit:
+        """Return "train" or "held_out"."""
+        return self._splits[name]
+
+    @cached_property
+    def unigram_counts_V(self) -> np.ndarray:
+        """How often each token occurs in the train split, int64 [V]."""
+        content = (self.folder / COUNTS).read_bytes()
+        return np.load(io.BytesIO(content), allow_pickle=False)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerFast:
+        """Load the tokenizer that made the tokens."""
+        return load_tokenizer(self.folder / TOKENIZER)
+
+
+def open_corpus(folder: Path, verify: bool) -> Corpus:
+    """Open a prepared corpus.
+
+    Args:
+        folder: what `prepare` wrote.
+        verify: also read every file whole and compare checksums (about a second a gigabyte).
+
+    Raises:
+        CorpusError: it is not a corpus, or a file is missing, truncated, altered or of another tokenizer.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise CorpusError(f"{folder} is not a prepared corpus", f"a folder with a {MANIFEST}", "maskwright prepare")
+    try:
+        manifest = CorpusManifest.read(folder / MANIFEST)
+    except CheckpointError as error:
+        raise CorpusError(error.got, error.expected, PREPARE_AGAIN) from error
+    vocabulary = vocabulary_of(load_tokenizer(folder / TOKENIZER))
+    if vocabulary.sha256 != manifest.tokenizer_sha256:
+        raise CorpusError(
+            f"{folder / TOKENIZER} is another tokenizer than the one the shards were made with",
+            f"the tokenizer with the checksum {manifest.tokenizer_sha256[:16]}...",
+            PREPARE_AGAIN,
+        )
+    corpus = Corpus(folder, manifest, vocabulary)
+    check_counts(corpus, verify)
+    if verify:
+        for split in manifest.splits.values():
+            for shard in split.shards:
+                check_checksums(folder, shard)
+    return corpus
+
+
+def check_counts(corpus: Corpus, verify: bool) -> None:
+    """Raise a `CorpusError` if the unigram counts are missing or not those of the manifest."""
+    path = corpus.folder / COUNTS
+    if not path.is_file() or (verify and sha256_of_file(path) != corpus.manifest.sha256_of_counts):
+        raise CorpusError(f"{path} is missing or was altered", "the file as it was prepared", PREPARE_AGAIN)

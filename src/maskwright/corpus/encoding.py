@@ -1,0 +1,156 @@
+"""Text to token arrays with every core busy, in the order of the text.
+
+`tokenizers` encodes a batch on all cores without Python's lock; a second thread meanwhile turns the last batch into
+arrays and a third reads the next. So the encoder never waits (docs/data.md has the measured rates).
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.errors import CorpusError
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.cleaning import CleanPiece
+from maskwright.corpus.sources.base import place_to_cut
+from maskwright.tokenization.special_tokens import plain_text_encoder
+from maskwright.tokenization.word_starts import word_start_table
+
+TEXT_CHARACTERS = 1 << 14
+"""Longer texts are encoded in parts, so that one long document keeps all cores busy."""
+
+BATCH_CHARACTERS = 1 << 19
+"""Text encoded at once: enough to share among many cores, little enough to stay out of memory's way."""
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """The tokens of a run of pieces.
+
+    Attributes:
+        pieces: what was encoded, none longer than about `TEXT_CHARACTERS`.
+        tokens: ids of all pieces, one piece after the other; [tokens].
+        word_starts: bool [tokens].
+        lengths: tokens of each piece, int64 [pieces].
+        num_words: white-space words of each piece, int64 [pieces].
+        num_bytes: size of each piece in UTF-8, int64 [pieces].
+    """
+
+    pieces: list[CleanPiece]
+    tokens: np.ndarray
+    word_starts: np.ndarray
+    lengths: np.ndarray
+    num_words: np.ndarray
+    num_bytes: np.ndarray
+
+
+class TextEncoder:
+    """Encodes plain text to arrays; a text that spells a special token gets no special token."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, dtype: np.dtype[Any]) -> None:
+        """Prepare the tables.
+
+        Args:
+            tokenizer: any tokenizer.
+            vocabulary: its vocabulary.
+            dtype: type of the token ids.
+        """
+        self.backend = plain_text_encoder(tokenizer)
+        self.unk_id, self.dtype = vocabulary.unk_id, dtype
+        self.is_special = np.zeros(vocabulary.size, bool)
+        self.is_special[list(vocabulary.special_ids)] = True
+        if self.unk_id is not None:
+            self.is_special[self.unk_id] = False
+        self.begins_word = word_start_table(self.backend)
+
+    def encode(self, pieces: list[CleanPiece]) -> EncodedBatch:
+        """Encode the pieces; safe to call from several threads."""
+        texts = [piece.text for piece in pieces]
+        if self.begins_word is not None:
+            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        else:
+            encodings = self.backend.encode_batch(texts, add_special_tokens=False)
+        lengths = np.array([len(encoding) for encoding in encodings], np.int64)
+        ids = chain.from_iterable(encoding.ids for encoding in encodings)
+        tokens = np.fromiter(ids, self.dtype, int(lengths.sum()))
+        if self.begins_word is not None:
+            word_starts = self.begins_word[tokens]
+        else:
+            word_starts = np.concatenate([np.zeros(0, bool), *map(starts_of_words, encodings)])
+        if self.is_special[tokens].any():
+            tokens = self.without_special_tokens(tokens)
+        num_words = np.array([len(text.split()) for text in texts], np.int64)
+        num_bytes = np.array([len(text.encode()) for text in texts], np.int64)
+        return EncodedBatch(pieces, tokens, word_starts, lengths, num_words, num_bytes)
+
+    def without_special_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        """Replace special tokens, which some tokenizers find in text that spells them, by the unknown token."""
+        if self.unk_id is None:
+            raise CorpusError(
+                "the tokenizer finds special tokens in plain text and has no unknown token to put there",
+                "a tokenizer with one, or one that encodes such text as text",
+                "train one (leave `existing` out)",
+            )
+        return np.where(self.is_special[tokens], self.unk_id, tokens).astype(self.dtype)
+
+
+def starts_of_words(encoding: Any) -> np.ndarray:
+    """Return bool [tokens], true where the word's number changes; a token outside words is one of its own."""
+    words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
+    starts = np.ones(len(words), bool)
+    starts[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
+    return starts
+
+
+def batches_of(pieces: Iterable[CleanPiece]) -> Iterator[list[CleanPiece]]:
+    """Yield pieces, long ones cut, in runs of about `BATCH_CHARACTERS`.
+
+    A document that turned out to be contaminated after its beginning was passed on ends its batch.
+    """
+    batch, size = [], 0
+    for piece in pieces:
+        for part in parts_of(piece):
+            batch.append(part)
+            size += len(part.text)
+        if size >= BATCH_CHARACTERS or (piece.is_last and piece.is_contaminated):
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def parts_of(piece: CleanPiece) -> Iterator[CleanPiece]:
+    """Yield a long piece in parts that end between words."""
+    text, start = piece.text, 0
+    while len(text) - start > TEXT_CHARACTERS:
+        end = place_to_cut(text, start + TEXT_CHARACTERS)
+        yield CleanPiece(text[start:end], piece.number, False, piece.is_contaminated)
+        start = end
+    if start == 0:
+        yield piece
+    else:
+        yield CleanPiece(text[start:], piece.number, piece.is_last, piece.is_contaminated)
+
+
+def encode_in_order(pieces: Iterable[CleanPiece], encoder: TextEncoder) -> Iterator[EncodedBatch]:
+    """Encode all pieces on all cores and yield the batches in the order of the text."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    num_threads = 2
+    waiting: deque[Future[EncodedBatch]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for batch in batches_of(pieces):
+                waiting.append(pool.submit(encoder.encode, batch))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

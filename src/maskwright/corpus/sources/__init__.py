@@ -1,0 +1,1 @@
+"""Where text comes from: one kind of file or collection a plug-in."""
