@@ -1,0 +1,30 @@
+"""`maskwright export`: a checkpoint to a Hugging Face folder."""
+
+from pathlib import Path
+
+import tyro
+
+
+def export(
+    run: tyro.conf.Positional[Path],
+    step: int | None = None,
+    best: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Write a run's model as a Hugging Face folder and compare its logits with transformers'.
+
+    Args:
+        run: a run folder.
+        step: the checkpoint after this step; the newest by default.
+        best: the checkpoint with the lowest held-out loss.
+        out: the folder to write; RUN/model by default.
+    """
+    from maskwright.cli.recipes import find_plug_ins_in
+    from maskwright.core.records import RunFolder, RunRecord
+    from maskwright.training.finish import export_run
+
+    folder = RunFolder(run)
+    record = RunRecord.read(folder.run_record)
+    if record.recipe_folder:
+        find_plug_ins_in(Path(record.recipe_folder))
+    print(export_run(folder, record, step=step, best=best, out=out))

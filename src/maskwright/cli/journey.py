@@ -1,0 +1,172 @@
+"""The whole journey of `maskwright train`: corpus, training, export, evaluation, report.
+
+The stages meet in the run folder. Only here do training and evaluation meet, so that neither imports the other.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from maskwright.cli.evaluate import print_examples, print_scores
+from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
+from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.core.log import say
+from maskwright.core.records import RunFolder, RunRecord
+from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.evaluation.run import evaluate
+from maskwright.evaluation.tasks.held_out import HeldOutProbe
+from maskwright.export.folder import import_model
+from maskwright.reports import write_model_card, write_report
+from maskwright.training.corpora import prepared
+from maskwright.training.distributed import Ranks
+from maskwright.training.finish import export_run
+from maskwright.training.health import exclusive
+from maskwright.training.loop import Probe, TrainingLoop
+from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
+from maskwright.training.start import assemble_run, first_difference
+
+
+def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_changes: bool) -> None:
+    """Raise a `RecipeError` if the command line says neither "begin this recipe" nor "go on with that run"."""
+    if resume and run is None:
+        raise RecipeError("--resume without --run", "the run folder to go on with, such as --run runs/mine")
+    if not resume and recipe is None:
+        raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
+    if resume and (recipe or has_changes):
+        raise RecipeError(
+            "--resume with a recipe, --data, --set or --from", "--run and --resume alone: the run knows its recipe"
+        )
+
+
+def begin(
+    recipe_path: Path,
+    data: Sequence[str],
+    settings: Sequence[str],
+    from_model: Path | None,
+    run: Path | None,
+    corpora: Path | None,
+    ranks: Ranks,
+) -> None:
+    """Begin a run and see it through; see `cli.train.train` for the arguments."""
+    if from_model is not None:
+        settings = [*settings, f"tokenizer.existing={from_model}"]
+    recipe = read_with_overrides(recipe_path, data, settings)
+    folder = RunFolder(run or Path("runs") / recipe.name)
+    with _exclusive(folder, ranks):
+        start_from = None
+        if from_model is not None:
+            imported = import_model(from_model)
+            recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config.model_dump())
+            start_from = imported.encoder, imported.head
+        _require_unused(folder, recipe)
+        ranks.wait()
+        corpus = prepared(recipe, corpora or folder.path.parent / "corpora")
+        loop = TrainingLoop(
+            assemble_run(
+                recipe,
+                corpus,
+                folder,
+                ranks,
+                _probe(recipe, corpus),
+                start_from=start_from,
+                recipe_folder=recipe_path.parent,
+            )
+        )
+        if start_from is not None:
+            loop.save()  # resuming needs these weights even if nothing else was saved yet
+        _see_through(loop, corpus)
+
+
+def go_on(run: Path, ranks: Ranks) -> None:
+    """Go on with a run that was stopped, wherever it was."""
+    folder = RunFolder(run)
+    if not folder.run_record.exists():
+        raise CheckpointError(f"{run} holds no run", "a folder that `maskwright train` made")
+    with _exclusive(folder, ranks):
+        record = RunRecord.read(folder.run_record)
+        if record.status == "finished":
+            say(f"{run} is finished already; its report is {folder.report}")
+            return
+        if record.recipe_folder:
+            find_plug_ins_in(Path(record.recipe_folder))
+        recipe = parse_recipe(record.recipe, str(folder.run_record))
+        corpus = open_corpus(Path(record.corpus), verify=True)
+        loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, _probe(recipe, corpus), before=record))
+        loop.resume()
+        _see_through(loop, corpus)
+
+
+def _with_encoder_of(recipe: Recipe, family: str, config: dict[str, object]) -> Recipe:
+    """Return the recipe with the encoder of imported weights, so that a resumed run builds the same one."""
+    for decided_elsewhere in ("vocabulary_size", "max_positions", "pad_token_id"):
+        positions = config.pop(decided_elsewhere) if decided_elsewhere == "max_positions" else None
+        config.pop(decided_elsewhere, None)
+        if positions is not None:
+            recipe = recipe.model_copy(
+                update={"encoder": EncoderSection(family=family, overrides=config, max_positions=int(str(positions)))}
+            )
+    return parse_recipe(recipe.model_dump(mode="json"), "the recipe with --from")
+
+
+def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse to begin where a run is.
+
+    Raises:
+        RecipeError: the folder holds a run; its state, or the first difference to this recipe, is named.
+    """
+    if not folder.run_record.exists():
+        return
+    record = RunRecord.read(folder.run_record)
+    difference = first_difference(record.recipe, recipe.model_dump(mode="json"))
+    raise RecipeError(
+        f"{folder.path} holds a run" + (f" of another recipe: {difference}" if difference else f", {record.status}"),
+        "a folder without a run",
+        f"choose another --run, or go on with that one: maskwright train --run {folder.path} --resume",
+    )
+
+
+def _probe(recipe: Recipe, corpus: Corpus) -> Probe:
+    return HeldOutProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
+
+
+@contextlib.contextmanager
+def _exclusive(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    with exclusive(folder.path) if ranks.is_first else contextlib.nullcontext():
+        yield
+
+
+def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
+    """Train to the end, then export, evaluate and report; note in the run's record how far it came."""
+    folder, ranks = loop.run.folder, loop.run.ranks
+
+    def note(**news: object) -> None:
+        if ranks.is_first:
+            RunRecord.read(folder.run_record).model_copy(update=news).write(folder.run_record)
+
+    note(status="running")
+    try:
+        result = loop.train()
+    except BaseException:
+        note(status="failed")
+        raise
+    if loop.interrupted_by is not None:
+        note(status="interrupted", result=result)
+        say(f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume")
+        raise SystemExit(128 + loop.interrupted_by)
+    note(result=result)
+    ranks.wait()
+    if ranks.is_first:
+        _finish(folder, corpus, best=result.stopped_early, seed=loop.run.recipe.seed)
+
+
+def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
+    record = RunRecord.read(folder.run_record)
+    export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
+    for evaluation in evaluate(folder.model, corpus, {"held_out": {}}, seed, folder.evaluation):
+        print_scores(evaluation)
+        print_examples(evaluation)
+    RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)
+    write_model_card(folder.path)
+    write_report(folder.path)
+    print(f"model:  {folder.model}")
+    print(f"report: {folder.report}")

@@ -1,0 +1,29 @@
+"""`maskwright prepare`: text to token shards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def prepare(
+    recipe: tyro.conf.Positional[Path],
+    data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    out: Path = Path("runs/corpora"),
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+) -> None:
+    """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
+
+    Args:
+        recipe: the recipe; its sections `data` and `tokenizer` are used.
+        data: text instead of the recipe's: a file, folder, glob, hf:dataset/config/split or builtin:docstrings; may be
+            given several times.
+        out: folder for prepared corpora; the corpus gets a folder of its own there, named by what went into it.
+        set: a value that replaces the recipe's, such as --set tokenizer.vocabulary_size=8000; may be given several
+            times.
+    """
+    from maskwright.cli.recipes import read_with_overrides
+    from maskwright.training.corpora import prepared
+
+    corpus = prepared(read_with_overrides(recipe, data, set), out)
+    print(corpus.folder)

@@ -1,0 +1,38 @@
+"""Recipes as the command line takes them: a file, --data and --set."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskwright.training.recipe import Recipe
+
+
+def read_with_overrides(recipe: Path, data: Sequence[str], settings: Sequence[str]) -> "Recipe":
+    """Read a recipe with `--data` and `--set key=value` applied; plug-ins beside the recipe can be named in it.
+
+    Raises:
+        RecipeError: any of them can't be used.
+    """
+    from maskwright.core.errors import RecipeError
+    from maskwright.training.recipe import read_recipe
+    from maskwright.training.strict_yaml import parse_yaml
+
+    find_plug_ins_in(recipe.parent)
+    overrides: dict[str, Any] = {}
+    if data:
+        overrides["data.data"] = data[0] if len(data) == 1 else list(data)
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise RecipeError(f"--set {setting}", "--set key=value, such as --set optimizer.learning_rate=1e-3")
+        overrides[key] = parse_yaml(value, f"--set {key}")
+    return read_recipe(recipe, overrides)
+
+
+def find_plug_ins_in(folder: Path) -> None:
+    """Let "module:Class" in a recipe name a module in `folder`."""
+    place = str(folder.resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)

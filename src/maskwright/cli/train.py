@@ -1,0 +1,45 @@
+"""`maskwright train`: from text to a model, its scores and its report; stopped anywhere, `--resume` goes on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def train(
+    recipe: tyro.conf.Positional[Path | None] = None,
+    data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    run: Path | None = None,
+    resume: bool = False,
+    from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    corpora: Path | None = None,
+) -> None:
+    """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
+
+    Args:
+        recipe: a recipe in YAML, such as recipes/small.yaml; left out with --resume.
+        data: text instead of the recipe's: a file, folder, glob, hf:dataset/config/split or builtin:docstrings; may be
+            given several times.
+        run: folder of the run; runs/NAME by default, NAME being the recipe's name.
+        resume: go on with the run in --run, from its newest whole checkpoint, to the same result as if it had never
+            been stopped.
+        from_model: a Hugging Face folder with ModernBert* or Bert* weights to continue from; its tokenizer is used too.
+        set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
+        corpora: folder for prepared corpora; the folder `corpora` beside the run by default.
+    """
+    from maskwright.cli.journey import begin, go_on, require_sensible
+    from maskwright.core.hardware import default_device
+    from maskwright.training.distributed import join_ranks, leave_ranks
+
+    require_sensible(recipe, resume, run, bool(data or set or from_model))
+    ranks = join_ranks(default_device())
+    try:
+        if resume:
+            assert run is not None
+            go_on(run, ranks)
+        else:
+            assert recipe is not None
+            begin(recipe, data, set, from_model, run, corpora, ranks)
+    finally:
+        leave_ranks()

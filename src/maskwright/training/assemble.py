@@ -1,0 +1,142 @@
+"""Builds what a recipe names: encoder, heads and objectives as one model, and the streams of batches of its phases."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from maskwright.batching.order import RowStream
+from maskwright.core.batches import CorruptedBatch
+from maskwright.core.randomness import torch_generator
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.corpus import Corpus
+from maskwright.encoders import build_encoder
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.objectives.base import Objective
+from maskwright.training.course import Course
+from maskwright.training.recipe import Phase, Recipe, objective_of
+
+
+@dataclass
+class Model:
+    """Everything that is trained.
+
+    Attributes:
+        encoder: shared by all phases.
+        vocabulary_head: likewise; exported with the encoder.
+        objectives: one a phase; phases with the same objective and options share one.
+    """
+
+    encoder: Encoder
+    vocabulary_head: VocabularyHead
+    objectives: list[Objective]
+
+    def root(self) -> nn.ModuleDict:
+        """Return the model as one module, for names, devices and checkpoints."""
+        parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
+        for index, objective in enumerate(self.objectives):
+            parts.setdefault(f"objective_{self.objectives.index(objective)}", objective)
+            assert index >= self.objectives.index(objective)
+        return nn.ModuleDict(parts)
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return every parameter once, under its first name."""
+        return list(self.root().named_parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every parameter and persistent buffer once, by name; what a checkpoint holds."""
+        root = self.root()
+        persistent = root.state_dict(keep_vars=True)
+        unique = {name for name, _ in [*root.named_parameters(), *root.named_buffers()]}
+        return {name: tensor for name, tensor in persistent.items() if name in unique}
+
+
+def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, VocabularyHead] | None) -> Model:
+    """Build the model of a recipe, on the CPU, initialised from the recipe's seed.
+
+    Args:
+        recipe: validated.
+        vocabulary: of the prepared corpus.
+        start_from: encoder and head to continue from, instead of fresh ones.
+    """
+    if start_from is None:
+        section = recipe.encoder
+        encoder = build_encoder(
+            section.family, section.size, section.overrides, vocabulary, recipe.max_positions, recipe.seed
+        )
+        vocabulary_head = VocabularyHead(encoder.config)
+        vocabulary_head.initialise(torch_generator(recipe.seed, "vocabulary_head"))
+    else:
+        encoder, vocabulary_head = start_from
+    objectives: list[Objective] = []
+    for index, phase in enumerate(recipe.phases):
+        twins = [other for other in range(index) if recipe.phases[other].objective == phase.objective]
+        if twins:
+            objectives.append(objectives[twins[0]])
+        else:
+            plug_in, options = objective_of(phase)
+            objectives.append(plug_in(options, encoder, vocabulary, vocabulary_head))
+    return Model(encoder, vocabulary_head, objectives)
+
+
+class StepBatches:
+    """The function `step -> this rank's corrupted micro-batches`; pure, so it can be read ahead and resumed anywhere.
+
+    The global batch of a step is fixed first: rows `step * rows_per_step ...` of the phase's stream, cut into
+    micro-batches that are numbered over all ranks. The mask of a micro-batch depends on its number, never on the rank
+    (tests/resume/test_batch_stream.py).
+    """
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, model: Model, course: Course, numbers: range) -> None:
+        """Plan the streams.
+
+        Args:
+            recipe: gives sequence lengths, batch sizes and the seed.
+            corpus: gives the training split.
+            model: gives the objectives.
+            course: gives each step's phase and progress.
+            numbers: this rank's micro-batches.
+        """
+        self._recipe, self._course, self.numbers = recipe, course, numbers
+        self._objectives = model.objectives
+        split, vocabulary = corpus.split("train"), corpus.vocabulary
+        self._streams = [
+            RowStream(
+                split,
+                vocabulary,
+                phase.sequence_length,
+                recipe.seed,
+                stream=index,
+                may_cut=not phase.one_document_per_sequence,
+            )
+            for index, phase in enumerate(recipe.phases)
+        ]
+
+    def __call__(self, step: int) -> list[CorruptedBatch]:
+        """Return the micro-batches of one step, on the host."""
+        place = self._course.place(step)
+        return [
+            self.micro_batch(place.phase, place.step_in_phase, place.phase_progress, number, step)
+            for number in self.numbers
+        ]
+
+    def micro_batch(
+        self, phase: int, step_in_phase: int, phase_progress: float, number: int, step: int
+    ) -> CorruptedBatch:
+        """Return one corrupted micro-batch; see `Place` for the arguments."""
+        batch, stream = self._recipe.batch, self._streams[phase]
+        rows_per_micro_batch = batch.micro_batch_tokens // stream.row_length
+        rows_per_step = batch.tokens // stream.row_length
+        packed = stream.batch(step_in_phase * rows_per_step + number * rows_per_micro_batch, rows_per_micro_batch)
+        generator = torch_generator(self._recipe.seed, "corrupt", step, number)
+        return self._objectives[phase].corrupt(packed, generator, phase_progress)
+
+    def num_epochs(self, phase: int, num_steps: int) -> float:
+        """Return how often a phase of `num_steps` steps sees the training text."""
+        stream = self._streams[phase]
+        return num_steps * (self._recipe.batch.tokens // stream.row_length) / stream.num_rows_per_epoch
+
+
+def scored_fraction(recipe: Recipe, model: Model, phase: Phase) -> float:
+    """Return the largest share of tokens that the vocabulary head sees in a phase."""
+    return model.objectives[recipe.phases.index(phase)].scored_fraction()

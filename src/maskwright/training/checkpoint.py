@@ -1,0 +1,164 @@
+"""Checkpoints that are whole or absent, checked when read, and without pickle.
+
+A checkpoint `step-000500/` holds `model.safetensors`, `optimizer.safetensors` and `state.json`, then `manifest.json`
+with size and SHA-256 of each, then `COMMIT` with the SHA-256 of the manifest. It is written under another name and
+renamed, so a killed save leaves nothing that looks like a checkpoint. Randomness needs no saving: it is a function of
+the seed and the step (docs/determinism.md).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from maskwright.core.errors import CheckpointError
+from maskwright.core.files import (
+    folder_written_atomically,
+    remove_folder,
+    require_free_bytes,
+    sha256_of_file,
+    write_json_atomically,
+    write_text_atomically,
+)
+from maskwright.core.log import warn
+from maskwright.core.records import Record
+
+MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+    "COMMIT",
+)
+
+
+class TrainingState(Record):
+    """Where a run stands, beside its tensors."""
+
+    step: int = Field(description="optimizer steps done; the position in the data follows from it")
+    num_tokens: int = Field(description="tokens seen, without padding")
+    seconds: float = Field(description="spent in training steps")
+    last_loss: float | None = None
+    best_step: int | None = None
+    best_held_out_loss: float | None = None
+    num_probes_without_improvement: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, keep_last: int, keep_best: bool) -> None:
+        """Keep the `keep_last` newest, and the best one where `keep_best`."""
+        self.folder, self._keep_last, self._keep_best = folder, keep_last, keep_best
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint after `step` steps."""
+        return self.folder / f"step-{step:06d}"
+
+    def steps(self) -> list[int]:
+        """Return the steps for which there is a checkpoint, whole or damaged, oldest first."""
+        folders = self.folder.glob("step-*") if self.folder.exists() else []
+        return sorted(int(folder.name[5:]) for folder in folders if folder.name[5:].isdigit())
+
+    def save(self, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: TrainingState) -> Path:
+        """Write a checkpoint, then remove those no longer wanted.
+
+        Raises:
+            StorageError: no room; the earlier checkpoints are as they were.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        num_bytes = sum(tensor.nbytes for tensors in (model, optimizer) for tensor in tensors.values())
+        require_free_bytes(self.folder, num_bytes + 2**20, "a checkpoint")
+        path = self.path(state.step)
+        with folder_written_atomically(path) as new:
+            save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, new / MODEL)
+            save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, new / OPTIMIZER)
+            state.write(new / STATE)
+            files = {
+                name: {"bytes": (new / name).stat().st_size, "sha256": sha256_of_file(new / name)}
+                for name in (MODEL, OPTIMIZER, STATE)
+            }
+            write_json_atomically(new / MANIFEST, files)
+            write_text_atomically(new / COMMIT, sha256_of_file(new / MANIFEST) + "\n")
+        self._rotate(state.best_step)
+        return path
+
+    def _rotate(self, best_step: int | None) -> None:
+        steps = self.steps()
+        wanted = set(steps[-self._keep_last :])
+        if self._keep_best and best_step is not None:
+            wanted.add(best_step)
+        for step in steps:
+            if step not in wanted:
+                remove_folder(self.path(step))
+
+    def newest_whole(self) -> Path | None:
+        """Return the newest checkpoint whose every checksum holds; damaged ones are named, and left for inspection."""
+        for step in reversed(self.steps()):
+            problem = damage(self.path(step))
+            if problem is None:
+                return self.path(step)
+            warn(f"{self.path(step)} is damaged ({problem}); going back to the one before")
+        return None
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None if every checksum holds (about 1 s for 1.6 GB)."""
+    try:
+        manifest_bytes = (path / MANIFEST).read_bytes()
+        if hashlib.sha256(manifest_bytes).hexdigest() != (path / COMMIT).read_text(encoding="ascii").strip():
+            return f"{MANIFEST} is not what {COMMIT} says"
+        for name, expected in json.loads(manifest_bytes).items():
+            if (path / name).stat().st_size != expected["bytes"]:
+                return f"{name} has {(path / name).stat().st_size} bytes, expected {expected['bytes']}"
+            if sha256_of_file(path / name) != expected["sha256"]:
+                return f"{name} was altered"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (UnicodeDecodeError, OSError) as error:
+        return f"it can't be read: {error}"
+    return None
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read where a checkpoint's run stood."""
+    return TrainingState.read(path / STATE)
+
+
+def load_optimizer(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's optimizer state, onto the CPU."""
+    return load_file(path / OPTIMIZER)
+
+
+def load_model(path: Path, model: Mapping[str, Tensor]) -> None:
+    """Copy a checkpoint's weights into `model`'s tensors.
+
+    Raises:
+        CheckpointError: they are those of another model; the first difference is named.
+    """
+    try:
+        saved = load_file(path / MODEL)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path / MODEL} can't be read: {error}", "weights in safetensors format") from error
+    if problem := _first_difference(saved, model):
+        raise CheckpointError(
+            f"{path / MODEL}: {problem}", "weights of this recipe's model", "use the recipe the run was started with"
+        )
+    with torch.no_grad():
+        for name, tensor in model.items():
+            tensor.copy_(saved[name])
+
+
+def _first_difference(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    for name in sorted(set(saved) ^ set(wanted)):
+        return f"{name} is {'not expected' if name in saved else 'missing'}"
+    for name, tensor in wanted.items():
+        if saved[name].shape != tensor.shape:
+            return f"{name} has shape {list(saved[name].shape)}, expected {list(tensor.shape)}"
+    return None

@@ -1,0 +1,55 @@
+"""Where a step lies in the run: its phase and how far along, a function of the step alone."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one step lies.
+
+    Attributes:
+        phase: index of the phase.
+        step_in_phase: counted from 0.
+        phase_progress: in [0, 1), of the phase; drives the objective's schedules.
+        run_progress: in [0, 1), of the run; drives the learning rate.
+    """
+
+    phase: int
+    step_in_phase: int
+    phase_progress: float
+    run_progress: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """The phases' lengths in optimizer steps; fixed before the first step, whatever the unit of the budget."""
+
+    phase_steps: tuple[int, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the run."""
+        return sum(self.phase_steps)
+
+    def place(self, step: int) -> Place:
+        """Return where step `step`, counted from 0, lies."""
+        first = 0
+        for phase, num_steps in enumerate(self.phase_steps):
+            if step < first + num_steps:
+                inside = step - first
+                return Place(phase, inside, inside / num_steps, step / self.num_steps)
+            first += num_steps
+        raise IndexError(f"step {step} is after the end of the run, {self.num_steps}")
+
+
+def split_by_shares(total: float, shares: list[float], cost_per_step: list[float]) -> tuple[int, ...]:
+    """Return how many steps each phase gets, at least one.
+
+    Args:
+        total: the budget, in any unit.
+        shares: of the phases, relative to one another.
+        cost_per_step: of each phase, in the budget's unit.
+    """
+    return tuple(
+        max(1, round(total * share / sum(shares) / cost)) for share, cost in zip(shares, cost_per_step, strict=True)
+    )

@@ -1,0 +1,57 @@
+"""The live line of a run: loss, tokens/s, utilisation and time left; plain lines where there is no terminal."""
+
+import time
+from typing import Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from maskwright.core.log import console, is_first_rank
+
+SECONDS_BETWEEN_LINES = 15
+"""How often a line is printed off a terminal."""
+
+
+class Display:
+    """Shows how training goes."""
+
+    def __init__(self, num_steps: int, first_step: int) -> None:
+        """Prepare; nothing is shown until the block is entered."""
+        self._num_steps, self._first = num_steps, first_step
+        self._bar = None
+        self._spoke = 0.0
+        if is_first_rank() and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[facts]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task("training", total=num_steps, completed=first_step, facts="")
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, steps_done: int, loss: float, tokens_per_second: float, utilisation: float) -> None:
+        """Show the state after a step."""
+        facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  {utilisation:.0%} of peak"
+        if self._bar:
+            self._bar.update(self._task, completed=steps_done, facts=facts)
+        elif is_first_rank() and (
+            time.monotonic() - self._spoke > SECONDS_BETWEEN_LINES or steps_done in (1, self._num_steps)
+        ):
+            self._spoke = time.monotonic()
+            console.print(f"step {steps_done}/{self._num_steps}  {facts}")

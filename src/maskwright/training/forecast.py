@@ -1,0 +1,77 @@
+"""What `maskwright plan` shows: the cost of a recipe on this machine, from shapes and a one-second probe alone."""
+
+import torch
+
+from maskwright.core.hardware import available_memory_bytes
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.training.assemble import build_model
+from maskwright.training.distributed import Ranks
+from maskwright.training.plan import (
+    EXPECTED_UTILISATION,
+    fix_course,
+    footprint,
+    phase_flops_per_token,
+    plan_record,
+)
+from maskwright.training.recipe import Recipe
+from maskwright.training.start import decide_engine
+
+
+def forecast(recipe: Recipe) -> list[tuple[str, str]]:
+    """Return what to show, as names and values.
+
+    Speed is predicted as the share `EXPECTED_UTILISATION` of the measured matmul rate over the FLOPs per token; the
+    vocabulary is taken to have the size that the recipe asks for.
+    """
+    engine = decide_engine(recipe, Ranks())
+    device = torch.device(engine.device)
+    special_ids = (0, 1, 2, 3, 4)
+    vocabulary = Vocabulary(recipe.tokenizer.vocabulary_size, 0, 2, 3, 4, 1, special_ids, "")
+    model = build_model(recipe, vocabulary, None)
+    flops = phase_flops_per_token(recipe, model)
+    effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[device.type]
+    course = fix_course(recipe, flops, [recipe.batch.tokens * each / effective for each in flops])
+    record = plan_record(recipe, model, course, flops)
+    need = footprint(recipe, model)
+    seconds = record.total_flops / effective
+    memory = need.weights_bytes + need.activations_bytes
+    available = available_memory_bytes(device)
+    rows = [
+        ("encoder", f"{recipe.encoder.family} {recipe.encoder.size}"),
+        ("parameters", f"{record.num_parameters / 1e6:.1f} M, {record.num_body_parameters / 1e6:.1f} M in the blocks"),
+    ]
+    for number, (phase, each) in enumerate(zip(record.phases, flops, strict=True), start=1):
+        rows.append(
+            (
+                f"phase {number}",
+                f"{phase.objective}, sequences of {phase.sequence_length}, {phase.num_steps:,} steps, "
+                f"{each / 1e6:,.1f} MFLOP a token",
+            )
+        )
+    kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best
+    return [
+        *rows,
+        ("tokens", f"{record.total_tokens:,} in {record.total_steps or 0:,} steps of {recipe.batch.tokens:,}"),
+        ("FLOPs", f"{record.total_flops:.3g}"),
+        ("machine", f"{engine.device}, {engine.dtype}, attention {engine.attention}"),
+        ("matrix products", f"{engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s, measured now"),
+        (
+            "predicted speed",
+            f"{record.total_tokens / seconds:,.0f} tokens/s at {EXPECTED_UTILISATION[device.type]:.0%} of that",
+        ),
+        ("predicted time", _duration(seconds)),
+        (
+            "memory",
+            f"about {memory / 1e9:.1f} GB ({available / 1e9:.1f} GB available)"
+            + ("; it will not fit: lower batch.micro_batch_tokens" if memory > available else ""),
+        ),
+        ("disk", f"{need.checkpoint_bytes * kept / 1e6:,.0f} MB for {kept} checkpoints, and 2 to 4 bytes a token"),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

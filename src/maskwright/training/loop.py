@@ -1,0 +1,252 @@
+"""The training loop: take a step's batches, one update, and now and then a line, a probe, a checkpoint."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from maskwright.batching.loader import Loader
+from maskwright.core.batches import CorruptedBatch
+from maskwright.core.errors import CheckpointError
+from maskwright.core.log import say
+from maskwright.core.records import EngineRecord, ResultRecord, RunFolder
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.optim.optimizers import Optimizers
+from maskwright.training.assemble import Model, StepBatches
+from maskwright.training.checkpoint import (
+    Checkpoints,
+    TrainingState,
+    load_model,
+    load_optimizer,
+    load_state,
+)
+from maskwright.training.course import Course
+from maskwright.training.display import Display
+from maskwright.training.distributed import Ranks
+from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
+from maskwright.training.metrics import MetricsLog
+from maskwright.training.recipe import Recipe
+from maskwright.training.step import PhaseModel, StepLoss, Stepper
+
+Probe = Callable[[Encoder, VocabularyHead], Mapping[str, float]]
+"""Measures a model during a run; returns metrics whose names begin with "held_out_"."""
+
+PROBE_LOSS = "held_out_cross_entropy"
+"""The metric that decides which checkpoint is best."""
+
+
+@dataclass
+class Run:
+    """All that the loop needs, assembled.
+
+    Attributes:
+        recipe: validated.
+        folder: where everything is written.
+        model: on its device.
+        optimizers: of all the model's parameters.
+        batches: step -> corrupted micro-batches.
+        course: step -> phase and progress.
+        engine: what was decided about this machine.
+        flops_per_token: of training, by phase.
+        ranks: all processes of the run.
+        probe: measures held-out loss; None where it is never asked for.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    model: Model
+    optimizers: Optimizers
+    batches: StepBatches
+    course: Course
+    engine: EngineRecord
+    flops_per_token: list[float]
+    ranks: Ranks
+    probe: Probe | None
+
+
+class TrainingLoop:
+    """Runs from where the run stands to its end, an interruption or an error."""
+
+    def __init__(self, run: Run) -> None:
+        """Take up the run, from its newest whole checkpoint where there is one."""
+        self.run = run
+        self.device = torch.device(run.engine.device)
+        self.dtype = getattr(torch, run.engine.dtype)
+        settings = run.recipe.checkpoints
+        self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
+        self.state = TrainingState(step=0, num_tokens=0, seconds=0.0)
+        self._saved_at, self._saved_step = time.monotonic(), -1
+        self.interrupted_by: signal.Signals | None = None
+        self.loader_waited_seconds = 0.0
+        self._stepper: tuple[int, Stepper] | None = None
+
+    def resume(self) -> None:
+        """Load the newest whole checkpoint.
+
+        Raises:
+            CheckpointError: there are checkpoints but all are damaged, or they belong to another model.
+        """
+        path = self.checkpoints.newest_whole()
+        if path is None:
+            if self.checkpoints.steps():
+                raise CheckpointError(
+                    f"every checkpoint in {self.run.folder.checkpoints} is damaged",
+                    "at least one whole checkpoint",
+                    "restore one from a copy, or start anew in another run folder",
+                )
+            return
+        self.state = load_state(path)
+        load_model(path, self.run.model.tensors())
+        self.run.optimizers.load_state_tensors(load_optimizer(path))
+        say(f"resuming after step {self.state.step} of {self.run.course.num_steps}")
+
+    def train(self) -> ResultRecord:
+        """Train to the end, or until a signal asks to stop; the result says which.
+
+        Raises:
+            NonFiniteError: a loss or gradient was not finite; the weights before that step are saved.
+            MemoryShortage: a micro-batch does not fit.
+        """
+        run, num_steps = self.run, self.run.course.num_steps
+        metrics = None
+        if run.ranks.is_first:
+            metrics = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
+        loader = Loader(run.batches, self.state.step, num_steps)
+        try:
+            with Interrupts() as interrupts, Display(num_steps, self.state.step) as display:
+                while self.state.step < num_steps and not self.is_out_of_patience:
+                    line = self._one_step(loader)
+                    display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
+                    if self._is_probe_due():
+                        line |= self._measure()
+                    if metrics:
+                        metrics.write(self.state.step, line)
+                    is_last = self.state.step == num_steps or self.is_out_of_patience
+                    is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
+                    if is_interrupted or is_last or self._is_save_due():
+                        self.save()
+                    if is_interrupted and not is_last:
+                        self.interrupted_by = interrupts.received
+                        break
+        finally:
+            loader.close()
+            if metrics:
+                metrics.close()
+        self.loader_waited_seconds = loader.waited_seconds
+        return self._result()
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether the recipe asks to stop early and the last probes give reason to."""
+        patience = self.run.recipe.probes.stop_after_no_improvement
+        return patience is not None and self.state.num_probes_without_improvement >= patience
+
+    def _one_step(self, loader: Loader[list[CorruptedBatch]]) -> dict[str, float]:
+        """Make one update and return its line of metrics."""
+        run, step = self.run, self.state.step
+        place = run.course.place(step)
+        begin = time.perf_counter()
+        batches = loader.take()
+        with memory_errors_explained(run.recipe.batch.micro_batch_tokens):
+            step_loss = self._stepper_of(place.phase).forward_backward(step, run.batches.numbers, batches)
+        gradient_norm = float(run.optimizers.clip())
+        if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
+            run.optimizers.drop_gradients()
+            problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
+            raise refuse_non_finite(problem, step, batches, self.save(), run.folder.path)
+        # The first update is made at 1 step of warm-up, not at 0.
+        factor = run.recipe.schedule.factor((step + 1) / run.course.num_steps)
+        learning_rate = run.optimizers.step(factor)
+        seconds = time.perf_counter() - begin
+        num_tokens = int(run.ranks.sum([float(sum(b.clean.num_real_tokens for b in batches))], self.device)[0])
+        self.state = self.state.model_copy(
+            update={
+                "step": step + 1,
+                "num_tokens": self.state.num_tokens + num_tokens,
+                "seconds": self.state.seconds + seconds,
+                "last_loss": step_loss.loss,
+            }
+        )
+        return self._line(step_loss, place.phase, learning_rate, gradient_norm, num_tokens / seconds)
+
+    def _line(
+        self, loss: StepLoss, phase: int, learning_rate: float, gradient_norm: float, tokens_per_second: float
+    ) -> dict[str, float]:
+        peak = self.run.engine.matmul_flops_per_second * self.run.engine.num_ranks
+        return {
+            "tokens": self.state.num_tokens,
+            "seconds": round(self.state.seconds, 3),
+            "phase": phase,
+            "progress": self.state.step / self.run.course.num_steps,
+            "loss": loss.loss,
+            **loss.means,
+            "learning_rate": learning_rate,
+            "gradient_norm": gradient_norm,
+            "tokens_per_second": round(tokens_per_second, 1),
+            "utilisation": round(self.run.flops_per_token[phase] * tokens_per_second / peak, 4),
+        }
+
+    def _stepper_of(self, phase: int) -> Stepper:
+        if self._stepper is None or self._stepper[0] != phase:
+            run = self.run
+            model = PhaseModel(run.model.encoder, run.model.objectives[phase])
+            model.train()
+            stepper = Stepper(model, self.device, self.dtype, run.ranks, run.recipe.seed, run.engine.compiled)
+            self._stepper = phase, stepper
+        return self._stepper[1]
+
+    def _is_probe_due(self) -> bool:
+        probes, step, num_steps = self.run.recipe.probes, self.state.step, self.run.course.num_steps
+        if self.run.probe is None:
+            return False
+        every = probes.every_steps
+        if every is None and probes.num_probes is not None:
+            every = max(1, num_steps // probes.num_probes)
+        return every is not None and (step % every == 0 or step == num_steps)
+
+    def _measure(self) -> dict[str, float]:
+        """Probe, and note whether it is the best so far."""
+        assert self.run.probe is not None
+        values = dict(self.run.probe(self.run.model.encoder, self.run.model.vocabulary_head))
+        best, loss = self.state.best_held_out_loss, values[PROBE_LOSS]
+        if best is None or loss < best:
+            news = {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}
+            self.state = self.state.model_copy(update=news)
+            if self.run.recipe.checkpoints.keep_best:
+                self.save()
+        else:
+            num_without = self.state.num_probes_without_improvement + 1
+            self.state = self.state.model_copy(update={"num_probes_without_improvement": num_without})
+        return values
+
+    def _is_save_due(self) -> bool:
+        settings = self.run.recipe.checkpoints
+        by_steps = settings.every_steps is not None and self.state.step % settings.every_steps == 0
+        is_late = settings.every_minutes is not None and time.monotonic() - self._saved_at > 60 * settings.every_minutes
+        return by_steps or self.run.ranks.any(is_late, self.device)
+
+    def save(self) -> str:
+        """Save a checkpoint (rank 0 writes; all have the same weights) and return its path."""
+        path = self.checkpoints.path(self.state.step)
+        if self.state.step == self._saved_step:
+            return str(path)
+        if self.run.ranks.is_first:
+            self.checkpoints.save(self.run.model.tensors(), self.run.optimizers.state_tensors(), self.state)
+        self.run.ranks.wait()
+        self._saved_at, self._saved_step = time.monotonic(), self.state.step
+        return str(path)
+
+    def _result(self) -> ResultRecord:
+        return ResultRecord(
+            step=self.state.step,
+            num_tokens=self.state.num_tokens,
+            seconds=self.state.seconds,
+            final_loss=self.state.last_loss,
+            best_step=self.state.best_step,
+            best_held_out_loss=self.state.best_held_out_loss,
+            stopped_early=self.is_out_of_patience,
+        )

@@ -1,0 +1,57 @@
+"""What training writes while it runs: metrics.jsonl always, TensorBoard where it is installed."""
+
+import importlib.util
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from maskwright.core.files import write_text_atomically
+
+
+class MetricsLog:
+    """Appends one JSON object a line; on resume, lines after the resumed step are dropped first."""
+
+    def __init__(self, path: Path, tensorboard: Path, resumed_step: int) -> None:
+        """Open the log.
+
+        Args:
+            path: metrics.jsonl.
+            tensorboard: folder for TensorBoard.
+            resumed_step: steps done already; 0 begins a new log.
+        """
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= resumed_step]
+        write_text_atomically(path, "".join(kept))
+        self._stream = path.open("a", encoding="utf-8")
+        self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Write one line and the same numbers to TensorBoard."""
+        self._stream.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+        self._stream.flush()
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close both."""
+        self._stream.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Return the lines that a killed process finished writing."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def _tensorboard_writer(folder: Path, resumed_step: int) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    with warnings.catch_warnings():
+        # TensorBoard's generated protocol files warn on import; that is theirs to mend.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from torch.utils.tensorboard import SummaryWriter
+    return SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)

@@ -1,0 +1,129 @@
+"""What a run will cost, before it runs: parameters, FLOPs, memory, disk and time."""
+
+from dataclasses import dataclass
+
+import torch
+
+from maskwright.core.errors import MemoryShortage
+from maskwright.core.records import PhaseRecord, PlanRecord
+from maskwright.encoders.flops import flops_per_token
+from maskwright.training.assemble import Model
+from maskwright.training.course import Course, split_by_shares
+from maskwright.training.recipe import Recipe
+
+EXPECTED_UTILISATION = {"cpu": 0.45, "cuda": 0.45, "mps": 0.3}
+"""Share of the measured matmul rate that training is expected to reach; benchmarks/records has what it did reach."""
+
+BYTES_PER_PARAMETER = 16
+"""float32 weight, gradient and AdamW's two averages."""
+
+
+def phase_flops_per_token(recipe: Recipe, model: Model) -> list[float]:
+    """Return the training FLOPs per token of each phase (`encoders/flops.py` has the formula)."""
+    return [
+        flops_per_token(model.encoder.config, phase.sequence_length, objective.scored_fraction())
+        for phase, objective in zip(recipe.phases, model.objectives, strict=True)
+    ]
+
+
+def fix_course(recipe: Recipe, flops: list[float], seconds_per_step: list[float] | None) -> Course:
+    """Turn the budget into optimizer steps of each phase.
+
+    Args:
+        recipe: gives budget, shares and batch size.
+        flops: per token, by phase.
+        seconds_per_step: by phase, measured; needed for a budget in hours only.
+    """
+    budget, tokens = recipe.budget, recipe.batch.tokens
+    shares = [phase.share for phase in recipe.phases]
+    if budget.steps is not None:
+        return Course(split_by_shares(budget.steps, shares, [1.0] * len(shares)))
+    if budget.tokens is not None:
+        return Course(split_by_shares(budget.tokens, shares, [float(tokens)] * len(shares)))
+    if budget.flops is not None:
+        return Course(split_by_shares(budget.flops, shares, [tokens * each for each in flops]))
+    assert budget.hours is not None and seconds_per_step is not None
+    return Course(split_by_shares(3600 * budget.hours, shares, seconds_per_step))
+
+
+def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]) -> PlanRecord:
+    """Return what is foreseen, for the run's record."""
+    phases = [
+        PhaseRecord(
+            objective=str(phase.objective["name"]),
+            sequence_length=phase.sequence_length,
+            num_steps=steps,
+            flops_per_token=per_token,
+        )
+        for phase, steps, per_token in zip(recipe.phases, course.phase_steps, flops, strict=True)
+    ]
+    num_tokens = course.num_steps * recipe.batch.tokens
+    return PlanRecord(
+        num_parameters=sum(parameter.numel() for _, parameter in model.named_parameters()),
+        num_body_parameters=sum(p.numel() for name, p in model.named_parameters() if ".blocks." in name),
+        phases=phases,
+        total_flops=sum(
+            steps * recipe.batch.tokens * per_token for steps, per_token in zip(course.phase_steps, flops, strict=True)
+        ),
+        total_tokens=num_tokens,
+        total_steps=course.num_steps,
+    )
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a run needs, estimated.
+
+    Attributes:
+        weights_bytes: weights, gradients and optimizer state.
+        activations_bytes: of one micro-batch, logits included.
+        checkpoint_bytes: of one checkpoint on disk.
+    """
+
+    weights_bytes: int
+    activations_bytes: int
+    checkpoint_bytes: int
+
+
+def footprint(recipe: Recipe, model: Model) -> Footprint:
+    """Estimate memory and disk from the shapes.
+
+    A block keeps about 10 vectors of the hidden size and 4 of the feed-forward size a token for the backward pass, in
+    half precision, and attention weights where they are kept; the head keeps two float32 logits a scored token and
+    vocabulary item.
+    """
+    num_parameters = sum(parameter.numel() for _, parameter in model.named_parameters())
+    config = model.encoder.config
+    tokens = recipe.batch.micro_batch_tokens
+    per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
+    attention = config.num_layers * config.num_heads * recipe.longest_sequence * 2
+    scored = max(objective.scored_fraction() for objective in model.objectives)
+    logits = scored * config.vocabulary_size * 2 * 4
+    return Footprint(
+        weights_bytes=BYTES_PER_PARAMETER * num_parameters,
+        activations_bytes=int(tokens * (per_token + attention + logits)),
+        checkpoint_bytes=12 * num_parameters,
+    )
+
+
+def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> None:
+    """Refuse a batch that can't fit, before the machine starts to swap.
+
+    Raises:
+        MemoryShortage: the estimate is over what is available; says what to lower.
+    """
+    needed = need.weights_bytes + need.activations_bytes
+    if needed > available_bytes:
+        tokens = recipe.batch.micro_batch_tokens
+        raise MemoryShortage(
+            f"about {needed / 1e9:.1f} GB are needed ({need.activations_bytes / 1e9:.1f} GB of them for micro-batches "
+            f"of {tokens} tokens), {available_bytes / 1e9:.1f} GB are available",
+            "a model and a micro-batch that fit into memory",
+            f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the result stays the "
+            "same), or take a smaller encoder.size",
+        )
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """Return the torch dtype of a name such as "bfloat16"."""
+    return getattr(torch, name)

@@ -1,0 +1,297 @@
+"""A recipe: everything that decides a run, as one strict YAML file.
+
+Reading one reports every problem at once, each with the nearest known key, and fills in every default, also those of
+the plug-ins. Nobody below `training/` sees more of it than its own section.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maskwright.core.discovery import load_plug_in
+from maskwright.core.errors import RecipeError, nearest
+from maskwright.corpus.config import DataConfig
+from maskwright.objectives.base import Objective
+from maskwright.optim.optimizers import OptimizerConfig
+from maskwright.optim.schedules import ScheduleConfig
+from maskwright.tokenization.train import TokenizerConfig
+from maskwright.training.strict_yaml import load_yaml
+
+MOST_PROBLEMS = 4
+"""Problems listed in one message; the rest is counted, so that the message stays readable."""
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderSection(Section):
+    """Which encoder."""
+
+    family: str = Field("modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
+    size: str = Field("small", description="tiny, mini, small, medium, base or large")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
+    )
+    max_positions: int | None = Field(
+        None, ge=8, description="longest sequence the model can read; default: the longest of the phases"
+    )
+
+
+class Budget(Section):
+    """How long to train; exactly one of these."""
+
+    tokens: int | None = Field(None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
+    steps: int | None = Field(None, ge=1, description="optimizer steps")
+    hours: float | None = Field(
+        None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
+    )
+    flops: float | None = Field(None, gt=0, description="by the formula that `maskwright plan` shows")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of tokens, steps, hours, flops; got {', '.join(given) or 'none'}")
+        return self
+
+
+class Phase(Section):
+    """A stretch of the run with one objective and one sequence length."""
+
+    objective: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "mlm"},
+        description='the name of a plug-in of objectives/ (or "module:Class") and its options',
+    )
+    share: float = Field(1.0, gt=0, description="share of the budget, relative to the other phases' shares")
+    sequence_length: int = Field(128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included")
+    one_document_per_sequence: bool = Field(
+        False, description="never cut a document that fits into a sequence; costs padding (default: cut to fill)"
+    )
+
+
+class BatchConfig(Section):
+    """How much text makes one optimizer step."""
+
+    tokens: int = Field(16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches")
+    micro_batch_tokens: int = Field(
+        8_192, ge=8, description="tokens that pass through the encoder at once on one device; memory grows with it"
+    )
+
+
+class EngineConfig(Section):
+    """How the machine is used. `auto` measures at start-up and says what it found."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="of matrix products; auto takes bfloat16 where a one-second probe finds it faster"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto compiles where the run is long enough to win the time back"
+    )
+    attention: str = Field("auto", description="auto, reference, padded or varlen")
+
+
+class CheckpointConfig(Section):
+    """When to save. Saving never changes what is trained."""
+
+    every_steps: int | None = Field(None, ge=1, description="save every so many optimizer steps")
+    every_minutes: float | None = Field(10.0, gt=0, description="save when so much time has passed")
+    keep_last: int = Field(2, ge=1, description="how many of the newest checkpoints to keep")
+    keep_best: bool = Field(True, description="keep also the one with the lowest held-out loss, where it is measured")
+
+
+class ProbeConfig(Section):
+    """Held-out loss during the run."""
+
+    every_steps: int | None = Field(None, ge=1, description="measure every so many optimizer steps; default: never")
+    num_probes: int | None = Field(
+        None, ge=1, description="instead of every_steps: how many times, evenly over the run"
+    )
+    tokens: int = Field(16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
+    stop_after_no_improvement: int | None = Field(
+        None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
+    )
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Self:
+        if self.every_steps is not None and self.num_probes is not None:
+            raise ValueError("give every_steps or num_probes, not both")
+        if self.stop_after_no_improvement and not (self.every_steps or self.num_probes):
+            raise ValueError("stop_after_no_improvement needs every_steps or num_probes")
+        return self
+
+
+class Recipe(Section):
+    """Everything that decides a run."""
+
+    name: str = Field(description="name of the run in reports and the model card", min_length=1, max_length=100)
+    description: str = Field("", description="one sentence for reports and the model card")
+    seed: int = Field(1, ge=0, description="of initialisation, order and masks")
+    data: DataConfig = Field(default_factory=DataConfig, description="which text")
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="how text becomes tokens")
+    encoder: EncoderSection = Field(default_factory=EncoderSection, description="which encoder")
+    budget: Budget = Field(description="how long to train")
+    phases: tuple[Phase, ...] = Field((Phase(),), min_length=1, description="what to train, in order")
+    batch: BatchConfig = Field(default_factory=BatchConfig, description="how much text makes one step")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="how weights are updated")
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="the learning rate over the run")
+    engine: EngineConfig = Field(default_factory=EngineConfig, description="how the machine is used")
+    checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="when to save")
+    probes: ProbeConfig = Field(default_factory=ProbeConfig, description="held-out loss during the run")
+
+    @property
+    def longest_sequence(self) -> int:
+        """The longest sequence of any phase."""
+        return max(phase.sequence_length for phase in self.phases)
+
+    @property
+    def max_positions(self) -> int:
+        """Positions the encoder is made for."""
+        return self.encoder.max_positions or self.longest_sequence
+
+
+def objective_of(phase: Phase) -> tuple[type[Objective], Any]:
+    """Return a phase's objective class and its validated options.
+
+    Raises:
+        RecipeError: no such plug-in.
+        pydantic.ValidationError: options it does not take.
+    """
+    options = dict(phase.objective)
+    plug_in = load_plug_in("maskwright.objectives", str(options.pop("name", "")), Objective)
+    return plug_in, plug_in.Config.model_validate(options)
+
+
+def read_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe from YAML.
+
+    Args:
+        path: the file.
+        overrides: values that replace the file's, by dotted key such as "optimizer.learning_rate" or
+            "phases.0.sequence_length".
+
+    Raises:
+        RecipeError: the file is missing or no recipe; the message lists the problems.
+    """
+    raw = load_yaml(path)
+    for key, value in (overrides or {}).items():
+        _set(raw, key, value)
+    return parse_recipe(raw, str(path))
+
+
+def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
+    """Validate a recipe, in its own sections and in the plug-ins it names, and fill in every default.
+
+    Args:
+        raw: the recipe as nested dictionaries.
+        origin: where it is from, for messages.
+
+    Raises:
+        RecipeError: it has problems; the message lists them.
+    """
+    problems: list[str] = []
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        problems += [_describe(Recipe, item) for item in error.errors()]
+    phases = []
+    raw_phases = raw.get("phases", [{}])
+    for index, raw_phase in enumerate(raw_phases if isinstance(raw_phases, list) else []):
+        try:
+            phase = recipe.phases[index] if recipe else Phase(objective=raw_phase.get("objective", {"name": "mlm"}))
+            _, options = objective_of(phase)
+            name = phase.objective["name"]
+            phases.append(phase.model_copy(update={"objective": {"name": name, **options.model_dump()}}))
+        except RecipeError as error:
+            problems.append(f"phases.{index}.objective: {error.got} ({error.expected})")
+        except ValidationError as error:
+            if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
+                config = _config_of(raw_phase)
+                prefix = f"phases.{index}.objective."
+                problems += [prefix + _describe(config, item) for item in error.errors() if config]
+        except AttributeError:  # the phase is no dictionary: reported above
+            continue
+    if recipe is not None:
+        problems += _contradictions(recipe)
+    if problems:
+        shown = problems[:MOST_PROBLEMS]
+        if len(problems) > MOST_PROBLEMS:
+            shown[-1] = f"... and {len(problems) - MOST_PROBLEMS + 1} more problems"
+        raise RecipeError(f"{origin} has {len(problems)} problem(s):\n  " + "\n  ".join(shown))
+    assert recipe is not None
+    return recipe.model_copy(update={"phases": tuple(phases)})
+
+
+def _config_of(raw_phase: dict[str, Any]) -> type[BaseModel] | None:
+    name = raw_phase.get("objective", {}).get("name", "")
+    return load_plug_in("maskwright.objectives", name, Objective).Config if name else None
+
+
+def _describe(model: type[BaseModel] | None, item: Any) -> str:
+    """Say one validation problem in one line, with the nearest known key for an unknown one."""
+    place = [str(part) for part in item["loc"]]
+    where = ".".join(place) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key{nearest(place[-1], _fields_at(model, item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{where}: is missing"
+    got = "" if item["type"] == "value_error" else f", got {item['input']!r:.60}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _fields_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the section at `path` has."""
+    if model is None:
+        return []
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            candidates = [annotation, *getattr(annotation, "__args__", ())]
+            sections = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
+            model = sections[0] if sections else model
+    return list(model.model_fields)
+
+
+def _contradictions(recipe: Recipe) -> list[str]:
+    """Return what each section allows but the sections together don't."""
+    problems = []
+    if recipe.max_positions < recipe.longest_sequence:
+        problems.append(
+            f"encoder.max_positions: {recipe.max_positions} is less than the longest sequence, "
+            f"{recipe.longest_sequence}"
+        )
+    if recipe.batch.tokens % recipe.batch.micro_batch_tokens:
+        problems.append(
+            f"batch.tokens: {recipe.batch.tokens} is no multiple of micro_batch_tokens, "
+            f"{recipe.batch.micro_batch_tokens}"
+        )
+    for index, phase in enumerate(recipe.phases):
+        if recipe.batch.micro_batch_tokens % phase.sequence_length:
+            problems.append(
+                f"phases.{index}.sequence_length: {phase.sequence_length} does not divide micro_batch_tokens, "
+                f"{recipe.batch.micro_batch_tokens}"
+            )
+    return problems
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set one value in nested dictionaries and lists by its dotted key."""
+    *parents, last = key.split(".")
+    here: Any = raw
+    try:
+        for part in parents:
+            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        if isinstance(here, list):
+            here[int(last)] = value
+        else:
+            here[last] = value
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise RecipeError(
+            f"--set {key}: there is no such place in the recipe", "a dotted key such as optimizer.learning_rate"
+        ) from error

@@ -1,0 +1,239 @@
+"""Starts a run or takes it up again: decides about the machine, assembles the parts, writes down what was decided."""
+
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.core.files import sha256_of_file
+from maskwright.core.hardware import (
+    available_memory_bytes,
+    default_device,
+    environment,
+    fastest_dtype,
+    matmul_flops_per_second,
+)
+from maskwright.core.log import say, warn
+from maskwright.core.records import EngineRecord, RunFolder, RunRecord
+from maskwright.corpus.corpus import Corpus
+from maskwright.encoders.attention import choose_backend
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.optim.optimizers import Optimizers
+from maskwright.training.assemble import Model, StepBatches, build_model
+from maskwright.training.course import Course
+from maskwright.training.distributed import Ranks
+from maskwright.training.health import memory_errors_explained
+from maskwright.training.loop import Probe, Run
+from maskwright.training.plan import (
+    dtype_named,
+    fix_course,
+    footprint,
+    phase_flops_per_token,
+    plan_record,
+    require_memory,
+)
+from maskwright.training.recipe import Recipe
+from maskwright.training.step import PhaseModel, Stepper
+
+SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
+"""Training time, uncompiled, from which `compile: auto` compiles: it takes about a minute and wins about a fifth."""
+
+
+def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
+    """Measure the machine and decide device, precision and attention; whether to compile is decided later."""
+    asked = recipe.engine
+    device = default_device() if asked.device == "auto" else _device_named(asked.device)
+    dtype = fastest_dtype(device) if asked.dtype == "auto" else dtype_named(asked.dtype)
+    attention = asked.attention
+    if attention == "auto":
+        attention = choose_backend(device, dtype, recipe.longest_sequence)
+    return EngineRecord(
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        attention=attention,
+        compiled=asked.compile == "on",
+        num_ranks=ranks.num_ranks,
+        matmul_flops_per_second=matmul_flops_per_second(device, dtype),
+    )
+
+
+def _device_named(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(
+            f"engine.device: {name!r} can't be used here", "auto, cpu, cuda or mps", "`maskwright doctor` says more"
+        ) from error
+    return device
+
+
+def assemble_run(
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: RunFolder,
+    ranks: Ranks,
+    probe: Probe | None,
+    *,
+    start_from: tuple[Encoder, VocabularyHead] | None = None,
+    before: RunRecord | None = None,
+    recipe_folder: Path | None = None,
+) -> Run:
+    """Assemble a new run, or one that was begun, and write its record.
+
+    Args:
+        recipe: validated.
+        corpus: prepared.
+        folder: of the run.
+        ranks: all processes of the run.
+        probe: held-out measurement, handed in by the command line.
+        start_from: weights to continue from.
+        before: the run's record when it is resumed; what it decided stays decided.
+        recipe_folder: where plug-ins of the user's own are looked for.
+
+    Raises:
+        MemoryShortage: the batch can't fit.
+        CheckpointError: the run was begun on another corpus.
+    """
+    engine = decide_engine(recipe, ranks)
+    if before is not None:
+        engine = _same_decisions(engine, before.engine)
+        require_same_corpus(before, corpus)
+    device = torch.device(engine.device)
+    model = build_model(recipe, corpus.vocabulary, start_from)
+    require_memory(recipe, footprint(recipe, model), available_memory_bytes(device))
+    model.root().to(device)
+    model.encoder.use_attention(engine.attention)
+    flops = phase_flops_per_token(recipe, model)
+    numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
+    if before is not None:
+        course = Course(tuple(phase.num_steps or 0 for phase in before.plan.phases))
+    else:
+        engine, course = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers)
+    batches = StepBatches(recipe, corpus, model, course, numbers)
+    if before is None and ranks.is_first:
+        new_record(recipe, corpus, model, course, engine, flops, recipe_folder).write(folder.run_record)
+        _say_what_was_decided(engine, course, model, batches)
+    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    return Run(recipe, folder, model, optimizers, batches, course, engine, flops, ranks, probe)
+
+
+def _measure_and_fix(
+    recipe: Recipe,
+    corpus: Corpus,
+    model: Model,
+    engine: EngineRecord,
+    flops: list[float],
+    ranks: Ranks,
+    numbers: range,
+) -> tuple[EngineRecord, Course]:
+    """Time a step where the budget or `compile: auto` needs it; fix the course and whether to compile."""
+    is_timed = recipe.budget.hours is not None or recipe.engine.compile == "auto"
+    seconds = None
+    if is_timed:
+        trial = Course((1,) * len(recipe.phases))
+        batches = StepBatches(recipe, corpus, model, trial, numbers)
+        seconds = [_seconds_of_step(recipe, model, batches, engine, ranks, phase) for phase in range(len(flops))]
+    course = fix_course(recipe, flops, seconds)
+    if recipe.engine.compile == "auto" and seconds is not None:
+        total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
+        worth = SECONDS_WORTH_COMPILING.get(torch.device(engine.device).type, float("inf"))
+        engine = engine.model_copy(update={"compiled": total > worth})
+    return engine, course
+
+
+def _seconds_of_step(
+    recipe: Recipe, model: Model, batches: StepBatches, engine: EngineRecord, ranks: Ranks, phase: int
+) -> float:
+    """Time a forward and backward pass of a whole step, uncompiled, after a warm-up; no weight changes."""
+    phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
+    stepper = Stepper(phase_model, torch.device(engine.device), dtype_named(engine.dtype), Ranks(), recipe.seed, False)
+    micro_batches = batches(phase)
+    begin = time.perf_counter()
+    with memory_errors_explained(recipe.batch.micro_batch_tokens):
+        for warm_up in (True, False):
+            begin = time.perf_counter()
+            chosen = micro_batches[:1] if warm_up else micro_batches
+            stepper.forward_backward(phase, batches.numbers[: len(chosen)], chosen)
+    elapsed = time.perf_counter() - begin
+    for _, parameter in model.named_parameters():
+        parameter.grad = None
+    return ranks.sum([elapsed], torch.device(engine.device))[0] / ranks.num_ranks
+
+
+def _same_decisions(now: EngineRecord, before: EngineRecord) -> EngineRecord:
+    """Keep what was decided when the run began; say so if this machine would make the results differ."""
+    if torch.device(now.device).type != torch.device(before.device).type:
+        warn(f"begun on {before.device}, resumed on {now.device}: the result will not be the same to the last bit")
+        return now
+    if now.num_ranks != before.num_ranks:
+        warn(f"begun with {before.num_ranks} processes, resumed with {now.num_ranks}: same batches, sums may round")
+    return before.model_copy(update={"num_ranks": now.num_ranks, "device": now.device})
+
+
+def require_same_corpus(before: RunRecord, corpus: Corpus) -> None:
+    """Raise a `CheckpointError` if the corpus is not the one that a run was begun with."""
+    found = sha256_of_file(corpus.folder / "manifest.json")
+    if found != before.corpus_sha256:
+        raise CheckpointError(
+            f"{corpus.folder} is not the corpus that the run was begun with",
+            f"a manifest with the checksum {before.corpus_sha256[:12]}..., found {found[:12]}...",
+            "prepare the same text again, or start a new run",
+        )
+
+
+def new_record(
+    recipe: Recipe,
+    corpus: Corpus,
+    model: Model,
+    course: Course,
+    engine: EngineRecord,
+    flops: list[float],
+    recipe_folder: Path | None,
+) -> RunRecord:
+    """Return the record of a run that is about to begin."""
+    citations = {str(p.objective["name"]): o.citation for p, o in zip(recipe.phases, model.objectives, strict=True)}
+    citations[recipe.encoder.family] = model.encoder.citation
+    return RunRecord(
+        name=recipe.name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        status="running",
+        recipe=recipe.model_dump(mode="json"),
+        recipe_folder=str(recipe_folder.resolve()) if recipe_folder else None,
+        corpus=str(corpus.folder.resolve()),
+        corpus_sha256=sha256_of_file(corpus.folder / "manifest.json"),
+        environment=environment(),
+        citations=citations,
+        plan=plan_record(recipe, model, course, flops),
+        engine=engine,
+    )
+
+
+def first_difference(one: Any, other: Any, place: str = "") -> str | None:
+    """Return the dotted key of the first difference between two recipes, with both values; None if they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}, key=str):
+            if problem := first_difference(one.get(key), other.get(key), f"{place}.{key}".lstrip(".")):
+                return problem
+        return None
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            if problem := first_difference(*pair, f"{place}.{index}"):
+                return problem
+        return None
+    return None if one == other else f"{place} is {one!r} there and {other!r} here"
+
+
+def _say_what_was_decided(engine: EngineRecord, course: Course, model: Model, batches: StepBatches) -> None:
+    num_parameters = sum(parameter.numel() for _, parameter in model.named_parameters())
+    epochs = sum(batches.num_epochs(phase, steps) for phase, steps in enumerate(course.phase_steps))
+    say(
+        f"{num_parameters / 1e6:.1f} M parameters on {engine.device}, {engine.dtype}, attention {engine.attention}, "
+        f"{'compiled' if engine.compiled else 'not compiled'}; "
+        f"{course.num_steps} steps, {epochs:.1f} passes over the text; "
+        f"matrix products reach {engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s here"
+    )

@@ -1,0 +1,98 @@
+"""One optimizer step: micro-batches forward and backward, every term divided by its own global count, one update."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from maskwright.core.batches import CorruptedBatch, LossTerm
+from maskwright.core.randomness import derived_seed
+from maskwright.encoders.encoder import Encoder
+from maskwright.objectives.base import Objective
+from maskwright.training.distributed import Ranks
+
+
+class PhaseModel(nn.Module):
+    """What is compiled and what DDP wraps: an objective with the encoder it asks."""
+
+    def __init__(self, encoder: Encoder, objective: Objective) -> None:
+        """Join the two; neither is copied."""
+        super().__init__()
+        self.encoder, self.objective = encoder, objective
+
+    def forward(self, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
+        """Return the objective's terms, as sums over this micro-batch."""
+        return self.objective.loss(self.encoder, batch)
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The loss of one step over all ranks and micro-batches.
+
+    Attributes:
+        loss: the weighted sum of the terms' means.
+        means: each term's mean by name.
+    """
+
+    loss: float
+    means: dict[str, float]
+
+
+class Stepper:
+    """Runs forward and backward passes of one phase."""
+
+    def __init__(
+        self, model: PhaseModel, device: torch.device, dtype: torch.dtype, ranks: Ranks, seed: int, compiled: bool
+    ) -> None:
+        """Prepare a phase.
+
+        Args:
+            model: encoder and objective, on `device`.
+            device: where to compute.
+            dtype: of matrix products; float32 turns autocast off.
+            ranks: all processes of the run.
+            seed: of dropout.
+            compiled: whether to compile; one graph or an error.
+        """
+        self._device, self._dtype, self._ranks, self._seed = device, dtype, ranks, seed
+        self._ddp = None
+        runnable: nn.Module = model
+        if ranks.num_ranks > 1:
+            self._ddp = runnable = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self._run = torch.compile(runnable, fullgraph=self._ddp is None) if compiled else runnable
+
+    def forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepLoss:
+        """Add the gradients of one step to the parameters' `.grad`.
+
+        Each term's total is divided by its count over all ranks and micro-batches, so the gradient does not depend on
+        how the global batch is cut up (tests/numerics/test_micro_batches.py).
+
+        Args:
+            step: number of the step, for dropout.
+            numbers: this rank's micro-batches' numbers in the global batch.
+            batches: those micro-batches, on the host.
+        """
+        names = sorted(batches[0].term_counts)
+        local_counts = [float(sum(int(batch.term_counts[name]) for batch in batches)) for name in names]
+        counts = dict(zip(names, self._ranks.sum(local_counts, self._device), strict=True))
+        totals: dict[str, Tensor | float] = defaultdict(float)
+        weights: dict[str, float] = {}
+        for index, (number, batch) in enumerate(zip(numbers, batches, strict=True)):
+            torch.manual_seed(derived_seed(self._seed, "dropout", step, number))
+            is_last = index == len(batches) - 1
+            with contextlib.nullcontext() if is_last or self._ddp is None else self._ddp.no_sync():
+                with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                    terms = self._run(batch.to(self._device))
+                means = [term.weight * term.total / max(1.0, counts[term.name]) for term in terms]
+                # DDP averages over the ranks, and the counts are those of all ranks: undo the average.
+                (torch.stack(means).sum() * self._ranks.num_ranks).backward()
+            for term in terms:
+                totals[term.name] += term.total.detach().double() if self._device.type != "mps" else term.total.detach()
+                weights[term.name] = term.weight
+        sums = self._ranks.sum([float(totals[name]) for name in names], self._device)
+        means = {name: total / max(1.0, counts[name]) for name, total in zip(names, sums, strict=True)}
+        return StepLoss(sum(weights[name] * mean for name, mean in means.items()), means)
