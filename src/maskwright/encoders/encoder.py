@@ -124,7 +124,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def embedding_weight_VD(self) -> nn.Parameter:
+    def embedding_weight_VD(self) -> Tensor:
         """The token embedding, which the vocabulary head shares."""
 
     def forward(
@@ -162,6 +162,11 @@ class Encoder(nn.Module, ABC):
                 "attention_dropout: 0, or attention: padded",
             )
         self.attention = backend(backend_name)
+
+
+def layer_norm(config: EncoderConfig) -> nn.LayerNorm:
+    """Return a norm over the hidden size."""
+    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
 
 
 def truncated_normal_(weight: Tensor, standard_deviation: float, generator: torch.Generator) -> None:

@@ -1,7 +1,7 @@
 """The vocabulary head: hidden states at scored positions to logits over the vocabulary.
 
-Source: Devlin et al. 2018, arXiv:1810.04805, appendix A: a dense layer with activation and norm before the decoder, whose
-    matrix is the token embedding.
+Source: Devlin et al. 2018, arXiv:1810.04805, as released: a dense layer with activation and norm before the decoder,
+    whose matrix is the token embedding.
 """
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.core.randomness import torch_generator
-from maskwright.encoders.encoder import EncoderConfig, truncated_normal_
+from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
 
 
 class VocabularyHead(nn.Module):
@@ -29,9 +29,8 @@ class VocabularyHead(nn.Module):
         width = config.hidden_size
         with torch.device("meta"):
             self.dense = nn.Linear(width, width, bias=config.head_bias)
-            self.norm = nn.LayerNorm(width, eps=config.norm_eps, bias=config.norm_bias)
-            bias_V = nn.Parameter(torch.empty(config.vocabulary_size)) if config.decoder_bias else None
-        self.register_parameter("decoder_bias", bias_V)
+            self.norm = layer_norm(config)
+            self.decoder_bias = nn.Parameter(torch.empty(config.vocabulary_size)) if config.decoder_bias else None
         self.to_empty(device="cpu")
         with torch.no_grad():
             for parameter in self.parameters():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
-from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
+from maskwright.encoders.encoder import Encoder, EncoderConfig, layer_norm, truncated_normal_
 from maskwright.encoders.rotary import Rotation
 
 
@@ -61,8 +61,6 @@ class ModernbertBlock(nn.Module):
         """Make the block number `index`; the first has no attention norm, the embedding ends with one."""
         super().__init__()
         self.config = config
-        self.window = config.attention_windows()[index]
-        self.rope_theta = config.global_rope_theta if self.window is None else config.local_rope_theta
         width, inner = config.hidden_size, config.feed_forward_size
         self.attention_norm = nn.Identity() if index == 0 else layer_norm(config)
         self.qkv = nn.Linear(width, 3 * width, bias=config.attention_bias)
@@ -140,14 +138,15 @@ class Modernbert(Encoder):
         """See `Encoder`."""
         attentions: dict[int | None, Attention] = {}
         rotations: dict[float, Rotation] = {}
+        windows = self.config.attention_windows()
         for index in range(self.config.num_layers)[start:stop]:
-            block = self.blocks[index]
-            window = effective_window(block.window, layout.row_length)
+            theta = self.config.global_rope_theta if windows[index] is None else self.config.local_rope_theta
+            if theta not in rotations:
+                rotations[theta] = Rotation(position_ids_T, self.config.head_size, theta)
+            window = effective_window(windows[index], layout.row_length)
             if window not in attentions:
                 attentions[window] = self.attention(layout, window, causal)
-            if block.rope_theta not in rotations:
-                rotations[block.rope_theta] = Rotation(position_ids_T, self.config.head_size, block.rope_theta)
-            x_TD = block(x_TD, rotations[block.rope_theta], attentions[window])
+            x_TD = self.blocks[index](x_TD, rotations[theta], attentions[window])
         return x_TD
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
@@ -155,11 +154,6 @@ class Modernbert(Encoder):
         return self.output_norm(x_TD)
 
     @property
-    def embedding_weight_VD(self) -> nn.Parameter:
+    def embedding_weight_VD(self) -> Tensor:
         """See `Encoder`."""
         return self.token_embedding.weight
-
-
-def layer_norm(config: EncoderConfig) -> nn.LayerNorm:
-    """Return a norm over the hidden size."""
-    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
