@@ -30,7 +30,7 @@ def evaluate(
     from maskwright.cli.places import model_folder_of
     from maskwright.core.errors import EvaluationError
     from maskwright.core.records import RunFolder, RunRecord
-    from maskwright.corpus import open_corpus
+    from maskwright.corpus.corpus import open_corpus
     from maskwright.evaluation.run import evaluate as evaluate_model
     from maskwright.reports import write_model_card, write_report
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.randomness import numpy_generator
-from maskwright.corpus import TokenSplit
+from maskwright.corpus.corpus import TokenSplit
 from maskwright.evaluation.fill import best_guesses, decoded
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 
@@ -72,9 +72,8 @@ def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.ran
 
 def tidied(text: str) -> str:
     """Close the gaps that some tokenizers leave around punctuation when they turn tokens into text."""
-    return re.sub(
-        r"(?<=[(\[]) | (?=[.,;:!?)\]])| (?=['’](?:s|t|re|ve|ll|d|m)\b)|(?<=\w['’]) (?=(?:s|t|re|ve|ll|d|m)\b)", "", text
-    )
+    text = re.sub(r" (['’]) (?=(?:s|t|re|ve|ll|d|m)\b)", r"\1", text)
+    return re.sub(r"(?<=[(\[]) | (?=[.,;:!?)\]])", "", text)
 
 
 def is_prose(sentence: str) -> bool:

@@ -12,7 +12,7 @@ from maskwright.core.errors import EvaluationError, RecipeError, nearest
 from maskwright.core.files import sha256_of_file
 from maskwright.core.hardware import environment
 from maskwright.core.records import EvaluationRecord
-from maskwright.corpus import Corpus
+from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.base import Task
 

@@ -25,7 +25,8 @@ from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import import_model
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.tokenization import load_tokenizer, vocabulary_of
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.tokenization.special_tokens import vocabulary_of
 
 ROW_MULTIPLE = 64
 """Rows are as long as the longest sequence of a batch needs, rounded up to this."""
@@ -186,8 +187,9 @@ class MaskedLanguageModel:
             yield x_TD[positions_M.to(device)]
 
     def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        token_ids_V = torch.arange(self.vocabulary.size, device=x_MD.device)
-        chunk_size = max(1, LOGITS_PER_CHUNK // self.vocabulary.size)
+        # A model's vocabulary may be larger than its tokenizer's, rounded up to suit the hardware.
+        token_ids_V = torch.arange(self.encoder.config.vocabulary_size, device=x_MD.device)
+        chunk_size = max(1, LOGITS_PER_CHUNK // len(token_ids_V))
         nats, ranks = [], []
         for x_CD, targets_C in zip(x_MD.split(chunk_size), targets_M.split(chunk_size), strict=True):
             logits_CV = self.head(x_CD, self.encoder.embedding_weight_VD).float()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from maskwright.corpus import Corpus
+from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.scorer import MaskedLanguageModel
 
 

@@ -18,7 +18,7 @@ from maskwright.core.files import sha256_of_file
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.corpus import Corpus, TokenSplit
+from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
