@@ -51,13 +51,9 @@ def sources_named(name: str, config: DataConfig) -> Iterator[Source]:
     elif path.exists():
         files = [path]
     else:
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-        files = [
-            file
-            for match in matches
-            for file in (files_below(match) if match.is_dir() else [match])
-            if is_readable(file)
-        ]
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 (may be absolute)
+        below = (files_below(match) if match.is_dir() else [match] for match in matches)
+        files = [file for files in below for file in files if is_readable(file)]
         if not files:
             raise CorpusError(*nothing_found(path, bool(matches)))
     for file in files:

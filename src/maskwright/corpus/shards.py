@@ -4,12 +4,12 @@ A shard `train-00000` is three files, each a header of 72 bytes and then values,
 
 | file | values |
 |---|---|
-| `train-00000.tokens` | the token ids of all documents, one after the other: uint16, or uint32 where the vocabulary needs it |
-| `train-00000.documents` | where each document begins, counted in tokens, and the end of the last: int64, documents + 1 |
+| `train-00000.tokens` | token ids of all documents, one after the other: uint16, or uint32 where ids need it |
+| `train-00000.documents` | where each document begins, in tokens, and the end of the last: int64, documents + 1 |
 | `train-00000.words` | one bit a token, lowest bit first: whether the token begins a word |
 
-Header: `magic "MWSHARD\\0"`, `uint32 format version`, `uint32 bits per value`, `uint64 vocabulary size`, `uint64 tokens`,
-`uint64 documents`, `32 bytes SHA-256 of the tokenizer`. Documents hold no special tokens.
+Header: magic "MWSHARD\\0", uint32 format version, uint32 bits per value, uint64 vocabulary size, uint64 tokens,
+uint64 documents, 32 bytes SHA-256 of the tokenizer. Documents hold no special tokens.
 """
 
 import struct

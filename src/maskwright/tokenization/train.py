@@ -75,8 +75,8 @@ def alphabet_of(texts: Iterable[str], config: TokenizerConfig) -> str:
     counts = np.zeros(0x110000, np.int64)
     for text in texts:
         codes = np.frombuffer(normalizer.normalize_str(text).encode("utf-32-le", "replace"), "<u4")
-        seen, how_often = np.unique(codes, return_counts=True)
-        counts[seen] += how_often
+        seen = np.bincount(codes)
+        counts[: len(seen)] += seen
     most_frequent_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     if config.kind == "characters":
         most_frequent_first = most_frequent_first[: config.vocabulary_size - len(SPECIAL_TOKENS)]
