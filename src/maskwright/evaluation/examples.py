@@ -40,12 +40,14 @@ def fill_mask_examples(
         five best guesses as "token" and "probability" (over the whole vocabulary).
     """
     examples: list[dict[str, Any]] = []
+    seen: set[str] = set()
     if not num_examples:
         return examples
     generator = numpy_generator(seed, "fill_mask_examples")
     for sentence in short_texts(model, split, generator):
-        if (hidden := hidden_word(model, sentence, generator)) is not None:
+        if sentence not in seen and (hidden := hidden_word(model, sentence, generator)) is not None:
             examples.append(hidden)
+        seen.add(sentence)
         if len(examples) == num_examples:
             break
     return examples

@@ -27,7 +27,7 @@ def build_task(name: str, settings: Mapping[str, Any]) -> Task:
     """
     task = load_plug_in(TASKS, name, Task)  # pyright: ignore[reportAbstractUsage]
     try:
-        return task(task.Config.model_validate(dict(settings)))
+        return task(task.Config.model_validate(dict(settings)))  # pyright: ignore[reportAbstractUsage]
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -23,7 +23,7 @@ from maskwright.core.hardware import default_device
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
-from maskwright.export import import_model
+from maskwright.export.folder import import_model
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of

@@ -27,7 +27,7 @@ MAX_LABEL_CHARACTERS = 40
 MAX_POINTS = 600
 """Longer series are averaged in bins: finer detail is below a pixel."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,

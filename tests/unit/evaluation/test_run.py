@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from maskwright.export.folder import export_model
 
 from maskwright.core.errors import EvaluationError, RecipeError
 from maskwright.core.files import sha256_of_file
@@ -10,7 +11,6 @@ from maskwright.core.records import EvaluationRecord
 from maskwright.evaluation.run import build_task, evaluate
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
-from maskwright.export import export_model
 
 
 class CountTokens(Task):

@@ -42,8 +42,8 @@ class TaskResult:
 class Task(ABC):
     """One way to score a model. Equal model, data, config and seed give equal scores."""
 
-    class Config(TaskConfig):
-        """A task's own settings go here, each with a `Field(description=...)`."""
+    Config: ClassVar[type[TaskConfig]] = TaskConfig
+    """A task's own settings: a nested class `Config(TaskConfig)`, each field with a description."""
 
     citation: ClassVar[str] = ""
     """Where the task comes from; goes into reports and model cards."""

@@ -5,7 +5,7 @@ Departures: hidden tokens are always [MASK] and always the same ones, whatever a
 models with one tokenizer can be compared.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,9 @@ from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
 from maskwright.heads.vocabulary import VocabularyHead
 
 
-def scored_positions(token_ids: np.ndarray, special_ids: Iterable[int], rate: float, generator: np.random.Generator):
+def scored_positions(
+    token_ids: np.ndarray, special_ids: Iterable[int], rate: float, generator: np.random.Generator
+) -> np.ndarray:
     """Choose which tokens of a document are hidden.
 
     Args:
@@ -185,7 +187,6 @@ class HeldOut(Task):
 
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
     needs_corpus = True
-    config: Config
 
     def evaluate(self, model: MaskedLanguageModel, corpus: Corpus | None, seed: int) -> TaskResult:
         """Score `model` on the held-out split of `corpus`.
@@ -235,7 +236,7 @@ def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
         )
 
 
-def advancing(clozes: Iterable[Cloze], advance) -> Iterator[Cloze]:
+def advancing(clozes: Iterable[Cloze], advance: Callable[[float], None]) -> Iterator[Cloze]:
     """Pass sequences through and report each."""
     for cloze in clozes:
         yield cloze
