@@ -25,6 +25,9 @@ from maskwright.training.loop import Probe, TrainingLoop
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.start import assemble_run, first_difference
 
+DECIDED_BY_VOCABULARY = ("vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id")
+"""Options of an encoder that the tokenizer decides."""
+
 
 def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_changes: bool) -> None:
     """Raise a `RecipeError` if the command line says neither "begin this recipe" nor "go on with that run"."""
@@ -98,14 +101,12 @@ def go_on(run: Path, ranks: Ranks) -> None:
 
 def _with_encoder_of(recipe: Recipe, family: str, config: dict[str, object]) -> Recipe:
     """Return the recipe with the encoder of imported weights, so that a resumed run builds the same one."""
-    for decided_elsewhere in ("vocabulary_size", "max_positions", "pad_token_id"):
-        positions = config.pop(decided_elsewhere) if decided_elsewhere == "max_positions" else None
-        config.pop(decided_elsewhere, None)
-        if positions is not None:
-            recipe = recipe.model_copy(
-                update={"encoder": EncoderSection(family=family, overrides=config, max_positions=int(str(positions)))}
-            )
-    return parse_recipe(recipe.model_dump(mode="json"), "the recipe with --from")
+    max_positions = config.pop("max_positions")
+    overrides = {name: value for name, value in config.items() if name not in DECIDED_BY_VOCABULARY}
+    section = EncoderSection.model_validate(
+        {"family": family, "size": None, "overrides": overrides, "max_positions": max_positions}
+    )
+    return parse_recipe(recipe.model_copy(update={"encoder": section}).model_dump(mode="json"), "recipe with --from")
 
 
 def _require_unused(folder: RunFolder, recipe: Recipe) -> None:

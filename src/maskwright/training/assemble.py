@@ -14,7 +14,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.base import Objective
 from maskwright.training.course import Course
-from maskwright.training.recipe import Phase, Recipe, objective_of
+from maskwright.training.recipe import Recipe, objective_of
 
 
 @dataclass
@@ -64,8 +64,7 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
         encoder = build_encoder(
             section.family, section.size, section.overrides, vocabulary, recipe.max_positions, recipe.seed
         )
-        vocabulary_head = VocabularyHead(encoder.config)
-        vocabulary_head.initialise(torch_generator(recipe.seed, "vocabulary_head"))
+        vocabulary_head = VocabularyHead(encoder.config, recipe.seed)
     else:
         encoder, vocabulary_head = start_from
     objectives: list[Objective] = []
@@ -135,8 +134,3 @@ class StepBatches:
         """Return how often a phase of `num_steps` steps sees the training text."""
         stream = self._streams[phase]
         return num_steps * (self._recipe.batch.tokens // stream.row_length) / stream.num_rows_per_epoch
-
-
-def scored_fraction(recipe: Recipe, model: Model, phase: Phase) -> float:
-    """Return the largest share of tokens that the vocabulary head sees in a phase."""
-    return model.objectives[recipe.phases.index(phase)].scored_fraction()

@@ -32,8 +32,8 @@ from maskwright.training.metrics import MetricsLog
 from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, StepLoss, Stepper
 
-Probe = Callable[[Encoder, VocabularyHead], Mapping[str, float]]
-"""Measures a model during a run; returns metrics whose names begin with "held_out_"."""
+Probe = Callable[[Encoder, VocabularyHead, torch.dtype], Mapping[str, float]]
+"""Measures a model in a precision during a run; returns metrics whose names begin with "held_out_"."""
 
 PROBE_LOSS = "held_out_cross_entropy"
 """The metric that decides which checkpoint is best."""
@@ -211,7 +211,7 @@ class TrainingLoop:
     def _measure(self) -> dict[str, float]:
         """Probe, and note whether it is the best so far."""
         assert self.run.probe is not None
-        values = dict(self.run.probe(self.run.model.encoder, self.run.model.vocabulary_head))
+        values = dict(self.run.probe(self.run.model.encoder, self.run.model.vocabulary_head, self.dtype))
         best, loss = self.state.best_held_out_loss, values[PROBE_LOSS]
         if best is None or loss < best:
             news = {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}

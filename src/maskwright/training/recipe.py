@@ -32,7 +32,9 @@ class EncoderSection(Section):
     """Which encoder."""
 
     family: str = Field("modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
-    size: str = Field("small", description="tiny, mini, small, medium, base or large")
+    size: str | None = Field(
+        "small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
     )

@@ -63,6 +63,9 @@ class Stepper:
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
             self._ddp = runnable = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        if compiled:
+            # Graphs of an earlier phase would make torch.compile take this phase's sizes for ones that vary.
+            torch._dynamo.reset()
         self._run = torch.compile(runnable, fullgraph=self._ddp is None) if compiled else runnable
 
     def forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepLoss:

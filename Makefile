@@ -1,0 +1,40 @@
+# make demo: train a small encoder on text that every Python installation holds, and show what it learned
+# make test: everything that continuous integration runs
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPAT := $(VENV)/compat-4.51.3
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.installed
+	rm -rf runs/demo
+	$(BIN)/maskwright train recipes/tiny.yaml --run runs/demo
+
+test: check $(COMPAT)/.installed
+	$(BIN)/pytest
+
+check: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[trackers]'
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The oldest transformers that an exported model must load in, beside the pinned one.
+$(COMPAT)/.installed: $(VENV)/.tested
+	rm -rf $(COMPAT)
+	$(BIN)/pip install --quiet --no-deps --target $(COMPAT) transformers==4.51.3 tokenizers==0.21.4 huggingface_hub==0.36.0
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
