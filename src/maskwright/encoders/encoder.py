@@ -72,6 +72,7 @@ class Encoder(nn.Module, ABC):
         Config: class of the options.
         SIZES: named sizes: dimensions that a recipe may override one by one.
         citation: where the architecture comes from.
+        exporter: name of the file in `export/families/` (or "module:Class") that writes it as a Hugging Face model.
         config: the options.
         blocks: the layers.
         attention: the backend in use.
@@ -80,6 +81,7 @@ class Encoder(nn.Module, ABC):
     Config: ClassVar[type[EncoderConfig]]
     SIZES: ClassVar[Mapping[str, Mapping[str, int]]]
     citation: ClassVar[str]
+    exporter: ClassVar[str | None] = None
 
     def __init__(self, config: EncoderConfig) -> None:
         """Keep the options. Sub-classes make their modules; `build_encoder` gives them their first weights."""

@@ -81,6 +81,7 @@ class Bert(Encoder):
         "large": {"num_layers": 24, "hidden_size": 1024, "num_heads": 16, "feed_forward_size": 4096},
     }
     citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
+    exporter = "bert"
 
     def __init__(self, config: BertConfig) -> None:
         """Make the modules; see `Encoder`."""

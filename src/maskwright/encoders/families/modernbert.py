@@ -99,6 +99,7 @@ class Modernbert(Encoder):
         "large": {"num_layers": 28, "hidden_size": 1024, "num_heads": 16, "feed_forward_size": 2624},
     }
     citation = "Warner et al. 2024, Smarter, Better, Faster, Longer (ModernBERT), arXiv:2412.13663"
+    exporter = "modernbert"
 
     def __init__(self, config: ModernbertConfig) -> None:
         """Make the modules; see `Encoder`."""

@@ -1,0 +1,90 @@
+"""The contract of an exporter: the two-way dictionary between a family of ours and a class of transformers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from maskwright.core.errors import ExportError
+from maskwright.encoders.encoder import Encoder, EncoderConfig
+
+TensorNames = dict[str, tuple[str, ...]]
+"""Our tensor -> theirs; more than one of theirs are ours cut into equal parts along the first dimension."""
+
+
+class Exporter(ABC):
+    """How a family is called in transformers. It has no state; it is used in both directions.
+
+    Attributes:
+        encoder_class: the family.
+        model_type: transformers' name of the architecture, in `config.json`.
+        architecture: the class with the vocabulary head.
+        body_prefix: what the names of the body's tensors begin with in that class.
+        options: our option -> their key, where the value is the same.
+        required: their keys with the one value that our family means by them.
+        keys_of_other_readers: keys for older transformers and for other programs, which the newest class does not
+            declare.
+        unused_tensors: beginnings of the names of tensors that an import may leave behind.
+    """
+
+    encoder_class: ClassVar[type[Encoder]]
+    model_type: ClassVar[str]
+    architecture: ClassVar[str]
+    body_prefix: ClassVar[str]
+    options: ClassVar[Mapping[str, str]]
+    required: ClassVar[Mapping[str, Any]]
+    keys_of_other_readers: ClassVar[frozenset[str]] = frozenset({"model_type", "torch_dtype"})
+    unused_tensors: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
+        """Return the names of the encoder's tensors."""
+
+    @abstractmethod
+    def head_tensors(self, config: EncoderConfig) -> TensorNames:
+        """Return the names of the vocabulary head's tensors; the tied decoder matrix is not among them."""
+
+    @abstractmethod
+    def tied_tensors(self) -> Mapping[str, str]:
+        """Return their tensors that are copies: copy -> original. They are not written, and checked when read."""
+
+    @abstractmethod
+    def further_keys(self, config: Any) -> dict[str, Any]:
+        """Return the keys of `config.json` that are more than another name for an option.
+
+        Raises:
+            ExportError: the options ask for what the architecture does not have.
+        """
+
+    @abstractmethod
+    def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return our options that are more than another name for a key.
+
+        Args:
+            values: of transformers' configuration, defaults filled in.
+
+        Raises:
+            ExportError: the configuration asks for what our family does not have.
+        """
+
+    def canonical_name(self, name: str) -> str:
+        """Return today's name of a tensor in an older file."""
+        return name
+
+    def config_values(self, config: EncoderConfig) -> dict[str, Any]:
+        """Return the content of `config.json`."""
+        values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.model_type}
+        values |= {theirs: getattr(config, ours) for ours, theirs in self.options.items()}
+        values |= dict(self.required) | self.further_keys(config)
+        return values | {"dtype": "float32", "torch_dtype": "float32"}
+
+    def encoder_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return our options for a configuration of transformers.
+
+        Raises:
+            ExportError: the configuration asks for what our family does not have; names key and value.
+        """
+        for key, value in self.required.items():
+            if values.get(key, value) != value:
+                raise ExportError(f"config.json: {key} is {values[key]!r}", f"{value!r}; this family has nothing else")
+        options = {ours: values[theirs] for ours, theirs in self.options.items()}
+        return options | self.further_options(values)

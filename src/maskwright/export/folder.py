@@ -1,0 +1,169 @@
+"""Hugging Face model folders: write one, verified and atomically; read one."""
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from transformers import AutoConfig, PreTrainedTokenizerFast
+
+from maskwright.core.discovery import load_plug_in, plug_in_names
+from maskwright.core.errors import ExportError
+from maskwright.core.files import folder_written_atomically, write_json_atomically
+from maskwright.core.log import warn
+from maskwright.core.records import ExportRecord
+from maskwright.encoders.build import empty_encoder
+from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.export.families.base import Exporter
+from maskwright.export.verify import verify
+from maskwright.export.weights import load_into, read_tensors, renamed
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.tokenization.folder import save_tokenizer
+
+EXPORTERS = "maskwright.export.families"
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """What a model folder became.
+
+    Attributes:
+        encoder: float32, on the CPU.
+        head: the vocabulary head; fresh where the folder had none.
+        family: the encoder's name in recipes.
+    """
+
+    encoder: Encoder
+    head: VocabularyHead
+    family: str
+
+
+def export_model(
+    encoder: Encoder, head: VocabularyHead, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> ExportRecord:
+    """Write a model as a folder that `AutoModelForMaskedLM` and `AutoTokenizer` load, without code of ours.
+
+    The folder is compared with the model before it gets its name; if they differ, there is no folder.
+
+    Args:
+        encoder: on any device; it is left as it is.
+        head: its vocabulary head.
+        tokenizer: the one that the model was trained with.
+        folder: replaced if it exists.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ExportError: the options have no counterpart in transformers, or the logits differ.
+    """
+    exporter = exporter_of(encoder)
+    config = encoder.config
+    if len(tokenizer) > config.vocabulary_size:
+        raise ExportError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocabulary_size}",
+            "the tokenizer that the model was trained with",
+        )
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = config.max_positions
+    values = exporter.config_values(config)
+    tensors = renamed(encoder, exporter.encoder_tensors(config)) | renamed(head, exporter.head_tensors(config))
+    with folder_written_atomically(folder) as unfinished:
+        write_json_atomically(unfinished / "config.json", values)
+        save_file(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
+        # safetensors makes files that only their owner can read.
+        shutil.copymode(unfinished / "config.json", unfinished / "model.safetensors")
+        save_tokenizer(tokenizer, unfinished)
+        return verify(encoder, head, exporter, unfinished)
+
+
+def import_model(folder: str | Path, overrides: Mapping[str, Any] | None = None) -> ImportedModel:
+    """Read a `ModernBert*` or `Bert*` model folder.
+
+    Args:
+        folder: with `config.json` and safetensors; with or without a vocabulary head.
+        overrides: options that replace the folder's, such as dropout rates.
+
+    Raises:
+        ExportError: it is no such folder, another architecture, damaged, or asks for what our family does not have.
+    """
+    folder = Path(folder)
+    family = _family_of(folder)
+    exporter = load_plug_in(EXPORTERS, family, Exporter)()  # pyright: ignore[reportAbstractUsage]
+    values = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
+    options = exporter.encoder_options(values) | dict(overrides or {})
+    try:
+        config = exporter.encoder_class.Config.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ExportError(f"{folder}: {place}: {first['msg']}", f"an option that {family} has") from error
+    tensors = read_tensors(folder, exporter)
+    encoder = empty_encoder(exporter.encoder_class, config)
+    load_into(encoder, exporter.encoder_tensors(config), tensors)
+    head = _imported_head(folder, exporter, config, tensors)
+    _refuse_unknown(folder, exporter, config, tensors)
+    return ImportedModel(encoder, head, family)
+
+
+def exporter_of(encoder: Encoder) -> Exporter:
+    """Return the exporter of an encoder's family.
+
+    Raises:
+        ExportError: the family has none.
+    """
+    if encoder.exporter is None:
+        raise ExportError(
+            f"the family {type(encoder).__name__} has no exporter",
+            "the class attribute `exporter`, which names one (docs/encoders.md)",
+        )
+    return load_plug_in(EXPORTERS, encoder.exporter, Exporter)()  # pyright: ignore[reportAbstractUsage]
+
+
+def _family_of(folder: Path) -> str:
+    """Return the family that reads a folder; by name, nothing is loaded yet."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ExportError(f"{path} does not exist", "a Hugging Face model folder", "download models of the hub first")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ExportError(f"{path} is not JSON: {error}", "a Hugging Face model folder") from error
+    model_type = values.get("model_type")
+    families = plug_in_names(EXPORTERS)
+    for family in families:
+        if load_plug_in(EXPORTERS, family, Exporter).model_type == model_type:
+            return family
+    named = ", ".join(values.get("architectures") or []) or "no architecture"
+    raise ExportError(f"{path}: {named} (model_type {model_type!r})", "a model of one of " + ", ".join(families))
+
+
+def _imported_head(
+    folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]
+) -> VocabularyHead:
+    head = VocabularyHead(config)
+    names = exporter.head_tensors(config)
+    if all(name in tensors for ours in head.state_dict() for name in names[ours]):
+        load_into(head, names, tensors)
+    else:
+        warn(f"{folder} has no vocabulary head; a fresh one takes its place")
+    return head
+
+
+def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]) -> None:
+    known = {
+        name
+        for names in (exporter.encoder_tensors(config), exporter.head_tensors(config))
+        for theirs in names.values()
+        for name in theirs
+    }
+    unknown = sorted(name for name in tensors if name not in known and not name.startswith(exporter.unused_tensors))
+    if unknown:
+        raise ExportError(
+            f"{folder}: the tensor {unknown[0]} has no place in {type(exporter).__name__}", "none left over"
+        )
