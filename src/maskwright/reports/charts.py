@@ -143,7 +143,7 @@ def loss_chart(story: Story) -> str | None:
         axes.set_ylabel("loss (nats per scored token)")
         tokens_axis(axes)
         phase_borders(axes, story)
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
 
     description = f"Training loss from {values[0]:.2f} to {smoothed(values)[-1]:.2f} over {tokens[-1]:,.0f} tokens"
     return draw("loss", description, paint, width=9.4, height=3.0)
@@ -220,6 +220,8 @@ def step_chart(story: Story, name: str, title: str, is_noisy: bool, is_over_time
             axes.yaxis.set_major_formatter(PERCENT)
         elif name == "tokens_per_second":
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        elif name == "learning_rate":
+            axes.yaxis.set_major_formatter("{x:g}")
 
     return draw(name, f"{title}; at the end {values[-1]:.3g}", paint, height=2.2)
 

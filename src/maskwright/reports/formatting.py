@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -86,6 +86,18 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
+def moment(timestamp: str) -> str:
+    """2026-11-21T08:10:00+00:00 -> "2026-11-21 08:10 UTC"; anything else stays as it is."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):[\d.]+(\+00:00|Z)", timestamp)
+    return f"{found[1]} {found[2]} UTC" if found else timestamp
+
+
+def fact(name: str, value: object) -> str:
+    """Return a value of the environment or of settings, bytes with a prefix."""
+    text = "not set" if value is None else str(value)
+    return metric(float(text), "B") if name.endswith("_bytes") and text.isdecimal() else text
+
+
 def score(name: str, value: float) -> str:
     """Return a score in the unit that its name tells: accuracies, rates and fractions in percent."""
     if name.endswith(("accuracy", "_rate", "_fraction")):
@@ -95,10 +107,13 @@ def score(name: str, value: float) -> str:
 
 def spoken(name: str) -> str:
     """Turn a metric's or setting's name into words: "top1_accuracy" -> "top-1 accuracy"."""
-    return re.sub(r"\btop(\d)", r"top-\1", name.removeprefix("num_").replace("_", " "))
+    return re.sub(r"\btop(\d)", r"top-\1", name.removeprefix("num_").removesuffix("_bytes").replace("_", " "))
 
 
-FILTERS: Mapping[str, object] = {
-    function.__name__: function for function in (whole, compact, metric, percent, duration, score, spoken)
+NUMBER_FILTERS: Mapping[str, Callable[..., str]] = {
+    function.__name__: function for function in (whole, compact, metric, percent, duration, score)
 }
-"""What templates may call on values."""
+"""What templates may call on numbers; the results hold no foreign text."""
+
+TEXT_FILTERS: Mapping[str, Callable[..., str]] = {function.__name__: function for function in (spoken, moment, fact)}
+"""What templates may call on text; the results are as foreign as the text."""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
-from maskwright.reports.formatting import FILTERS, clean
+from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean
 from maskwright.reports.gather import Story, gather
 
 
@@ -38,7 +38,7 @@ def render(story: Story) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update({**NUMBER_FILTERS, **TEXT_FILTERS})
     return environment.get_template("report.html.j2").render(
         story=story,
         record=story.record,

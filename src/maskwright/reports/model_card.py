@@ -5,6 +5,7 @@ that a person added, stay.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
-from maskwright.reports.formatting import FILTERS, Verbatim, clean, markdown_safe
+from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, Verbatim, clean, markdown_safe
 from maskwright.reports.gather import Story, flat, gather
 
 BEGIN = "<!-- maskwright: generated, edits below this line are overwritten -->"
@@ -106,7 +107,8 @@ def generated_body(story: Story) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: verbatim(function) for name, function in FILTERS.items()})
+    numbers = {name: verbatim(function) for name, function in NUMBER_FILTERS.items()}
+    environment.filters.update({**numbers, **TEXT_FILTERS})
     recipe = story.record.recipe
     return environment.get_template("model_card.md.j2").render(
         begin=Verbatim(BEGIN),
@@ -119,11 +121,9 @@ def generated_body(story: Story) -> str:
     )
 
 
-def verbatim(function: Any) -> Any:
-    """Let a formatter of numbers print unescaped; `spoken` formats foreign names and does not."""
-    if function.__name__ == "spoken":
-        return function
-    return lambda *arguments: Verbatim(function(*arguments))
+def verbatim(format_number: Callable[..., str]) -> Callable[..., Verbatim]:
+    """Let a formatter of numbers print unescaped."""
+    return lambda *arguments: Verbatim(format_number(*arguments))
 
 
 def fenced(text: str) -> Verbatim:

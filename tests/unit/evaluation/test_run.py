@@ -1,9 +1,10 @@
 """From a model folder to records on disk."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from maskwright.export.folder import export_model
 
 from maskwright.core.errors import EvaluationError, RecipeError
 from maskwright.core.files import sha256_of_file
@@ -11,6 +12,7 @@ from maskwright.core.records import EvaluationRecord
 from maskwright.evaluation.run import build_task, evaluate
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
+from maskwright.export.folder import export_model
 
 
 class CountTokens(Task):
