@@ -1,6 +1,8 @@
 """The embedded default corpus: the English that every installation holds, its docstrings."""
 
 import ast
+import contextlib
+import gc
 import importlib.metadata
 import importlib.util
 import inspect
@@ -60,7 +62,7 @@ def all_docstrings() -> tuple[Piece, ...]:
     """Return the documents; parsed once a process, since a corpus is read twice."""
     seen: set[str] = set()
     documents = []
-    with progress("parsing docstrings (packages)", 1 + len(PACKAGES)) as advance:
+    with garbage_collection_paused(), progress("parsing docstrings (packages)", 1 + len(PACKAGES)) as advance:
         for package, folder in folders():
             for path in source_files(folder):
                 texts = [text for text in docstrings_of(path) if text not in seen]
@@ -69,6 +71,21 @@ def all_docstrings() -> tuple[Piece, ...]:
                     documents.append(Piece("\n\n".join(texts), f"{package}/{path.relative_to(folder)}"))
             advance(1)
     return tuple(documents)
+
+
+@contextlib.contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """Pause the search for cycles: syntax trees have none, and for their many nodes it would search the whole program.
+
+    It takes half of the time otherwise.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def folders() -> Iterator[tuple[str, Path]]:
