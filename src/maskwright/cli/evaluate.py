@@ -83,6 +83,6 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
 
     out = Console(highlight=False, soft_wrap=True)
     for example in evaluation.examples:
-        guesses = ", ".join(f"{guess['token']} {guess['probability']:.0%}" for guess in example["predictions"])
+        guesses = " · ".join(f"{guess['token']} {guess['probability']:.0%}" for guess in example["predictions"])
         out.print(printable(example["text"]))
         out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")

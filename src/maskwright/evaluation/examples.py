@@ -20,6 +20,9 @@ WORD = re.compile(r"\b[^\W\d_]{4,}\b")
 MAX_EXCERPT_TOKENS = 512
 """How much of a document is searched for a sentence."""
 
+MAX_EXCERPTS = 500
+"""How many excerpts are searched before there are fewer examples than asked for."""
+
 NUM_EXCERPT_CHARACTERS = 100
 """What is shown of a text without sentences (verse, lists, DNA)."""
 
@@ -54,11 +57,11 @@ def fill_mask_examples(
 
 
 def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.random.Generator) -> Iterator[str]:
-    """Yield one short readable piece of text for each of up to a thousand documents, in random order.
+    """Yield short readable pieces of text, one document after the other in random order.
 
-    Documents may be few and long, so every document has a second and third turn with another excerpt.
+    Where documents are few and long, each has several turns, with an excerpt from another place.
     """
-    for document in np.tile(generator.permutation(split.num_documents)[:1000], 3):
+    for document in np.resize(generator.permutation(split.num_documents), MAX_EXCERPTS):
         length = int(split.document_lengths[document])
         start = int(generator.integers(0, max(1, length - MAX_EXCERPT_TOKENS)))
         count = min(length - start, MAX_EXCERPT_TOKENS, model.max_tokens)

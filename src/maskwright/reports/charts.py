@@ -204,7 +204,8 @@ def step_chart(story: Story, name: str, title: str, is_noisy: bool, is_over_time
     tokens, seconds, values = series(story.training, name)
     if len(values) < 2:
         return None
-    across = seconds / 60 if is_over_time else tokens
+    unit, unit_seconds = ("minutes", 60) if seconds[-1] > 180 else ("seconds", 1)
+    across = seconds / unit_seconds if is_over_time else tokens
 
     def paint(axes: Axes) -> None:
         axes.plot(across, values, color=BLUE, alpha=0.28 if is_noisy else 1, linewidth=0.9 if is_noisy else 1.6)
@@ -213,7 +214,7 @@ def step_chart(story: Story, name: str, title: str, is_noisy: bool, is_over_time
             axes.set_ylim(0, 1.15 * float(np.quantile(values, 0.99)) or 1)
         axes.set_title(title)
         if is_over_time:
-            axes.set_xlabel("minutes of training")
+            axes.set_xlabel(f"{unit} of training")
         else:
             tokens_axis(axes)
         if name == "utilisation":

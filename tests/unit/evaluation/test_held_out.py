@@ -115,7 +115,7 @@ def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageMo
     result = task.evaluate(model, corpus, seed=3)
     scores = result.scores
     assert scores["cross_entropy"] == pytest.approx(scores["sum_nats"] / scores["num_scored_tokens"])
-    assert scores["top1_accuracy"] == scores["num_top1_correct"] / scores["num_scored_tokens"]
+    assert scores["top1_accuracy"] == scores["sum_top1_correct"] / scores["num_scored_tokens"]
     assert 0 <= scores["top1_accuracy"] <= scores["top5_accuracy"] <= 1
     assert 0 < result.baselines["unigram"]["cross_entropy"] < math.log(model.vocabulary.size)
     assert len(result.examples) == 3
