@@ -273,7 +273,7 @@ class SplitInProgress:
         of_tokens = slice(None) if chosen.all() else np.repeat(chosen, batch.lengths)
         ends = np.cumsum(batch.lengths[chosen])[is_end]
         num_empty = self.writer.append(batch.tokens[of_tokens], batch.word_starts[of_tokens], ends)
-        sizes = np.stack([batch.num_words[chosen], batch.num_bytes[chosen]])
+        sizes = np.stack([batch.num_words, batch.num_bytes])[:, chosen] * (batch.lengths[chosen] > 0)
         num_whole = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
         if num_whole:
             self._whole += self._pending + sizes[:, :num_whole].sum(axis=1)

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import importlib.metadata
 import importlib.util
-import inspect
 import os
 import platform
 import sysconfig
@@ -118,7 +117,7 @@ def docstrings_of(path: Path) -> Iterator[str]:
     for node in (module, *documented(module)):
         text = ast.get_docstring(node)
         if text and len(text.split()) >= LEAST_WORDS:
-            yield inspect.cleandoc(text)
+            yield text
 
 
 def documented(node: ast.Module | ast.ClassDef) -> Iterator[Documented]:

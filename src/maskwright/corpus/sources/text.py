@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from maskwright.core.errors import CorpusError
-from maskwright.core.log import printable, warn
 from maskwright.corpus.files import BLOCK_BYTES, identity_of_file, opened, text_bytes_estimate
 from maskwright.corpus.sources.base import PIECE_CHARACTERS, Piece, Source, place_to_cut
 
@@ -90,8 +89,6 @@ class Text(Source):
                     "valid UTF-8, because of `strict`",
                     "mend the file, or leave `strict` out: then such bytes are replaced and counted",
                 ) from error
-            if not self.dropped["invalid UTF-8"]:
-                warn(f"{printable(self.name)}: invalid UTF-8 from byte {byte:,} on, replaced and counted")
             text = block.decode("utf-8", "replace")
             self.dropped["invalid UTF-8"] += text.count("\ufffd") - block.count(b"\xef\xbf\xbd")
             return text
