@@ -194,10 +194,10 @@ class MaskedLanguageModel:
         for x_CD, targets_C in zip(x_MD.split(chunk_size), targets_M.split(chunk_size), strict=True):
             logits_CV = self.head(x_CD, self.encoder.embedding_weight_VD).float()
             target_logits_C1 = logits_CV.gather(1, targets_C[:, None])
-            nats.append((logits_CV.logsumexp(dim=1) - target_logits_C1[:, 0]).double())
+            nats.append(logits_CV.logsumexp(dim=1) - target_logits_C1[:, 0])
             is_tied_before_CV = (logits_CV == target_logits_C1) & (token_ids_V < targets_C[:, None])
             ranks.append(((logits_CV > target_logits_C1) | is_tied_before_CV).sum(dim=1))
-        return torch.cat(nats).cpu().numpy(), torch.cat(ranks).cpu().numpy()
+        return torch.cat(nats).cpu().double().numpy(), torch.cat(ranks).cpu().numpy()
 
     def _groups(self, clozes: Iterable[Cloze]) -> Iterator[list[Cloze]]:
         """Collect sequences until the token budget is full."""

@@ -2,6 +2,7 @@
 
 import html
 import io
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +73,8 @@ def draw(name: str, description: str, paint: Callable[[Axes], None], width: floa
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg ") :]
+    # Groups carry ids that nothing refers to and that are the same in every chart.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg ") :])
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(clean(description))}" ', 1)
 
 

@@ -44,14 +44,33 @@ def write_model_card(run: Path) -> Path:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist", "an exported model", "export first: maskwright export RUN")
     path = folder / "README.md"
-    existing = ModelCard.load(path, ignore_metadata_errors=True) if path.exists() else None
-    body = generated_body(story)
+    existing = existing_card(path)
     metadata = metadata_of(story, existing)
-    if existing is not None and BEGIN in existing.text and END in existing.text:
-        before, _, rest = existing.text.partition(BEGIN)
-        body = before.strip() + ("\n\n" if before.strip() else "") + body + rest.partition(END)[2].rstrip()
+    body = generated_body(story)
+    if existing is not None:
+        before, begin, rest = existing.text.partition(BEGIN)
+        after = rest.partition(END)[2] if begin else ""
+        body = "\n\n".join(part for part in (before.strip(), body, after.strip()) if part)
     write_text_atomically(path, f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
     return path
+
+
+def existing_card(path: Path) -> ModelCard | None:
+    """Return the card that is there; None if there is none.
+
+    Raises:
+        CheckpointError: its metadata can't be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        return ModelCard.load(path, ignore_metadata_errors=True)
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{path}: the metadata is not readable: {' '.join(str(error).split())[:200]}",
+            "YAML between two lines of ---",
+            "mend it, or delete the file",
+        ) from error
 
 
 def metadata_of(story: Story, existing: ModelCard | None) -> ModelCardData:

@@ -9,6 +9,7 @@ from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.examples import fill_mask_examples, hidden_word, tidied
 from maskwright.evaluation.fill import fill_masks, masked_token_ids, pieces_between_masks
 from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
 
 
 @pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
@@ -62,6 +63,14 @@ def test_examples_hide_one_whole_word(any_tokenizer, make_model):
         assert example["answer"].isalpha()
         assert len(example["predictions"]) == 5
     assert any(found)
+
+
+def test_where_no_token_is_a_word_one_letter_is_hidden(make_model):
+    tokenizer = train_tokenizer(["abc def ghi"] * 3, TokenizerConfig(kind="characters", vocabulary_size=40))
+    example = hidden_word(make_model(tokenizer), "abc def ghi", np.random.default_rng(1))
+    assert example is not None
+    assert len(example["answer"]) == 1
+    assert example["text"].replace("[MASK]", example["answer"]) == "abc def ghi"
 
 
 def test_examples_come_from_held_out_sentences(model: MaskedLanguageModel, corpus):

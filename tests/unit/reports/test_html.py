@@ -131,12 +131,11 @@ def test_charts_are_well_formed_and_their_ids_are_unique(make_run: Callable[...,
     for run in (make_run(), hostile_run(lambda **changes: make_run_beside(make_run, **changes))):
         charts = re.findall(r"<svg .*?</svg>", write_report(run).read_text(), flags=re.DOTALL)
         assert len(charts) >= 6
-        ids = []
+        ids = re.findall(r' id="([^"]*)"', "".join(charts))
+        assert len(ids) == len(set(ids)) >= 6
         for chart in charts:
             root = ElementTree.fromstring(chart)
             assert root.attrib["aria-label"]
-            ids.append({element.attrib["id"] for element in root.iter() if element.tag.endswith("clipPath")})
-        assert sum(map(len, ids)) == len(set.union(*ids))
 
 
 def make_run_beside(make_run: Callable[..., Path], **changes: object) -> Path:

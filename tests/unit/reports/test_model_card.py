@@ -49,6 +49,21 @@ def test_what_people_add_outlives_a_new_drawing(make_run: Callable[..., Path]):
     assert write_model_card(run).read_text() == once
 
 
+def test_a_card_written_by_hand_is_kept_above_the_generated_part(make_run: Callable[..., Path]):
+    run = make_run()
+    (run / "model" / "README.md").write_text("---\nlicense: mit\n---\nAll by hand.\n")
+    text = write_model_card(run).read_text()
+    assert text.index("All by hand.") < text.index("## Scores")
+    assert "license: mit" in text
+
+
+def test_metadata_that_cannot_be_read_are_named(make_run: Callable[..., Path]):
+    run = make_run()
+    (run / "model" / "README.md").write_text("---\nlicense: [\n---\nAll by hand.\n")
+    with pytest.raises(CheckpointError, match=r"README.md: the metadata"):
+        write_model_card(run)
+
+
 def test_hostile_names_and_text_stay_text(make_run: Callable[..., Path]):
     hostile = (
         "x\n---\nlicense: evil\n---\n# Title <script>alert(1)</script> [a](javascript:b) ![c](http://d) `e` ``` | f"
