@@ -1,7 +1,7 @@
 """ModernBERT: pre-norm, rotary positions, gated feed-forward, no biases, local attention in two layers of three.
 
 Source: Warner et al. 2024, arXiv:2412.13663; every option is that of transformers' `ModernBertForMaskedLM`, with which
-    `tests/parity/test_modernbert_parity.py` compares logits and gradients.
+    `tests/parity/test_transformers_parity.py` compares logits and gradients.
 """
 
 import math

@@ -106,7 +106,7 @@ class Modernbert(Exporter):
                 )
             thetas[kind] = float(rope["rope_theta"])
         return {
-            "global_attention_every": _global_attention_every(values["layer_types"]),
+            "global_attention_every": _global_attention_every(values),
             "global_rope_theta": thetas[GLOBAL],
             "local_rope_theta": thetas[LOCAL],
         }
@@ -116,9 +116,10 @@ def _with_bias(ours: str, theirs: str) -> dict[str, str]:
     return {f"{ours}.{part}": f"{theirs}.{part}" for part in ("weight", "bias")}
 
 
-def _global_attention_every(layer_types: list[str]) -> int:
-    """Return n, if every n-th layer is global, counted from the first."""
-    for every in range(1, len(layer_types) + 1):
+def _global_attention_every(values: Mapping[str, Any]) -> int:
+    """Return n, if every n-th layer is global, counted from the first; the old key decides where several would do."""
+    layer_types = values["layer_types"]
+    for every in (values.get("global_attn_every_n_layers", 1), *range(1, len(layer_types) + 1)):
         if layer_types == [LOCAL if index % every else GLOBAL for index in range(len(layer_types))]:
             return every
     raise ExportError(f"config.json: layer_types is {layer_types}", "global attention in every n-th layer")

@@ -1,0 +1,170 @@
+"""An exported folder is what transformers expects, is verified, and is whole or absent."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast, pipeline
+
+from maskwright.core.errors import ExportError
+from maskwright.encoders.encoder import Encoder
+from maskwright.export import export_model, import_model
+from maskwright.export.families.modernbert import Modernbert
+from maskwright.heads.vocabulary import VocabularyHead
+
+MakeModel = Callable[..., tuple[Encoder, VocabularyHead]]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("modernbert", {}),
+    ("modernbert", {"local_attention": 6, "global_attention_every": 2, "global_rope_theta": 5e4}),
+    ("modernbert", {"attention_bias": True, "feed_forward_bias": True, "norm_bias": True, "head_bias": True}),
+    ("modernbert", {"decoder_bias": False, "num_layers": 1}),
+    ("bert", {}),
+    ("bert", {"num_segments": 3, "norm_eps": 1e-5}),
+]
+
+
+@pytest.mark.parametrize(("family", "overrides"), VARIANTS)
+def test_an_export_comes_back_the_same(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str, overrides: dict[str, Any]
+) -> None:
+    encoder, head = make_model(family, **overrides)
+    record = export_model(encoder, head, tokenizer, tmp_path / "model")
+    assert record.family == family
+    assert record.max_logit_difference < 2e-5
+    assert record.num_compared_logits == (3 + 40 + 200 + 333) * 100
+    again = import_model(tmp_path / "model")
+    assert again.family == family
+    assert again.encoder.config == encoder.config
+    for ours, theirs in ((encoder, again.encoder), (head, again.head)):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        assert all(torch.equal(weight, theirs.state_dict()[name]) for name, weight in ours.state_dict().items())
+        assert all(parameter.requires_grad for parameter in theirs.parameters())
+
+
+def test_the_folder_holds_what_readers_old_and_new_look_for(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    export_model(*make_model("modernbert", global_rope_theta=8e4, local_rope_theta=2e4), tokenizer, folder)
+    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}) == 1
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["global_rope_theta"], config["local_rope_theta"], config["global_attn_every_n_layers"]) == (
+        8e4,
+        2e4,
+        3,
+    )
+    assert config["rope_parameters"]["sliding_attention"] == {"rope_type": "default", "rope_theta": 2e4}
+    assert config["layer_types"] == ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+    assert [config[f"{role}_token_id"] for role in ("pad", "cls", "sep", "bos", "eos")] == [0, 2, 3, 2, 3]
+    assert config["dtype"] == config["torch_dtype"] == "float32"
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert tokenizer_config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert tokenizer_config["model_max_length"] == 350
+    tensors = load_file(folder / "model.safetensors")
+    assert "decoder.weight" not in tensors and "decoder.bias" in tensors
+    assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("family", ["modernbert", "bert"])
+def test_fill_mask_and_the_tokenizer_work_without_our_code(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str
+) -> None:
+    encoder, head = make_model(family)
+    export_model(encoder, head, tokenizer, tmp_path / "model")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "model")
+    fill = pipeline("fill-mask", model=AutoModelForMaskedLM.from_pretrained(tmp_path / "model"), tokenizer=loaded)
+    answers = fill("w1 [MASK] w3", top_k=2)
+    assert len(answers) == 2 and 0 < answers[0]["score"] <= 1
+
+
+def test_export_leaves_the_model_and_tokenizer_alone(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    encoder, head = make_model("modernbert", feed_forward_dropout=0.1)
+    encoder.train().use_attention("padded")
+    backend, limit = encoder.attention, tokenizer.model_max_length
+    state = torch.get_rng_state()
+    export_model(encoder, head, tokenizer, tmp_path / "model")
+    assert encoder.training and encoder.attention is backend
+    assert tokenizer.model_max_length == limit
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_export_that_answers_differently_is_refused_and_the_old_folder_kept(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, head = make_model("modernbert")
+    folder = tmp_path / "model"
+    export_model(encoder, head, tokenizer, folder)
+    before = (folder / "model.safetensors").read_bytes()
+
+    right_names = Modernbert.encoder_tensors
+
+    def swapped(self: Modernbert, config: Any) -> dict[str, tuple[str, ...]]:
+        names = right_names(self, config)
+        first, second = "blocks.1.attention_norm.weight", "blocks.1.feed_forward_norm.weight"
+        return names | {first: names[second], second: names[first]}
+
+    monkeypatch.setattr(Modernbert, "encoder_tensors", swapped)
+    with pytest.raises(ExportError, match="answers differently"):
+        export_model(encoder, head, tokenizer, folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_weights_that_are_not_finite_are_refused(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    encoder, head = make_model("bert")
+    with torch.no_grad():
+        encoder.embedding_weight_VD[7, 0] = float("nan")
+    with pytest.raises(ExportError, match="nan"):
+        export_model(encoder, head, tokenizer, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [({"norm_position": "pre"}, "norm_position is 'pre'"), ({"head_bias": False}, "head_bias is false")],
+)
+def test_what_transformers_does_not_have_is_refused_by_its_key(
+    make_model: MakeModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    overrides: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_model(*make_model("bert", **overrides), tokenizer, tmp_path / "model")
+
+
+def test_a_misspelt_key_is_noticed(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Modernbert, "required", {**Modernbert.required, "hiden_activation": "gelu"})
+    with pytest.raises(ExportError, match="hiden_activation is not a key of ModernBertConfig"):
+        export_model(*make_model("modernbert"), tokenizer, tmp_path / "model")
+
+
+def test_a_tokenizer_of_another_size_is_refused(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tokenizer.add_tokens(["further"])
+    with pytest.raises(ExportError, match="the tokenizer has 101 tokens, the model 100"):
+        export_model(*make_model("bert"), tokenizer, tmp_path / "model")
+
+
+def test_a_family_without_an_exporter_is_refused(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, head = make_model("bert")
+    monkeypatch.setattr(type(encoder), "exporter", None)
+    with pytest.raises(ExportError, match="no exporter"):
+        export_model(encoder, head, tokenizer, tmp_path / "model")

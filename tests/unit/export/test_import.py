@@ -1,0 +1,163 @@
+"""Model folders that can't be read faithfully are refused, naming what is in the way."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.errors import ExportError
+from maskwright.encoders.encoder import Encoder
+from maskwright.export import export_model, import_model
+from maskwright.heads.vocabulary import VocabularyHead
+
+MakeModel = Callable[..., tuple[Encoder, VocabularyHead]]
+Folders = dict[str, Path]
+
+
+@pytest.fixture
+def folders(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Folders:
+    for family in ("modernbert", "bert"):
+        export_model(*make_model(family), tokenizer, tmp_path / family)
+    return {family: tmp_path / family for family in ("modernbert", "bert")}
+
+
+def edit_config(folder: Path, removed: tuple[str, ...] = (), **changes: Any) -> None:
+    path = folder / "config.json"
+    values = {key: value for key, value in json.loads(path.read_text()).items() if key not in removed}
+    path.write_text(json.dumps(values | changes))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("bert", {"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}, "RobertaForMaskedLM"),
+        ("bert", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ("bert", {"is_decoder": True}, "is_decoder is True"),
+        ("bert", {"hidden_size": 30}, "not an even multiple"),
+        ("bert", {"intermediate_size": 64}, r"intermediate.dense.weight has the shape \[48, 32\]"),
+        ("modernbert", {"hidden_activation": "silu"}, "hidden_activation is 'silu'"),
+        ("modernbert", {"tie_word_embeddings": False}, "tie_word_embeddings is False"),
+        ("modernbert", {"layer_types": ["sliding_attention", *["full_attention"] * 3]}, "layer_types is"),
+        (
+            "modernbert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                }
+            },
+            "rope_type is 'linear'",
+        ),
+        ("modernbert", {"num_hidden_layers": 3, "layer_types": None}, "layers.3.attn.Wo.weight has no place"),
+        ("modernbert", {"num_hidden_layers": 5, "layer_types": None}, "lack model.layers.4"),
+    ],
+)
+def test_what_our_families_do_not_have_is_refused(
+    folders: Folders, family: str, changes: dict[str, Any], message: str
+) -> None:
+    edit_config(folders[family], **changes)
+    with pytest.raises(ExportError, match=message):
+        import_model(folders[family])
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, folders: Folders) -> None:
+    with pytest.raises(ExportError, match=r"config\.json does not exist"):
+        import_model(tmp_path / "missing")
+    (folders["bert"] / "config.json").write_text("{")
+    with pytest.raises(ExportError, match="is not JSON"):
+        import_model(folders["bert"])
+    (folders["modernbert"] / "model.safetensors").unlink()
+    with pytest.raises(ExportError, match=r"no model\.safetensors"):
+        import_model(folders["modernbert"])
+
+
+def test_truncated_weights_are_refused(folders: Folders) -> None:
+    path = folders["bert"] / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ExportError, match="can't be read"):
+        import_model(folders["bert"])
+
+
+def test_an_untied_decoder_is_refused_and_a_tied_copy_accepted(folders: Folders) -> None:
+    name = "model.embeddings.tok_embeddings.weight"
+    edit_tensors(folders["modernbert"], lambda tensors: tensors | {"decoder.weight": tensors[name].clone()})
+    import_model(folders["modernbert"])
+    edit_tensors(folders["modernbert"], lambda tensors: tensors | {"decoder.weight": tensors[name] + 1})
+    with pytest.raises(ExportError, match=r"decoder\.weight differs"):
+        import_model(folders["modernbert"])
+
+
+def test_old_spellings_are_understood(folders: Folders) -> None:
+    expected = import_model(folders["bert"]).encoder.state_dict()
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+
+    def respell(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        for today, before in old.items():
+            tensors = {name.replace(today, before): tensor for name, tensor in tensors.items()}
+        return tensors
+
+    edit_tensors(folders["bert"], respell)
+    got = import_model(folders["bert"]).encoder.state_dict()
+    assert all(torch.equal(weight, got[name]) for name, weight in expected.items())
+
+
+def test_old_and_new_rotary_keys_mean_the_same(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    encoder, head = make_model("modernbert", global_rope_theta=8e4, local_rope_theta=2e4, global_attention_every=2)
+    for removed in (
+        ("layer_types", "rope_parameters"),
+        ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers"),
+    ):
+        export_model(encoder, head, tokenizer, tmp_path / "model")
+        edit_config(tmp_path / "model", removed=removed)
+        assert import_model(tmp_path / "model").encoder.config == encoder.config
+
+
+def test_a_body_without_a_head_gets_a_fresh_one(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = import_model(folders["modernbert"]).encoder.state_dict()
+    edit_tensors(
+        folders["modernbert"],
+        lambda tensors: {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")},
+    )
+    imported = import_model(folders["modernbert"])
+    assert "no vocabulary head" in capsys.readouterr().err
+    got = imported.encoder.state_dict()
+    assert all(torch.equal(weight, got[name]) for name, weight in expected.items())
+    assert imported.head.dense.weight.abs().max() > 0
+
+
+def test_weights_in_several_files_and_half_precision_are_read(folders: Folders) -> None:
+    folder = folders["bert"]
+    tensors = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
+    names = sorted(tensors)
+    halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, held in halves.items():
+        save_file({name: tensors[name] for name in held}, folder / file)
+    weight_map = {name: file for file, held in halves.items() for name in held}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors").unlink()
+    imported = import_model(folder)
+    assert imported.encoder.embedding_weight_VD.dtype == torch.float32
+    torch.testing.assert_close(
+        imported.encoder.embedding_weight_VD.detach(), tensors["bert.embeddings.word_embeddings.weight"].float()
+    )
+
+
+def test_overrides_replace_options(folders: Folders) -> None:
+    edit_config(folders["bert"], attention_probs_dropout_prob=0.1)
+    assert import_model(folders["bert"]).encoder.config.attention_dropout == 0.1
+    assert import_model(folders["bert"], {"attention_dropout": 0.0}).encoder.config.attention_dropout == 0.0
+    with pytest.raises(ExportError, match="attention_drop"):
+        import_model(folders["bert"], {"attention_drop": 0.0})
