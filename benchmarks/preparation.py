@@ -54,9 +54,7 @@ def main() -> None:
         "claim": "preparing runs at 0.8 of encode_batch_fast or more; a gigabyte peaks under 1.5 GB resident",
         "environment": environment(),
         "rounds": arguments.rounds,
-        "speed": {
-            kind: speed(kind, arguments.text, texts, arguments.work, arguments.rounds) for kind in arguments.kinds
-        },
+        "speed": {kind: speed(kind, path, texts, work, rounds) for kind in arguments.kinds},
     }
     if arguments.memory_bytes:
         record["memory"] = memory(texts, arguments.work, arguments.memory_bytes)

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 from maskwright.core.randomness import derived_seed
 from maskwright.corpus.decontamination import Decontaminator
-from maskwright.corpus.sources.base import Source
+from maskwright.corpus.sources.base import Source, place_to_cut
 
 HASHED_CHARACTERS = 1 << 16
 """A document is known by its beginning of this length, so that nothing longer need be held."""
+
+TEXT_CHARACTERS = 1 << 14
+"""Longer texts are sampled and encoded in parts, so that one long document keeps all cores busy."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,16 @@ def number_of(text: str, key: bytes) -> float:
     beginning = text[:HASHED_CHARACTERS].strip().encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(beginning, digest_size=8, key=key).digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53
+
+
+def parts_of(piece: CleanPiece) -> Iterator[CleanPiece]:
+    """Yield a long piece in parts that end between words."""
+    text, start = piece.text, 0
+    while len(text) - start > TEXT_CHARACTERS:
+        end = place_to_cut(text, start + TEXT_CHARACTERS)
+        yield CleanPiece(text[start:end], piece.number, False, piece.is_contaminated)
+        start = end
+    if start == 0:
+        yield piece
+    else:
+        yield CleanPiece(text[start:], piece.number, piece.is_last, piece.is_contaminated)

@@ -115,10 +115,7 @@ def open_corpus(folder: Path, verify: bool) -> Corpus:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise CorpusError(f"{folder} is not a prepared corpus", f"a folder with a {MANIFEST}", "maskwright prepare")
-    try:
-        manifest = CorpusManifest.read(folder / MANIFEST)
-    except CheckpointError as error:
-        raise CorpusError(error.got, error.expected, PREPARE_AGAIN) from error
+    manifest = read_manifest(folder)
     vocabulary = vocabulary_of(load_tokenizer(folder / TOKENIZER))
     if vocabulary.sha256 != manifest.tokenizer_sha256:
         raise CorpusError(
@@ -133,6 +130,18 @@ def open_corpus(folder: Path, verify: bool) -> Corpus:
             for shard in split.shards:
                 check_checksums(folder, shard)
     return corpus
+
+
+def read_manifest(folder: Path) -> CorpusManifest:
+    """Read the manifest of a corpus.
+
+    Raises:
+        CorpusError: it is damaged or of another version.
+    """
+    try:
+        return CorpusManifest.read(folder / MANIFEST)
+    except CheckpointError as error:
+        raise CorpusError(error.got, error.expected, PREPARE_AGAIN) from error
 
 
 def check_counts(corpus: Corpus, verify: bool) -> None:

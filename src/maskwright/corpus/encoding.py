@@ -17,13 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.corpus.cleaning import CleanPiece
-from maskwright.corpus.sources.base import place_to_cut
+from maskwright.corpus.cleaning import CleanPiece, parts_of
 from maskwright.tokenization.special_tokens import plain_text_encoder
 from maskwright.tokenization.word_starts import word_start_table
-
-TEXT_CHARACTERS = 1 << 14
-"""Longer texts are encoded in parts, so that one long document keeps all cores busy."""
 
 BATCH_CHARACTERS = 1 << 19
 """Text encoded at once: enough to share among many cores, little enough to stay out of memory's way."""
@@ -34,7 +30,7 @@ class EncodedBatch:
     """The tokens of a run of pieces.
 
     Attributes:
-        pieces: what was encoded, none longer than about `TEXT_CHARACTERS`.
+        pieces: what was encoded, none longer than about `cleaning.TEXT_CHARACTERS`.
         tokens: ids of all pieces, one piece after the other; [tokens].
         word_starts: bool [tokens].
         lengths: tokens of each piece, int64 [pieces].
@@ -123,19 +119,6 @@ def batches_of(pieces: Iterable[CleanPiece]) -> Iterator[list[CleanPiece]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def parts_of(piece: CleanPiece) -> Iterator[CleanPiece]:
-    """Yield a long piece in parts that end between words."""
-    text, start = piece.text, 0
-    while len(text) - start > TEXT_CHARACTERS:
-        end = place_to_cut(text, start + TEXT_CHARACTERS)
-        yield CleanPiece(text[start:end], piece.number, False, piece.is_contaminated)
-        start = end
-    if start == 0:
-        yield piece
-    else:
-        yield CleanPiece(text[start:], piece.number, piece.is_last, piece.is_contaminated)
 
 
 def encode_in_order(pieces: Iterable[CleanPiece], encoder: TextEncoder) -> Iterator[EncodedBatch]:

@@ -24,7 +24,7 @@ from maskwright.core.log import progress, say, warn
 from maskwright.core.records import CorpusManifest, SplitRecord
 from maskwright.corpus.cleaning import Cleaner, CleanPiece
 from maskwright.corpus.config import DataConfig
-from maskwright.corpus.corpus import COUNTS, MANIFEST, TOKENIZER
+from maskwright.corpus.corpus import COUNTS, MANIFEST, TOKENIZER, read_manifest
 from maskwright.corpus.decontamination import Decontaminator
 from maskwright.corpus.encoding import EncodedBatch, TextEncoder, encode_in_order
 from maskwright.corpus.reading import find_sources
@@ -89,7 +89,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
         if (folder / MANIFEST).is_file():
-            manifest = CorpusManifest.read(folder / MANIFEST)
+            manifest = read_manifest(folder)
             if manifest.key == key:
                 return manifest
         if folder.exists() and any(folder.iterdir()):

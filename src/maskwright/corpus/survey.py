@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.randomness import derived_seed
-from maskwright.corpus.cleaning import CleanPiece, number_of
+from maskwright.corpus.cleaning import CleanPiece, number_of, parts_of
 from maskwright.corpus.config import DataConfig
 
 LEAST_TAIL_FRACTION = 0.05
@@ -77,29 +77,21 @@ def survey(pieces: Iterable[CleanPiece], sample_bytes: float, seed: int, advance
 
     Args:
         pieces: every document of the corpus.
-        sample_bytes: how much text to keep as a sample; may be infinite. It is drawn evenly: when there is too much,
-            half of it, by the pieces' hashes, is let go.
+        sample_bytes: how much text to keep as a sample, drawn evenly; 0 for none, infinite for all.
         seed: decides the sample.
         advance: told how many bytes were read.
     """
     found = Survey(0, 0, 1.0, 0.0, 0, [])
-    key = derived_seed(seed, "tokenizer sample").to_bytes(8, "little")
-    sample: list[tuple[float, CleanPiece]] = []
-    rate, num_sampled_bytes = 1.0, 0
+    sample = Sample(sample_bytes, seed)
     num_characters, num_bytes = 0, 0
     for piece in pieces:
         size = len(piece.text.encode())
         advance(size)
         num_characters += len(piece.text)
         num_bytes += size
-        draw = number_of(piece.text, key) if sample_bytes < math.inf else 0.0
-        if draw < rate and not piece.is_contaminated and sample_bytes > 0:
-            sample.append((draw, piece))
-            num_sampled_bytes += size
-            while num_sampled_bytes > sample_bytes and len(sample) > 1:
-                rate /= 2
-                sample = [(draw, piece) for draw, piece in sample if draw < rate]
-                num_sampled_bytes = sum(len(piece.text.encode()) for _, piece in sample)
+        if sample_bytes and not piece.is_contaminated:
+            for part in parts_of(piece):
+                sample.offer(part)
         if piece.is_last:
             if not piece.is_contaminated:
                 found.num_documents += 1
@@ -107,8 +99,35 @@ def survey(pieces: Iterable[CleanPiece], sample_bytes: float, seed: int, advance
                 found.lowest, found.highest = min(found.lowest, piece.number), max(found.highest, piece.number)
                 found.num_characters_of_first = found.num_characters_of_first or num_characters
             num_characters = num_bytes = 0
-    found.sample = [(piece.number, piece.text) for _, piece in sample]
+    found.sample = [(part.number, part.text) for _, part in sample.drawn]
     return found
+
+
+class Sample:
+    """A sample of a limited size from a stream of unknown length: too much, and half of it, by hash, is let go.
+
+    Attributes:
+        drawn: the sample: hash in [0, 1) and text.
+    """
+
+    def __init__(self, num_bytes: float, seed: int) -> None:
+        """Begin empty."""
+        self.drawn: list[tuple[float, CleanPiece]] = []
+        self._limit, self._size, self._rate = num_bytes, 0, 1.0
+        self._key = derived_seed(seed, "tokenizer sample").to_bytes(8, "little")
+
+    def offer(self, part: CleanPiece) -> None:
+        """Take a text or let it go."""
+        draw = number_of(part.text, self._key)
+        if draw >= self._rate and self.drawn:
+            return
+        self.drawn.append((draw, part))
+        self._size += len(part.text.encode())
+        while self._size > self._limit and len(self.drawn) > 1:
+            self._rate /= 2
+            kept = [drawn for drawn in self.drawn if drawn[0] < self._rate]
+            self.drawn = kept or [min(self.drawn, key=lambda drawn: drawn[0])]
+            self._size = sum(len(part.text.encode()) for _, part in self.drawn)
 
 
 def with_only_document_cut(pieces: Iterable[CleanPiece], cut: int) -> Iterator[CleanPiece]:

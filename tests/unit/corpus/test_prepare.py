@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import sha256_of_file
 from maskwright.core.records import CorpusManifest
-from maskwright.corpus import encoding
+from maskwright.corpus import cleaning, encoding
 from maskwright.corpus import prepare as preparing
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import Corpus, open_corpus
@@ -107,7 +107,7 @@ def test_batches_and_threads_do_not_change_the_tokens(tmp_path: Path, monkeypatc
     path = write_documents(tmp_path, range(150))
     first = made(path, tmp_path / "a")
     monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 100)
-    monkeypatch.setattr(encoding, "TEXT_CHARACTERS", 30)
+    monkeypatch.setattr(cleaning, "TEXT_CHARACTERS", 30)
     assert checksums(made(path, tmp_path / "b").folder) == checksums(first.folder)
 
 
@@ -165,6 +165,11 @@ def test_a_sample_of_the_text_is_drawn_from_everywhere(tmp_path: Path, monkeypat
     numbers = [int(part.split(" times")[0].split()[-1]) for part in seen]
     assert min(numbers) < 200
     assert max(numbers) > 800
+
+
+def test_a_sample_smaller_than_any_text_still_holds_one(tmp_path: Path) -> None:
+    config = TokenizerConfig(vocabulary_size=300, sample_bytes=1)
+    assert made(write_documents(tmp_path, range(50)), tmp_path / "corpus", config).vocabulary.size > 20
 
 
 def test_documents_with_evaluation_text_are_dropped_and_counted(
@@ -282,6 +287,12 @@ def test_damage_is_found_when_a_corpus_is_opened(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"train-00000\.tokens has"):
         open_corpus(folder, verify=False)
     tokens.write_bytes(whole)
+    manifest = folder / "manifest.json"
+    described = manifest.read_text()
+    manifest.write_text(described[:-20])
+    with pytest.raises(CorpusError, match=r"manifest\.json"):
+        open_corpus(folder, verify=False)
+    manifest.write_text(described)
     counts = folder / "unigram_counts.npy"
     counts.write_bytes(counts.read_bytes()[:-1] + b"\1")
     with pytest.raises(CorpusError, match=r"unigram_counts\.npy"):
@@ -298,7 +309,7 @@ def test_another_tokenizer_in_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_document_is_encoded_in_parts_as_the_whole_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "TEXT_CHARACTERS", 500)
+    monkeypatch.setattr(cleaning, "TEXT_CHARACTERS", 500)
     whole = "\n".join(sentence(number) for number in range(300))
     (tmp_path / "a.txt").write_text(whole)
     (tmp_path / "b.txt").write_text("something else")

@@ -117,7 +117,7 @@ def docstrings_of(path: Path) -> Iterator[str]:
     for node in (module, *documented(module)):
         text = ast.get_docstring(node)
         if text and len(text.split()) >= LEAST_WORDS:
-            yield text
+            yield text.encode("utf-8", "replace").decode()  # an escape can spell half a character
 
 
 def documented(node: ast.Module | ast.ClassDef) -> Iterator[Documented]:
