@@ -9,7 +9,7 @@ FOLDERS = {
     "families": "maskwright.encoders.families",
     "sources": "maskwright.corpus.sources",
     "tasks": "maskwright.evaluation.tasks",
-    "exporters": "maskwright.export",
+    "exporters": "maskwright.export.families",
 }
 
 

@@ -123,6 +123,7 @@ class TrainingLoop:
                     display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
                     if self._is_probe_due():
                         line |= self._measure()
+                    # Before saving: a run killed after a save has the lines of all its steps.
                     if metrics:
                         metrics.write(self.state.step, line)
                     is_last = self.state.step == num_steps or self.is_out_of_patience
@@ -203,10 +204,9 @@ class TrainingLoop:
         probes, step, num_steps = self.run.recipe.probes, self.state.step, self.run.course.num_steps
         if self.run.probe is None:
             return False
-        every = probes.every_steps
-        if every is None and probes.num_probes is not None:
-            every = max(1, num_steps // probes.num_probes)
-        return every is not None and (step % every == 0 or step == num_steps)
+        if probes.num_probes is not None:
+            return step * probes.num_probes // num_steps > (step - 1) * probes.num_probes // num_steps
+        return probes.every_steps is not None and (step % probes.every_steps == 0 or step == num_steps)
 
     def _measure(self) -> dict[str, float]:
         """Probe, and note whether it is the best so far."""
@@ -216,8 +216,6 @@ class TrainingLoop:
         if best is None or loss < best:
             news = {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}
             self.state = self.state.model_copy(update=news)
-            if self.run.recipe.checkpoints.keep_best:
-                self.save()
         else:
             num_without = self.state.num_probes_without_improvement + 1
             self.state = self.state.model_copy(update={"num_probes_without_improvement": num_without})
@@ -227,7 +225,8 @@ class TrainingLoop:
         settings = self.run.recipe.checkpoints
         by_steps = settings.every_steps is not None and self.state.step % settings.every_steps == 0
         is_late = settings.every_minutes is not None and time.monotonic() - self._saved_at > 60 * settings.every_minutes
-        return by_steps or self.run.ranks.any(is_late, self.device)
+        is_best = settings.keep_best and self.state.best_step == self.state.step
+        return by_steps or is_best or self.run.ranks.any(is_late, self.device)
 
     def save(self) -> str:
         """Save a checkpoint (rank 0 writes; all have the same weights) and return its path."""

@@ -1,9 +1,9 @@
 """BERT: learned positions, token types, biases everywhere, norms after (or, on request, before) each part.
 
 Source: Devlin et al. 2018, arXiv:1810.04805; with `norm_position: post` every option is that of transformers'
-    `BertForMaskedLM`, with which `tests/parity/test_transformers_parity.py` compares logits and gradients. Norms before the
-    parts, and one after the last block: Xiong et al. 2020, arXiv:2002.04745. Sizes mini to medium: Turc et al. 2019,
-    arXiv:1908.08962.
+    `BertForMaskedLM`, with which `tests/parity/test_transformers_parity.py` compares logits and gradients. Norms before
+    the parts, and one after the last block: Xiong et al. 2020, arXiv:2002.04745. Sizes mini to medium: Turc et al.
+    2019, arXiv:1908.08962.
 Departures: no dropout unless asked for.
 """
 

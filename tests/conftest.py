@@ -1,0 +1,106 @@
+"""What many tests share: a small real text, its prepared corpus, a tiny encoder, a tiny recipe."""
+
+import os
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maskwright.batching.order import RowStream
+from maskwright.core.batches import PackedBatch
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.config import DataConfig
+from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.corpus.prepare import prepare
+from maskwright.encoders import build_encoder
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.tokenization.train import TokenizerConfig
+
+TINY_ENCODER = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
+"""An encoder small enough to train within a test."""
+
+WORDS = """
+the court heard appeal judge ruled against company which had paid nothing for years of work done by many people who
+lived near river where boats carried grain coal timber to towns below mountains in winter when snow fell
+""".split()  # noqa: SIM905 - a list of quoted words is harder to read
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    """Return documents of 5 to 60 words, some of two lines."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(5, 60, count)
+    return [" ".join(generator.choice(WORDS, length)).capitalize() + "." for length in lengths]
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSONL file of 240 short documents."""
+    import json
+
+    path = tmp_path_factory.mktemp("text") / "text.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in sentences(240, 0)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The prepared corpus of `text_file`, with a wordpiece tokenizer of 120 tokens."""
+    folder = tmp_path_factory.mktemp("corpora") / "corpus"
+    prepare(
+        DataConfig(data=str(text_file), held_out_fraction=0.1), TokenizerConfig(vocabulary_size=120), folder, seed=1
+    )
+    return open_corpus(folder, verify=True)
+
+
+@pytest.fixture(scope="session")
+def vocabulary(corpus: Corpus) -> Vocabulary:
+    return corpus.vocabulary
+
+
+@pytest.fixture(scope="session")
+def batch(corpus: Corpus) -> PackedBatch:
+    """Eight rows of 32 real tokens."""
+    return RowStream(corpus.split("train"), corpus.vocabulary, 32, seed=3).batch(0, 8)
+
+
+@pytest.fixture
+def encoder(vocabulary: Vocabulary) -> Encoder:
+    return build_encoder("modernbert", None, TINY_ENCODER, vocabulary, max_positions=64, seed=5)
+
+
+@pytest.fixture
+def vocabulary_head(encoder: Encoder) -> VocabularyHead:
+    return VocabularyHead(encoder.config, seed=5)
+
+
+@pytest.fixture
+def raw_recipe(text_file: Path) -> dict[str, Any]:
+    """A recipe of 12 steps in two phases, with two micro-batches a step, as it would stand in YAML."""
+    return {
+        "name": "test",
+        "data": {"data": str(text_file), "held_out_fraction": 0.1},
+        "tokenizer": {"vocabulary_size": 120},
+        "encoder": {"family": "modernbert", "size": None, "overrides": dict(TINY_ENCODER)},
+        "budget": {"steps": 12},
+        "phases": [
+            {"objective": {"name": "mlm"}, "share": 2, "sequence_length": 16},
+            {"objective": {"name": "mlm", "unit": "whole_word"}, "share": 1, "sequence_length": 32},
+        ],
+        "batch": {"tokens": 512, "micro_batch_tokens": 256},
+        "optimizer": {"learning_rate": 1e-3},
+        "engine": {"device": "cpu", "dtype": "float32", "compile": "off"},
+        "checkpoints": {"every_steps": 3, "every_minutes": None},
+        "probes": {"every_steps": 4, "tokens": 256},
+    }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Tests are small: threads would only get into each other's way."""
+    torch.set_num_threads(1)

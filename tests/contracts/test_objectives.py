@@ -1,0 +1,120 @@
+"""What every objective promises; runs on every plug-in that is found, and on the example outside the package."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.order import RowStream
+from maskwright.core.batches import CorruptedBatch, PackedBatch
+from maskwright.core.discovery import class_name_of, load_plug_in, plug_in_names
+from maskwright.core.randomness import torch_generator
+from maskwright.objectives.base import Objective
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_objective"
+NAMES = [*plug_in_names("maskwright.objectives"), "confident_mlm:ConfidentMlm"]
+
+
+@pytest.fixture(params=NAMES)
+def objective(request, monkeypatch, encoder, vocabulary, vocabulary_head) -> Objective:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    plug_in = load_plug_in("maskwright.objectives", request.param, Objective)
+    return plug_in(plug_in.Config(), encoder, vocabulary, vocabulary_head)
+
+
+def tensors(value) -> list[torch.Tensor]:
+    """Return all tensors of a batch, nested ones included."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in tensors(item)]
+    return [tensor for item in getattr(value, "__dict__", {}).values() for tensor in tensors(item)]
+
+
+def corrupt(objective: Objective, batch: PackedBatch, seed: int = 0) -> CorruptedBatch:
+    return objective.corrupt(batch, torch_generator(seed, "contract"), 0.5)
+
+
+def test_corruption_is_pure(objective, batch):
+    before = [tensor.clone() for tensor in tensors(batch)]
+    first, second = corrupt(objective, batch), corrupt(objective, batch)
+    assert all(torch.equal(one, two) for one, two in zip(tensors(first), tensors(second), strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(before, tensors(batch), strict=True))
+    other = corrupt(objective, batch, seed=1)
+    assert any(not torch.equal(one, two) for one, two in zip(tensors(first), tensors(other), strict=True))
+
+
+def test_shapes_do_not_depend_on_the_text(objective, batch, corpus):
+    reversed_text = PackedBatch(**{**batch.__dict__, "token_ids_T": batch.token_ids_T.flip(0)})
+    shapes = [[tensor.shape for tensor in tensors(corrupt(objective, each))] for each in (batch, reversed_text)]
+    assert shapes[0] == shapes[1]
+
+
+def test_special_tokens_survive_and_are_never_scored(objective, batch, vocabulary):
+    is_special = torch.isin(batch.token_ids_T, torch.tensor(vocabulary.special_ids))
+    for seed in range(5):
+        result = corrupt(objective, batch, seed)
+        assert torch.equal(result.input_ids_T[is_special], batch.token_ids_T[is_special])
+        scored = result.scored_positions_M[result.target_ids_M >= 0]
+        assert not is_special[scored].any()
+
+
+def test_every_term_is_finite_counted_and_reaches_the_encoder(objective, batch, encoder):
+    result = corrupt(objective, batch)
+    terms = objective.loss(encoder, result)
+    assert {term.name for term in terms} == set(result.term_counts)
+    assert all(torch.isfinite(term.total) and int(term.count) > 0 for term in terms)
+    sum(term.weight * term.total / term.count for term in terms).backward()
+    without = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
+    assert not without, f"no gradient reaches {without}"
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+@pytest.mark.slow
+def test_the_loss_is_one_graph_for_all_batches(objective, corpus, encoder, batch):
+    torch._dynamo.reset()
+    graphs = []
+
+    def counting_backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    loss = torch.compile(lambda each: objective.loss(encoder, each)[0].total, backend=counting_backend, fullgraph=True)
+    stream = RowStream(corpus.split("train"), corpus.vocabulary, 32, seed=3)
+    for number in range(4):
+        each = corrupt(objective, stream.batch(8 * number, 8), number)
+        torch.testing.assert_close(loss(each), objective.loss(encoder, each)[0].total)
+    assert len(graphs) == 1
+
+
+def test_documents_do_not_see_each_other(objective, vocabulary, encoder):
+    """Changing document B leaves document A's hidden states unchanged."""
+    text = [token for token in range(vocabulary.size) if token not in vocabulary.special_ids]
+    generator = torch_generator(0, "documents")
+    draw = [torch.randint(len(text), (12,), generator=generator).numpy() for _ in range(3)]
+    ids = [[text[index] for index in some] for some in draw]
+    a_and_b = pack_sequences([ids[0], ids[1]], vocabulary, 32)
+    a_and_c = pack_sequences([ids[0], ids[2]], vocabulary, 32)
+    assert len(a_and_b.token_ids_T) == 32
+    place = (a_and_b.document_ids_S[a_and_b.layout.sequence_index_T.long()] == 0).nonzero().squeeze(1)
+    states = [encoder(b.token_ids_T, b.position_ids_T, b.segment_ids_T, b.layout)[place] for b in (a_and_b, a_and_c)]
+    assert torch.equal(states[0], states[1])
+
+
+def test_it_names_its_source(objective):
+    assert objective.citation.strip()
+    module = importlib.import_module(type(objective).__module__)
+    assert "Source:" in (module.__doc__ or "")
+    assert type(objective).__doc__
+
+
+@pytest.mark.parametrize("name", plug_in_names("maskwright.objectives"))
+def test_file_name_and_class_name_agree(name):
+    module = importlib.import_module(f"maskwright.objectives.{name}")
+    classes = [
+        node.name for node in ast.parse(Path(module.__file__).read_text()).body if isinstance(node, ast.ClassDef)
+    ]
+    assert class_name_of(name) in classes

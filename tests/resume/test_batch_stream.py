@@ -1,0 +1,50 @@
+"""The batches of a step are the same whatever the number of ranks, and wherever one begins."""
+
+import pytest
+import torch
+
+from maskwright.core.errors import RecipeError
+from maskwright.training.assemble import StepBatches, build_model
+from maskwright.training.course import Course
+from maskwright.training.distributed import Ranks
+from maskwright.training.recipe import parse_recipe
+
+COURSE = Course((8, 4))
+
+
+@pytest.fixture
+def stream(raw_recipe, corpus):
+    recipe = parse_recipe({**raw_recipe, "batch": {"tokens": 512, "micro_batch_tokens": 128}}, "test")
+    model = build_model(recipe, corpus.vocabulary, None)
+    return lambda numbers: StepBatches(recipe, corpus, model, COURSE, numbers)
+
+
+def test_ranks_share_out_the_same_global_batch(stream):
+    alone = stream(Ranks().own_micro_batches(4))
+    for num_ranks in (2, 4):
+        shared = [stream(Ranks(rank, num_ranks).own_micro_batches(4)) for rank in range(num_ranks)]
+        for step in range(COURSE.num_steps):
+            together = {}
+            for part in shared:
+                together |= dict(zip(part.numbers, part(step), strict=True))
+            for number, batch in enumerate(alone(step)):
+                assert torch.equal(batch.input_ids_T, together[number].input_ids_T)
+                assert torch.equal(batch.target_ids_M, together[number].target_ids_M)
+
+
+def test_a_step_is_the_same_wherever_reading_begins(stream):
+    straight = [stream(range(4))(step) for step in range(COURSE.num_steps)]
+    for step in reversed(range(COURSE.num_steps)):
+        for one, other in zip(stream(range(4))(step), straight[step], strict=True):
+            assert torch.equal(one.input_ids_T, other.input_ids_T)
+
+
+def test_no_two_micro_batches_hide_the_same_places(stream):
+    batches = [batch for step in range(4) for batch in stream(range(4))(step)]
+    places = {tuple(batch.scored_positions_M.tolist()) for batch in batches}
+    assert len(places) == len(batches)
+
+
+def test_micro_batches_that_cannot_be_shared_out_are_refused():
+    with pytest.raises(RecipeError, match="multiple of the number of processes"):
+        Ranks(0, 3).own_micro_batches(4)

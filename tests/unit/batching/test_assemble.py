@@ -1,0 +1,52 @@
+"""From pieces to a packed batch: specials, positions, layout, word starts."""
+
+import numpy as np
+import torch
+
+from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.order import RowStream
+from maskwright.core.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(100, 0, 2, 3, 4, 1, (0, 1, 2, 3, 4), "")
+
+
+def test_a_small_batch_is_what_one_would_write_by_hand():
+    packed = pack_sequences([np.array([11, 12, 13]), np.array([21]), np.array([31, 32])], VOCABULARY, 8)
+    assert packed.token_ids_T.tolist() == [2, 11, 12, 13, 3, 2, 21, 3, 2, 31, 32, 3, 0, 0, 0, 0]
+    assert packed.position_ids_T.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 3]
+    assert packed.layout.sequence_starts.tolist() == [0, 5, 8, 12, 16]
+    assert packed.layout.sequence_index_T.tolist() == [0] * 5 + [1] * 3 + [2] * 4 + [3] * 4
+    assert packed.document_ids_S.tolist() == [0, 1, 2, -1]
+    assert packed.num_real_tokens == 12
+
+
+def test_sequences_lie_in_the_order_of_the_layout_and_starts_are_padded_to_a_power_of_two():
+    packed = pack_sequences([np.arange(10, 10 + size) for size in (6, 3, 3, 1, 1)], VOCABULARY, 8)
+    starts = packed.layout.sequence_starts
+    assert starts.dtype == torch.int32
+    assert len(starts) - 1 == 8
+    assert (starts.diff() >= 0).all()
+    assert starts[-1] == len(packed.token_ids_T)
+    for sequence, document in enumerate(packed.document_ids_S.tolist()):
+        tokens = packed.token_ids_T[starts[sequence] : starts[sequence + 1]]
+        assert (packed.layout.sequence_index_T[starts[sequence] : starts[sequence + 1]] == sequence).all()
+        if document < 0:
+            assert (tokens == VOCABULARY.pad_id).all()
+
+
+def test_rows_of_a_corpus_hold_its_text(corpus):
+    stream = RowStream(corpus.split("train"), corpus.vocabulary, 32, seed=1)
+    packed = stream.batch(0, stream.num_rows_per_epoch)
+    is_text = ~torch.isin(packed.token_ids_T, torch.tensor(corpus.vocabulary.special_ids))
+    counts = np.bincount(packed.token_ids_T[is_text].numpy(), minlength=corpus.vocabulary.size)
+    expected = corpus.unigram_counts_V.copy()
+    expected[list(corpus.vocabulary.special_ids)] = 0
+    assert np.array_equal(counts, expected)
+
+
+def test_a_piece_begins_a_word_even_where_it_was_cut_inside_one(corpus):
+    packed = RowStream(corpus.split("train"), corpus.vocabulary, 16, seed=1).batch(0, 40)
+    starts = packed.layout.sequence_starts[:-1].long()
+    first_text = starts[packed.document_ids_S >= 0] + 1
+    assert packed.word_starts_T[first_text].all()
+    assert not packed.word_starts_T.all()

@@ -1,0 +1,38 @@
+"""Budgets become steps, and steps have their place."""
+
+import pytest
+
+from maskwright.training.course import Course, split_by_shares
+from maskwright.training.plan import fix_course
+from maskwright.training.recipe import parse_recipe
+
+
+def test_every_step_has_its_phase_and_progress():
+    course = Course((2, 3))
+    places = [course.place(step) for step in range(course.num_steps)]
+    assert [place.phase for place in places] == [0, 0, 1, 1, 1]
+    assert [place.step_in_phase for place in places] == [0, 1, 0, 1, 2]
+    assert [place.phase_progress for place in places] == pytest.approx([0, 0.5, 0, 1 / 3, 2 / 3])
+    assert [place.run_progress for place in places] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    with pytest.raises(IndexError):
+        course.place(5)
+
+
+def test_shares_are_of_the_budget_in_its_own_unit():
+    assert split_by_shares(100, [3, 1], [1, 1]) == (75, 25)
+    assert split_by_shares(100, [1, 1], [1, 5]) == (50, 10)
+    assert split_by_shares(1, [1, 1], [10, 10]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ({"steps": 12}, (8, 4)),
+        ({"tokens": 512 * 12}, (8, 4)),
+        ({"flops": 512 * (100.0 * 8 + 300.0 * 4)}, (13, 2)),
+        ({"hours": 2 / 3600}, (13, 3)),
+    ],
+)
+def test_budgets_of_every_unit_become_steps(raw_recipe, budget, expected):
+    recipe = parse_recipe({**raw_recipe, "budget": budget}, "test")
+    assert fix_course(recipe, [100.0, 300.0], [0.1, 0.2]).phase_steps == expected
