@@ -20,13 +20,11 @@ class Rotation:
         """
         exponents = torch.arange(0, head_size, 2, dtype=torch.float32, device=position_ids_T.device) / head_size
         angles_TK = position_ids_T[:, None].float() * (1.0 / theta**exponents)
-        self._cos_T1K, self._sin_T1K = angles_TK.cos()[:, None], angles_TK.sin()[:, None]
+        # Joined, so that the compiler writes them to memory once instead of computing them anew in every layer.
+        self._cos_sin_T1K = torch.cat([angles_TK.cos(), angles_TK.sin()], dim=-1)[:, None]
 
     def __call__(self, x_THK: Tensor) -> Tensor:
         """Rotate queries or keys [T, H, K]; float32 inside, the result has the type of `x_THK`."""
         first, second = x_THK.float().chunk(2, dim=-1)
-        turned = (
-            first * self._cos_T1K - second * self._sin_T1K,
-            second * self._cos_T1K + first * self._sin_T1K,
-        )
-        return torch.cat(turned, dim=-1).to(x_THK.dtype)
+        cos, sin = self._cos_sin_T1K.chunk(2, dim=-1)
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_THK.dtype)
