@@ -29,17 +29,27 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+UNWRITABLE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+        *(errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    }
+)
+"""Errors of the disk, of permissions, and of names that stand for something else or for nothing."""
+
+
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
     """Turn "no space left" and its kin into a `StorageError` that names the place.
 
     Raises:
-        StorageError: the disk is full, over quota, read-only, or the file too large for it.
+        StorageError: the disk is full, over quota or read-only, or the path can't be made there.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES):
+        if error.errno not in UNWRITABLE:
             raise
         raise StorageError(
             f"{path} could not be written: {error.strerror}",
@@ -48,10 +58,20 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        StorageError: it can't be made.
+    """
+    with disk_errors_explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    make_folder(path.parent)
     with disk_errors_explained(path):
         try:
             with temporary.open("wb") as stream:
@@ -80,8 +100,8 @@ def folder_written_atomically(path: Path) -> Iterator[Path]:
 
     Every file is synced before the rename. If the block raises, nothing is left behind and `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    make_folder(path.parent)
     with disk_errors_explained(path):
         try:
             temporary.mkdir()

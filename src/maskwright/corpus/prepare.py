@@ -19,7 +19,7 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
-from maskwright.core.files import folder_written_atomically, sha256_of_file, write_bytes_atomically
+from maskwright.core.files import folder_written_atomically, make_folder, sha256_of_file, write_bytes_atomically
 from maskwright.core.log import progress, say, warn
 from maskwright.core.records import CorpusManifest, SplitRecord
 from maskwright.corpus.cleaning import Cleaner, CleanPiece
@@ -86,7 +86,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
     folder = Path(folder)
     sources = find_sources(data.names, data)
     key = key_of(sources, data, tokenizer, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
         if (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)

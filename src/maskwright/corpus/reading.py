@@ -39,6 +39,8 @@ def find_sources(names: Iterable[str], config: DataConfig) -> list[Source]:
 
 def sources_named(name: str, config: DataConfig) -> Iterator[Source]:
     """Yield the sources of one name."""
+    if not name:
+        raise CorpusError("a name in `data` is empty", "a file, folder or glob; this folder is '.'")
     for kind in source_classes():
         if kind.prefix and name.startswith(kind.prefix):
             yield kind(name, config)

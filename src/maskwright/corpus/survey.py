@@ -132,13 +132,14 @@ class Sample:
 
 def with_only_document_cut(pieces: Iterable[CleanPiece], cut: int) -> Iterator[CleanPiece]:
     """Yield the one document as two: number 1 up to the character `cut`, number 0 after it; copies are left out."""
-    position = 0
+    position, is_over = 0, False
     for piece in pieces:
+        if is_over:  # read on: what a source leaves out is known at its end
+            continue
         here = min(max(cut - position, 0), len(piece.text))
         if here:
             yield CleanPiece(piece.text[:here], 1.0, is_last=position + here == cut)
         if here < len(piece.text):
             yield CleanPiece(piece.text[here:], 0.0, is_last=piece.is_last)
         position += len(piece.text)
-        if piece.is_last:
-            return
+        is_over = piece.is_last

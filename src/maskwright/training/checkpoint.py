@@ -20,6 +20,7 @@ from torch import Tensor
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import (
     folder_written_atomically,
+    make_folder,
     remove_folder,
     require_free_bytes,
     sha256_of_file,
@@ -72,7 +73,7 @@ class Checkpoints:
         Raises:
             StorageError: no room; the earlier checkpoints are as they were.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         num_bytes = sum(tensor.nbytes for tensors in (model, optimizer) for tensor in tensors.values())
         require_free_bytes(self.folder, num_bytes + 2**20, "a checkpoint")
         path = self.path(state.step)

@@ -15,7 +15,13 @@ from safetensors.torch import save_file
 
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import MemoryShortage, NonFiniteError, RunFolderBusy
-from maskwright.core.files import folder_written_atomically, write_json_atomically, write_text_atomically
+from maskwright.core.files import (
+    disk_errors_explained,
+    folder_written_atomically,
+    make_folder,
+    write_json_atomically,
+    write_text_atomically,
+)
 from maskwright.core.log import say
 
 
@@ -26,11 +32,12 @@ def exclusive(run_folder: Path) -> Iterator[None]:
     Raises:
         RunFolderBusy: another process holds it; it is named.
     """
-    run_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run_folder)
     owner = run_folder / ".owner"
     lock = FileLock(run_folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with disk_errors_explained(run_folder):
+            lock.acquire(timeout=0)
     except Timeout as error:
         who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
         raise RunFolderBusy(
@@ -128,6 +135,6 @@ def memory_errors_explained(micro_batch_tokens: int) -> Iterator[None]:
         raise MemoryShortage(
             f"not enough memory for micro-batches of {micro_batch_tokens} tokens",
             "a micro-batch that fits",
-            f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={micro_batch_tokens // 2}); the result "
-            "stays the same",
+            f"halve batch.micro_batch_tokens: --set batch.micro_batch_tokens={micro_batch_tokens // 2} (the global "
+            "batch stays the same)",
         ) from error

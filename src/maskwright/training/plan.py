@@ -119,8 +119,8 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
             f"about {needed / 1e9:.1f} GB are needed ({need.activations_bytes / 1e9:.1f} GB of them for micro-batches "
             f"of {tokens} tokens), {available_bytes / 1e9:.1f} GB are available",
             "a model and a micro-batch that fit into memory",
-            f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the result stays the "
-            "same), or take a smaller encoder.size",
+            f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the global batch "
+            "stays the same), or take a smaller encoder.size",
         )
 
 
