@@ -17,7 +17,7 @@ FAMILIES = "maskwright.encoders.families"
 
 def load_family(family: str) -> type[Encoder]:
     """Return a family's class by its name, or by "module:Class"."""
-    return load_plug_in(FAMILIES, family, Encoder)  # pyright: ignore[reportAbstractUsage]
+    return load_plug_in(FAMILIES, family, Encoder)
 
 
 def build_config(

@@ -15,7 +15,7 @@ from maskwright.encoders.attention.varlen import Varlen
 
 BACKENDS: dict[str, type[Attention]] = {"reference": Reference, "padded": Padded, "varlen": Varlen}
 
-__all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window"]
+__all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window", "require_backend"]
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int) -> str:
@@ -29,10 +29,21 @@ def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int) ->
         dtype: of the matrix products (autocast's, where it is on).
         row_length: tokens in a row.
     """
-    is_narrow = dtype in (torch.bfloat16, torch.float16)
-    if device.type == "cuda" and is_narrow and row_length >= Varlen.MIN_ROW_LENGTH:
-        return "varlen" if torch.cuda.get_device_capability(device) >= (8, 0) else "padded"
-    return "padded"
+    return "varlen" if row_length >= Varlen.MIN_ROW_LENGTH and Varlen.runs_on(device, dtype) else "padded"
+
+
+def require_backend(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a backend that a device has no kernel for.
+
+    Raises:
+        RecipeError: there is none of this name, or it does not run there.
+    """
+    if not backend(name).runs_on(device, dtype):
+        raise RecipeError(
+            f"attention: the backend {name!r} does not run on {device} with {str(dtype).removeprefix('torch.')}",
+            "an NVIDIA GPU of compute capability 8.0 or higher, and bfloat16",
+            "leave `attention` at auto",
+        )
 
 
 def backend(name: str) -> type[Attention]:

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from maskwright.core.errors import RecipeError
@@ -12,6 +13,12 @@ class Varlen(Attention):
     """Work is spent within sequences only, and no mask exists in memory."""
 
     MIN_ROW_LENGTH: ClassVar[int] = 128
+
+    @classmethod
+    def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:
+        """See `Attention.runs_on`."""
+        is_narrow = dtype in (torch.bfloat16, torch.float16)
+        return device.type == "cuda" and is_narrow and torch.cuda.get_device_capability(device) >= (8, 0)
 
     def attend(
         self, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bias: Tensor | None = None, dropout_rate: float = 0.0
