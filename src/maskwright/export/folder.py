@@ -94,7 +94,7 @@ def import_model(folder: str | Path, overrides: Mapping[str, Any] | None = None)
     """
     folder = Path(folder)
     family = _family_of(folder)
-    exporter = load_plug_in(EXPORTERS, family, Exporter)()
+    exporter = load_plug_in(EXPORTERS, family, Exporter)()  # pyright: ignore[reportAbstractUsage]
     values = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
     options = exporter.encoder_options(values) | dict(overrides or {})
     try:
@@ -122,7 +122,7 @@ def exporter_of(encoder: Encoder) -> Exporter:
             f"the family {type(encoder).__name__} has no exporter",
             "the class attribute `exporter`, which names one (docs/encoders.md)",
         )
-    return load_plug_in(EXPORTERS, encoder.exporter, Exporter)()
+    return load_plug_in(EXPORTERS, encoder.exporter, Exporter)()  # pyright: ignore[reportAbstractUsage]
 
 
 def _family_of(folder: Path) -> str:
