@@ -19,12 +19,12 @@ def export(
         best: the checkpoint with the lowest held-out loss.
         out: the folder to write; RUN/model by default.
     """
+    from maskwright.cli.places import record_of
     from maskwright.cli.recipes import find_plug_ins_in
-    from maskwright.core.records import RunFolder, RunRecord
+    from maskwright.core.records import RunFolder
     from maskwright.training.finish import export_run
 
-    folder = RunFolder(run)
-    record = RunRecord.read(folder.run_record)
+    record = record_of(run)
     if record.recipe_folder:
         find_plug_ins_in(Path(record.recipe_folder))
-    print(export_run(folder, record, step=step, best=best, out=out))
+    print(export_run(RunFolder(run), record, step=step, best=best, out=out))

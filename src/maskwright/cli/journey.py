@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maskwright.cli.evaluate import print_examples, print_scores
+from maskwright.cli.places import record_of
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
-from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.core.errors import RecipeError
+from maskwright.core.files import remove_folder
 from maskwright.core.log import say
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
@@ -17,13 +19,14 @@ from maskwright.evaluation.run import evaluate
 from maskwright.evaluation.tasks.held_out import HeldOutProbe
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card, write_report
+from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.corpora import prepared
 from maskwright.training.distributed import Ranks
 from maskwright.training.finish import export_run
 from maskwright.training.health import exclusive
 from maskwright.training.loop import Probe, TrainingLoop
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
-from maskwright.training.start import assemble_run, first_difference
+from maskwright.training.start import assemble_run, first_difference, require_engine
 
 DECIDED_BY_VOCABULARY = ("vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id")
 """Options of an encoder that the tokenizer decides."""
@@ -54,14 +57,16 @@ def begin(
     if from_model is not None:
         settings = [*settings, f"tokenizer.existing={from_model}"]
     recipe = read_with_overrides(recipe_path, data, settings)
+    require_engine(recipe.engine)
+    start_from = None
+    if from_model is not None:
+        imported = import_model(from_model)
+        recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config.model_dump())
+        start_from = imported.encoder, imported.head
     folder = RunFolder(run or Path("runs") / recipe.name)
     with _exclusive(folder, ranks):
-        start_from = None
-        if from_model is not None:
-            imported = import_model(from_model)
-            recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config.model_dump())
-            start_from = imported.encoder, imported.head
-        _require_unused(folder, recipe)
+        if ranks.is_first:
+            _require_unused(folder, recipe)
         ranks.wait()
         corpus = prepared(recipe, corpora or folder.path.parent / "corpora")
         loop = TrainingLoop(
@@ -83,11 +88,10 @@ def begin(
 def go_on(run: Path, ranks: Ranks) -> None:
     """Go on with a run that was stopped, wherever it was."""
     folder = RunFolder(run)
-    if not folder.run_record.exists():
-        raise CheckpointError(f"{run} holds no run", "a folder that `maskwright train` made")
+    record_of(run)  # before the folder is locked, which would make it
     with _exclusive(folder, ranks):
-        record = RunRecord.read(folder.run_record)
-        if record.status == "finished":
+        record = record_of(run)
+        if record.status == "finished" and folder.report.exists():
             say(f"{run} is finished already; its report is {folder.report}")
             return
         if record.recipe_folder:
@@ -110,13 +114,19 @@ def _with_encoder_of(recipe: Recipe, family: str, config: dict[str, object]) -> 
 
 
 def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
-    """Refuse to begin where a run is.
+    """Refuse to begin where a run is; a run that never made a step has nothing to lose and makes room.
 
     Raises:
         RecipeError: the folder holds a run; its state, or the first difference to this recipe, is named.
     """
-    if not folder.run_record.exists():
+    checkpoints = Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
+    if not any(checkpoints.steps()):
+        folder.run_record.unlink(missing_ok=True)
+        if folder.checkpoints.exists():
+            remove_folder(folder.checkpoints)
         return
+    if not folder.run_record.exists():
+        raise RecipeError(f"{folder.checkpoints} holds checkpoints of a run without run.json", "a folder without a run")
     record = RunRecord.read(folder.run_record)
     difference = first_difference(record.recipe, recipe.model_dump(mode="json"))
     raise RecipeError(

@@ -2,8 +2,23 @@
 
 from pathlib import Path
 
-from maskwright.core.errors import EvaluationError
-from maskwright.core.records import RunFolder
+from maskwright.core.errors import CheckpointError, EvaluationError
+from maskwright.core.records import RunFolder, RunRecord
+
+
+def record_of(path: Path) -> RunRecord:
+    """Read the record of a run folder.
+
+    Raises:
+        CheckpointError: it is no run folder, or its record is damaged.
+    """
+    run = RunFolder(path)
+    if not run.run_record.exists():
+        raise CheckpointError(
+            f"{path} " + ("holds no run" if path.exists() else "does not exist"),
+            "a folder that `maskwright train` made",
+        )
+    return RunRecord.read(run.run_record)
 
 
 def model_folder_of(path: Path) -> Path:

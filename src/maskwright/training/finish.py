@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maskwright.core.errors import CheckpointError
+from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.records import ExportRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
 from maskwright.export.folder import export_model
@@ -17,7 +17,10 @@ def checkpoint_path(folder: RunFolder, step: int | None, best: bool) -> Path:
 
     Raises:
         CheckpointError: there is none, or it is damaged.
+        RecipeError: both `step` and `best` were asked for.
     """
+    if best and step is not None:
+        raise RecipeError("--best with --step", "one of them")
     checkpoints = Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
     newest = checkpoints.newest_whole()
     if newest is None:

@@ -3,7 +3,6 @@
 import torch
 
 from maskwright.core.hardware import available_memory_bytes
-from maskwright.core.vocabulary import Vocabulary
 from maskwright.training.assemble import build_model
 from maskwright.training.distributed import Ranks
 from maskwright.training.plan import (
@@ -13,7 +12,7 @@ from maskwright.training.plan import (
     phase_flops_per_token,
     plan_record,
 )
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe import Recipe, vocabulary_asked_for
 from maskwright.training.start import decide_engine
 
 
@@ -25,9 +24,7 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     """
     engine = decide_engine(recipe, Ranks())
     device = torch.device(engine.device)
-    special_ids = (0, 1, 2, 3, 4)
-    vocabulary = Vocabulary(recipe.tokenizer.vocabulary_size, 0, 2, 3, 4, 1, special_ids, "")
-    model = build_model(recipe, vocabulary, None)
+    model = build_model(recipe, vocabulary_asked_for(recipe), None)
     flops = phase_flops_per_token(recipe, model)
     effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[device.type]
     course = fix_course(recipe, flops, [recipe.batch.tokens * each / effective for each in flops])

@@ -131,7 +131,8 @@ class TrainingLoop:
                     if is_interrupted or is_last or self._is_save_due():
                         self.save()
                     if is_interrupted and not is_last:
-                        self.interrupted_by = interrupts.received
+                        # Where another rank was told to stop, this one was not: torchrun's own signal stands in.
+                        self.interrupted_by = interrupts.received or signal.SIGTERM
                         break
         finally:
             loader.close()
@@ -159,8 +160,8 @@ class TrainingLoop:
             run.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
             raise refuse_non_finite(problem, step, batches, self.save(), run.folder.path)
-        # The first update is made at 1 step of warm-up, not at 0.
-        factor = run.recipe.schedule.factor((step + 1) / run.course.num_steps)
+        # The middle of the step: at its ends, the first or the last update would be made at a learning rate of 0.
+        factor = run.recipe.schedule.factor((step + 0.5) / run.course.num_steps)
         learning_rate = run.optimizers.step(factor)
         seconds = time.perf_counter() - begin
         num_tokens = int(run.ranks.sum([float(sum(b.clean.num_real_tokens for b in batches))], self.device)[0])

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from maskwright.core.discovery import load_plug_in
 from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
+from maskwright.encoders.build import build_config
 from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
@@ -219,7 +221,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
         except AttributeError:  # the phase is no dictionary: reported above
             continue
     if recipe is not None:
-        problems += _contradictions(recipe)
+        problems += _contradictions(recipe) + _encoder_problems(recipe)
     if problems:
         shown = problems[:MOST_PROBLEMS]
         if len(problems) > MOST_PROBLEMS:
@@ -280,6 +282,23 @@ def _contradictions(recipe: Recipe) -> list[str]:
                 f"{recipe.batch.micro_batch_tokens}"
             )
     return problems
+
+
+def _encoder_problems(recipe: Recipe) -> list[str]:
+    """Return what the encoder's family does not take, now and not after hours of preparing text."""
+    section = recipe.encoder
+    try:
+        build_config(
+            section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
+        )
+    except RecipeError as error:
+        return [f"{error.got} ({error.expected})"]
+    return []
+
+
+def vocabulary_asked_for(recipe: Recipe) -> Vocabulary:
+    """Return a vocabulary of the size that the recipe asks for, to stand in until the tokenizer is there."""
+    return Vocabulary(recipe.tokenizer.vocabulary_size, 0, 2, 3, 4, 1, (0, 1, 2, 3, 4), "")
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:

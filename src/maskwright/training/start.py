@@ -19,7 +19,7 @@ from maskwright.core.hardware import (
 from maskwright.core.log import say, warn
 from maskwright.core.records import EngineRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.attention import choose_backend
+from maskwright.encoders.attention import choose_backend, require_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.optim.optimizers import Optimizers
@@ -36,7 +36,7 @@ from maskwright.training.plan import (
     plan_record,
     require_memory,
 )
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe import EngineConfig, Recipe
 from maskwright.training.step import PhaseModel, Stepper
 
 SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
@@ -51,6 +51,7 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
     attention = asked.attention
     if attention == "auto":
         attention = choose_backend(device, dtype, recipe.longest_sequence)
+    require_backend(attention, device, dtype)
     return EngineRecord(
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
@@ -59,6 +60,18 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
         num_ranks=ranks.num_ranks,
         matmul_flops_per_second=matmul_flops_per_second(device, dtype),
     )
+
+
+def require_engine(asked: EngineConfig) -> None:
+    """Refuse a device or attention that this machine does not have, before hours go into preparing text.
+
+    Raises:
+        RecipeError: it has not.
+    """
+    device = default_device() if asked.device == "auto" else _device_named(asked.device)
+    if asked.attention != "auto":
+        dtype = torch.bfloat16 if asked.dtype == "auto" else dtype_named(asked.dtype)
+        require_backend(asked.attention, device, dtype)
 
 
 def _device_named(name: str) -> torch.device:

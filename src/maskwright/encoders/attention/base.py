@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from maskwright.core.batches import SequenceLayout
@@ -25,6 +26,11 @@ class Attention(ABC):
         self.layout = layout
         self.window = window
         self.causal = causal
+
+    @classmethod
+    def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:
+        """Return whether there is a kernel for a device and the dtype of its matrix products."""
+        return True
 
     @abstractmethod
     def attend(
