@@ -40,6 +40,7 @@ def check_installation() -> None:
 
     import torch
     from rich.console import Console
+    from torch._dynamo.exc import BackendCompilerFailed
 
     from maskwright.core.errors import MissingDependency
     from maskwright.core.hardware import default_device, environment, fastest_dtype, matmul_flops_per_second
@@ -55,7 +56,7 @@ def check_installation() -> None:
     try:
         torch.compile(lambda x: x.sin().sum())(torch.ones(8))
         out.print("[green]ok[/green]       torch.compile works")
-    except torch._dynamo.exc.BackendCompilerFailed as error:
+    except BackendCompilerFailed as error:
         reason = str(error).strip().partition("\n")[0]
         out.print(f"[yellow]without[/yellow]  torch.compile ({reason}); set engine.compile=off")
     for module, (purpose, extra) in OPTIONAL.items():

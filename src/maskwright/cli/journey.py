@@ -80,8 +80,6 @@ def begin(
                 recipe_folder=recipe_path.parent,
             )
         )
-        if start_from is not None:
-            loop.save()  # resuming needs these weights even if nothing else was saved yet
         _see_through(loop, corpus)
 
 

@@ -17,7 +17,7 @@ from maskwright.cli.plan import plan
 from maskwright.cli.prepare import prepare
 from maskwright.cli.report import report
 from maskwright.cli.train import train
-from maskwright.core.errors import MaskwrightError
+from maskwright.core.errors import MaskwrightError, nearest
 
 VERBS = {
     "train": train,
@@ -41,6 +41,10 @@ def main() -> NoReturn:
     is_debugging = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _stop)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        _fail(
+            f"no verb is named {arguments[0]!r}{nearest(arguments[0], VERBS)}\nexpected: one of {', '.join(VERBS)}", 2
+        )
     try:
         tyro.extras.subcommand_cli_from_dict(
             VERBS,

@@ -14,10 +14,8 @@ def record_of(path: Path) -> RunRecord:
     """
     run = RunFolder(path)
     if not run.run_record.exists():
-        raise CheckpointError(
-            f"{path} " + ("holds no run" if path.exists() else "does not exist"),
-            "a folder that `maskwright train` made",
-        )
+        problem = "holds no run" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {problem}", "a folder that `maskwright train` made")
     return RunRecord.read(run.run_record)
 
 

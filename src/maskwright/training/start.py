@@ -24,6 +24,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
+from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import memory_errors_explained
@@ -128,10 +129,16 @@ def assemble_run(
     else:
         engine, course = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers)
     batches = StepBatches(recipe, corpus, model, course, numbers)
+    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
     if before is None and ranks.is_first:
+        if start_from is not None:
+            # Before the record: a folder that holds a run holds the weights it began with.
+            state = TrainingState(step=0, num_tokens=0, seconds=0.0)
+            Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).save(
+                model.tensors(), optimizers.state_tensors(), state
+            )
         new_record(recipe, corpus, model, course, engine, flops, recipe_folder).write(folder.run_record)
         _say_what_was_decided(engine, course, model, batches)
-    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
     return Run(recipe, folder, model, optimizers, batches, course, engine, flops, ranks, probe)
 
 
