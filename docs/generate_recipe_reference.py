@@ -1,0 +1,145 @@
+"""Writes docs/recipes.md, the reference of every recipe key, from the models that read recipes.
+
+    .venv/bin/python docs/generate_recipe_reference.py
+
+`tests/docs/test_references.py` fails when the file is out of date.
+"""
+
+import inspect
+import json
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from maskwright.core.discovery import load_plug_in, plug_in_names
+from maskwright.core.files import write_text_atomically
+from maskwright.encoders.build import FAMILIES, load_family
+from maskwright.objectives.base import Objective
+from maskwright.training.recipe import Recipe
+
+REFERENCE = Path(__file__).with_name("recipes.md")
+
+OBJECTIVES = "maskwright.objectives"
+
+DECIDED_ELSEWHERE = {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
+"""Options of an encoder that follow from the tokenizer and the phases, and are not overridden."""
+
+PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+
+INTRODUCTION = """\
+# Recipe reference
+
+<!-- Written by docs/generate_recipe_reference.py; changes belong into the descriptions in the code. -->
+
+A recipe is one YAML file. Every key is listed here with its default; only `name` and `budget` must be given. An unknown
+key is an error that names the nearest known one, and all problems are reported at once. The recipe with every default
+filled in is kept in the run folder, in `run.json`.
+
+YAML without its traps: `1e-3` and `1_000_000` are numbers, `true` and `false` are the only truth values (`no` is a
+word), and a key that stands twice is an error.
+
+Any key can be replaced on the command line by its dotted name; items of a list are counted from 0:
+
+```bash
+maskwright train recipes/tiny.yaml --set optimizer.learning_rate=1e-3 --set phases.0.sequence_length=32
+```
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    parts = [INTRODUCTION, *section(Recipe, "The recipe", "")]
+    for name, field in Recipe.model_fields.items():
+        for model in models_in(field.annotation):
+            is_list = get_origin(field.annotation) is tuple
+            parts += section(model, f"`{name}`", f"{name}.0." if is_list else f"{name}.")
+    parts.append("# Options of plug-ins\n")
+    for name in plug_in_names(OBJECTIVES):
+        objective = load_plug_in(OBJECTIVES, name, Objective)
+        parts += plug_in(objective, objective.Config, f"Objective `{name}`", "phases.0.objective.", set())
+    for name in plug_in_names(FAMILIES):
+        family = load_family(name)
+        parts += plug_in(family, family.Config, f"Encoder family `{name}`", "encoder.overrides.", DECIDED_ELSEWHERE)
+        parts.append(f"`encoder.size` gives what is required here: {', '.join(family.SIZES)}.\n")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def section(model: type[BaseModel], title: str, prefix: str) -> list[str]:
+    """Return a section of the page: what it is about, and the table of its keys."""
+    return [f"## {title}\n", f"{summary(model)}\n", table(model, prefix, set())]
+
+
+def plug_in(owner: type[Any], config: type[BaseModel], title: str, prefix: str, left_out: set[str]) -> list[str]:
+    """Return the section of one plug-in and of the models that its options hold."""
+    parts = [f"## {title}\n", f"{summary(owner)}\n", table(config, prefix, left_out)]
+    for name, field in config.model_fields.items():
+        for model in models_in(field.annotation):
+            parts += [f"`{name}` as a mapping: {summary(model)}\n", table(model, f"{prefix}{name}.", set())]
+    return parts
+
+
+def summary(owner: type[Any]) -> str:
+    """Return the first paragraph of a docstring."""
+    return " ".join((inspect.getdoc(owner) or "").partition("\n\n")[0].split())
+
+
+def table(model: type[BaseModel], prefix: str, left_out: set[str]) -> str:
+    """Return the table of a model's keys."""
+    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        if name not in left_out:
+            cells = [f"`{prefix}{name}`", kind_of_field(field), default_of(field), field.description or ""]
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def kind_of_field(field: FieldInfo) -> str:
+    """Return what a field takes, with its range."""
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    limits = [
+        f"{sign} {getattr(limit, name):,}"
+        for limit in field.metadata
+        for name, sign in signs.items()
+        if getattr(limit, name, None) is not None
+    ]
+    return kind_of(field.annotation) + (f" ({', '.join(limits)})" if limits else "")
+
+
+def kind_of(annotation: Any) -> str:
+    """Return what an annotation takes, in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in PLAIN:
+        return PLAIN[annotation]
+    if origin is Annotated:
+        return kind_of(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(kind_of(one) for one in arguments)
+    if origin is tuple:
+        return "list of sections" if models_in(arguments[0]) else f"list of {kind_of(arguments[0])}"
+    return "section" if models_in(annotation) and origin is None else "mapping"
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for one in get_args(annotation) for model in models_in(one)]
+
+
+def default_of(field: FieldInfo) -> str:
+    """Return a field's default as it would stand in YAML; sections have defaults of their own."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel) or (isinstance(value, tuple) and value and isinstance(value[0], BaseModel)):
+        return "see below"
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+if __name__ == "__main__":
+    write_text_atomically(REFERENCE, reference())
