@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maskwright.cli.evaluate import print_examples, print_scores
-from maskwright.cli.places import record_of
+from maskwright.cli.places import model_folder_of, record_of
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
 from maskwright.core.errors import RecipeError
 from maskwright.core.files import remove_folder
@@ -26,7 +26,7 @@ from maskwright.training.finish import export_run
 from maskwright.training.health import exclusive
 from maskwright.training.loop import Probe, TrainingLoop
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
-from maskwright.training.start import assemble_run, first_difference, require_engine
+from maskwright.training.start import assemble_run, first_difference, require_machine
 
 DECIDED_BY_VOCABULARY = ("vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id")
 """Options of an encoder that the tokenizer decides."""
@@ -55,9 +55,10 @@ def begin(
 ) -> None:
     """Begin a run and see it through; see `cli.train.train` for the arguments."""
     if from_model is not None:
+        from_model = model_folder_of(from_model)
         settings = [*settings, f"tokenizer.existing={from_model}"]
     recipe = read_with_overrides(recipe_path, data, settings)
-    require_engine(recipe.engine)
+    require_machine(recipe)
     start_from = None
     if from_model is not None:
         imported = import_model(from_model)

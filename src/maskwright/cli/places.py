@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maskwright.core.errors import CheckpointError, EvaluationError
+from maskwright.core.errors import CheckpointError, ExportError
 from maskwright.core.records import RunFolder, RunRecord
 
 
@@ -23,7 +23,7 @@ def model_folder_of(path: Path) -> Path:
     """Return the model folder of a run folder, or the path itself if it is a model folder.
 
     Raises:
-        EvaluationError: it is neither, or the run has no exported model yet.
+        ExportError: it is neither, or the run has no exported model yet.
     """
     if (path / "config.json").exists():
         return path
@@ -31,10 +31,10 @@ def model_folder_of(path: Path) -> Path:
     if (run.model / "config.json").exists():
         return run.model
     if run.run_record.exists():
-        raise EvaluationError(
+        raise ExportError(
             f"{path} has no exported model", f"{run.model} with config.json", f"export it: maskwright export {path}"
         )
-    raise EvaluationError(
+    raise ExportError(
         f"{path} " + ("is neither a run nor a model" if path.exists() else "does not exist"),
         "a run folder, or a Hugging Face model folder with config.json",
     )

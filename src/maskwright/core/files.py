@@ -29,14 +29,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-UNWRITABLE = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
-        *(errno.EROFS, errno.EACCES, errno.EPERM),
-        *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-    }
-)
-"""Errors of the disk, of permissions, and of names that stand for something else or for nothing."""
+NOT_A_PLACE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+"""Errors of names that stand for something else, or can't stand for anything."""
+
+UNWRITABLE = NOT_A_PLACE | {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
+"""Those, and errors of the disk and of permissions."""
 
 
 @contextlib.contextmanager
@@ -51,8 +51,11 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
+        problem = f"{path} could not be written: {error.strerror}"
+        if error.errno in NOT_A_PLACE:
+            raise StorageError(problem, "a path that is a folder or can become one", "choose another path") from error
         raise StorageError(
-            f"{path} could not be written: {error.strerror}",
+            problem,
             "a disk with room that this user may write to",
             "free space or choose another folder; what was saved before is whole",
         ) from error

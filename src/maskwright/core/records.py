@@ -4,6 +4,7 @@ Stages meet here and never by import: a report can be redrawn and a model evalua
 strict pydantic model written as JSON; unknown keys are errors, so a record of another version is noticed.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,12 @@ class CorpusManifest(Record):
     seconds: float
     sha256_of_counts: str = Field(description="checksum of unigram_counts.npy: int64 [V], counts over the train split")
 
+    @property
+    def content_sha256(self) -> str:
+        """Checksum of tokenizer and tokens: the same text prepared again, at another time or place, has the same."""
+        content = self.model_dump(include={"format_version", "tokenizer_sha256", "splits", "sha256_of_counts"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
 
 # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -203,7 +210,7 @@ class RunRecord(Record):
     recipe: dict[str, Any] = Field(description="the recipe with every default filled in")
     recipe_folder: str | None = Field(default=None, description="where plug-ins of the user's own are looked for")
     corpus: str = Field(description="folder of the prepared corpus")
-    corpus_sha256: str = Field(description="checksum of its manifest")
+    corpus_sha256: str = Field(description="its manifest's `content_sha256`")
     environment: dict[str, str] = Field(description="versions, machine, commit: `core.hardware.environment()`")
     citations: dict[str, str] = Field(description="what was used -> its source")
     plan: PlanRecord

@@ -57,7 +57,10 @@ def build_config(
     try:
         return encoder_class.Config.model_validate(options)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or family}: {item['msg']}" for item in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or family}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
         raise RecipeError("encoder: " + "; ".join(problems), "options in their ranges") from error
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.files import sha256_of_file
 from maskwright.core.records import CorpusManifest, EvaluationRecord, RunFolder, RunRecord
 
 PROBE_PREFIX = "held_out_"
@@ -129,9 +128,13 @@ def read_corpus(record: RunRecord) -> tuple[CorpusManifest | None, str]:
     path = Path(record.corpus) / "manifest.json"
     if not path.exists():
         return None, f"The prepared corpus {record.corpus} is not on this machine."
-    if sha256_of_file(path) != record.corpus_sha256:
+    try:
+        manifest = CorpusManifest.read(path)
+    except CheckpointError:
+        return None, f"The manifest of the corpus in {record.corpus} is damaged."
+    if manifest.content_sha256 != record.corpus_sha256:
         return None, f"The corpus in {record.corpus} is not the one of this run any more."
-    return CorpusManifest.read(path), ""
+    return manifest, ""
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:

@@ -6,10 +6,11 @@ import torch
 
 from maskwright.core.errors import MemoryShortage
 from maskwright.core.records import PhaseRecord, PlanRecord
+from maskwright.encoders.build import build_config, empty_encoder, load_family
 from maskwright.encoders.flops import flops_per_token
 from maskwright.training.assemble import Model
 from maskwright.training.course import Course, split_by_shares
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe import Recipe, vocabulary_asked_for
 
 EXPECTED_UTILISATION = {"cpu": 0.45, "cuda": 0.45, "mps": 0.3}
 """Share of the measured matmul rate that training is expected to reach; benchmarks/records has what it did reach."""
@@ -121,6 +122,27 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
             "a model and a micro-batch that fit into memory",
             f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the global batch "
             "stays the same), or take a smaller encoder.size",
+        )
+
+
+def require_memory_for_weights(recipe: Recipe, available_bytes: int) -> None:
+    """Refuse an encoder whose weights, gradients and optimizer state can't fit; nothing is allocated.
+
+    Raises:
+        MemoryShortage: they can't.
+    """
+    section = recipe.encoder
+    config = build_config(
+        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
+    )
+    encoder = empty_encoder(load_family(section.family), config)
+    needed = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in encoder.parameters())
+    if needed > available_bytes:
+        raise MemoryShortage(
+            f"about {needed / 1e9:.1f} GB are needed for the encoder's weights, gradients and optimizer state, "
+            f"{available_bytes / 1e9:.1f} GB are available",
+            "an encoder that fits into memory",
+            "take a smaller encoder.size, or fewer or narrower layers",
         )
 
 

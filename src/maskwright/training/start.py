@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from maskwright.core.errors import CheckpointError, RecipeError
-from maskwright.core.files import sha256_of_file
 from maskwright.core.hardware import (
     available_memory_bytes,
     default_device,
@@ -36,8 +35,9 @@ from maskwright.training.plan import (
     phase_flops_per_token,
     plan_record,
     require_memory,
+    require_memory_for_weights,
 )
-from maskwright.training.recipe import EngineConfig, Recipe
+from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, Stepper
 
 SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
@@ -63,16 +63,19 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
     )
 
 
-def require_engine(asked: EngineConfig) -> None:
-    """Refuse a device or attention that this machine does not have, before hours go into preparing text.
+def require_machine(recipe: Recipe) -> None:
+    """Refuse a recipe that this machine has no device, kernel or memory for, before hours go into preparing text.
 
     Raises:
-        RecipeError: it has not.
+        RecipeError: there is no such device, or it has no such attention.
+        MemoryShortage: the encoder's weights alone don't fit.
     """
+    asked = recipe.engine
     device = default_device() if asked.device == "auto" else _device_named(asked.device)
     if asked.attention != "auto":
         dtype = torch.bfloat16 if asked.dtype == "auto" else dtype_named(asked.dtype)
         require_backend(asked.attention, device, dtype)
+    require_memory_for_weights(recipe, available_memory_bytes(device))
 
 
 def _device_named(name: str) -> torch.device:
@@ -197,11 +200,11 @@ def _same_decisions(now: EngineRecord, before: EngineRecord) -> EngineRecord:
 
 def require_same_corpus(before: RunRecord, corpus: Corpus) -> None:
     """Raise a `CheckpointError` if the corpus is not the one that a run was begun with."""
-    found = sha256_of_file(corpus.folder / "manifest.json")
+    found = corpus.manifest.content_sha256
     if found != before.corpus_sha256:
         raise CheckpointError(
             f"{corpus.folder} is not the corpus that the run was begun with",
-            f"a manifest with the checksum {before.corpus_sha256[:12]}..., found {found[:12]}...",
+            f"tokens with the checksum {before.corpus_sha256[:12]}..., found {found[:12]}...",
             "prepare the same text again, or start a new run",
         )
 
@@ -225,7 +228,7 @@ def new_record(
         recipe=recipe.model_dump(mode="json"),
         recipe_folder=str(recipe_folder.resolve()) if recipe_folder else None,
         corpus=str(corpus.folder.resolve()),
-        corpus_sha256=sha256_of_file(corpus.folder / "manifest.json"),
+        corpus_sha256=corpus.manifest.content_sha256,
         environment=environment(),
         citations=citations,
         plan=plan_record(recipe, model, course, flops),

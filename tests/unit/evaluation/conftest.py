@@ -1,8 +1,9 @@
 """A tiny corpus and a tiny model for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ class FakeCorpus:
     vocabulary: Vocabulary
     tokenizer: PreTrainedTokenizerFast
     splits: dict[str, FakeSplit]
+    manifest: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(content_sha256="0" * 64))
 
     def split(self, name: str) -> FakeSplit:
         return self.splits[name]
@@ -82,8 +84,6 @@ def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
 @pytest.fixture
 def corpus(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary) -> FakeCorpus:
     """Documents of one to five sentences."""
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "manifest.json").write_text("{}")
 
     def documents(first: int, count: int) -> FakeSplit:
         generator = np.random.default_rng(first)

@@ -39,7 +39,7 @@ def test_every_task_leaves_its_record(model_folder: Path, corpus, tmp_path: Path
     assert record.settings["seed"] == 5
     assert record.settings["max_tokens"] == 500
     assert record.model_sha256 == sha256_of_file(model_folder / "model.safetensors")
-    assert record.data_sha256["corpus"] == sha256_of_file(corpus.folder / "manifest.json")
+    assert record.data_sha256["corpus"] == corpus.manifest.content_sha256
     assert len(record.examples) == 2
 
 

@@ -82,8 +82,9 @@ def write_corpus(folder: Path, **changes: Any) -> str:
         "seconds": 41.5,
         "sha256_of_counts": sha256_of_file(folder / "unigram_counts.npy"),
     }
-    CorpusManifest(**{**values, **changes}).write(folder / "manifest.json")
-    return sha256_of_file(folder / "manifest.json")
+    manifest = CorpusManifest(**{**values, **changes})
+    manifest.write(folder / "manifest.json")
+    return manifest.content_sha256
 
 
 def write_metrics(path: Path, probe_name: str) -> None:

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
-from maskwright.core.files import sha256_of_file
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
@@ -221,7 +220,7 @@ class HeldOut(Task):
                 "num_tokens": clozes.num_tokens,
                 "num_documents_in_split": split.num_documents,
             },
-            data_sha256={"corpus": sha256_of_file(corpus.folder / "manifest.json")},
+            data_sha256={"corpus": corpus.manifest.content_sha256},
         )
 
 
