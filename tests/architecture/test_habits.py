@@ -1,0 +1,189 @@
+"""The habits of this code that a program can check, over every file of the package."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import maskwright
+from maskwright.core.discovery import NOT_PLUG_INS, class_name_of
+
+PACKAGE = Path(maskwright.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+PLUG_IN_FOLDERS = ["objectives", "corpus/sources", "encoders/families", "export/families", "evaluation/tasks"]
+
+MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 350, 60, 9
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+every_file = pytest.mark.parametrize("file", FILES, ids=name_of)
+
+
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def functions_of(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def dotted(node: ast.AST) -> str:
+    """Return "np.random.rand" for such an expression; unknown parts are empty."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def unsafe_uses(tree: ast.Module) -> Iterator[str]:
+    """Yield what runs foreign code or trusts foreign paths."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            unsafe = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
+            yield from (f"import {module}" for module in modules if module.partition(".")[0] in unsafe)
+        if not isinstance(node, ast.Call):
+            continue
+        called = dotted(node.func)
+        if called in {"eval", "exec", "torch.load", "os.system", "os.popen"} or called.endswith((".extractall",)):
+            yield called
+        if called == "yaml.load" or called.endswith((".UnsafeLoader", ".FullLoader", ".Loader")):
+            yield called
+        for keyword in node.keywords:
+            is_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            if keyword.arg in {"trust_remote_code", "shell", "allow_pickle"} and not is_false:
+                yield f"{called}({keyword.arg}=...)"
+
+
+GLOBAL_RANDOMNESS = re.compile(
+    r"^(random\.\w+|(np|numpy)\.random\.(?!Generator$|Philox$)\w+|(torch|torch\.cuda)\.(manual_seed|seed)\w*)$"
+)
+DRAWS = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal", "rand_like", "randn_like"}
+
+
+def hidden_randomness(tree: ast.Module) -> Iterator[str]:
+    """Yield draws from a generator that everybody shares."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            has_generator = any(keyword.arg == "generator" for keyword in node.keywords)
+            if GLOBAL_RANDOMNESS.match(called) or (
+                called.startswith("torch.") and called[6:] in DRAWS and not has_generator
+            ):
+                yield called
+
+
+ALLOWED_RANDOMNESS = {
+    "training/step.py": {"torch.manual_seed"},  # dropout has no generator of its own; seeded before every micro-batch
+    "core/hardware.py": {"torch.randn"},  # factors whose product is timed; their values are never used
+}
+
+
+@every_file
+def test_nothing_runs_foreign_code(file: Path):
+    assert list(unsafe_uses(tree_of(file))) == []
+
+
+@every_file
+def test_no_randomness_is_hidden(file: Path):
+    assert set(hidden_randomness(tree_of(file))) <= ALLOWED_RANDOMNESS.get(name_of(file), set())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch; torch.load('x')",
+        "eval('1')",
+        "exec('1')",
+        "import yaml; yaml.load(text)",
+        "archive.extractall('x')",
+        "AutoModel.from_pretrained('x', trust_remote_code=True)",
+        "subprocess.run('x', shell=True)",
+        "np.load('x', allow_pickle=True)",
+    ],
+)
+def test_the_search_for_unsafe_code_finds_it(code: str):
+    assert list(unsafe_uses(ast.parse(code)))
+
+
+@pytest.mark.parametrize("code", ["np.random.rand(3)", "random.random()", "torch.rand(3)", "np.random.seed(1)"])
+def test_the_search_for_hidden_randomness_finds_it(code: str):
+    assert list(hidden_randomness(ast.parse(code)))
+    assert not list(hidden_randomness(ast.parse("torch.rand(3, generator=generator)")))
+
+
+@every_file
+def test_a_module_says_what_it_is_for(file: Path):
+    first_line = (ast.get_docstring(tree_of(file)) or "").partition("\n")[0]
+    assert first_line.endswith((".", ":")), f"{name_of(file)}: {first_line!r} is no sentence"
+
+
+@every_file
+def test_everything_public_has_a_docstring(file: Path):
+    tree = tree_of(file)
+    public = [
+        node
+        for body in [tree.body, *(part.body for part in tree.body if isinstance(part, ast.ClassDef))]
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    without = [node.name for node in public if not ast.get_docstring(node) and not overloads(node)]
+    assert without == []
+
+
+def overloads(node: ast.AST) -> bool:
+    return any(dotted(decorator).endswith("overload") for decorator in getattr(node, "decorator_list", []))
+
+
+@every_file
+def test_names_say_what_is_inside(file: Path):
+    assert not {"utils", "util", "common", "helpers", "helper", "misc"} & {*file.relative_to(PACKAGE).parts, file.stem}
+
+
+@every_file
+def test_files_and_functions_stay_readable(file: Path):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    for function in functions_of(tree_of(file)):
+        num_lines = (function.end_lineno or 0) - function.lineno + 1
+        assert num_lines <= MOST_LINES_OF_FUNCTION, f"{function.name} has {num_lines} lines"
+        arguments = function.args
+        names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        parameters = [name for name in names if name not in ("self", "cls")]
+        assert len(parameters) <= MOST_PARAMETERS, f"{function.name} has {len(parameters)} parameters"
+
+
+PLUG_INS = [
+    file
+    for folder in PLUG_IN_FOLDERS
+    for file in sorted((PACKAGE / folder).glob("*.py"))
+    if file.stem not in NOT_PLUG_INS | {"__init__"}
+]
+
+
+@pytest.mark.parametrize("file", PLUG_INS, ids=name_of)
+def test_a_plug_in_holds_the_class_of_its_name(file: Path):
+    classes = [node.name for node in tree_of(file).body if isinstance(node, ast.ClassDef)]
+    assert class_name_of(file.stem) in classes
+
+
+NAMED_BY_OTHERS = {"mlm": {"training/recipe.py"}}
+"""The default of recipes."""
+
+
+@pytest.mark.parametrize("file", [file for file in PLUG_INS if "objectives" in file.parts], ids=name_of)
+def test_nothing_lists_the_objectives(file: Path):
+    naming = {
+        name_of(other)
+        for other in FILES
+        if other != file
+        for node in ast.walk(tree_of(other))
+        if (isinstance(node, ast.Constant) and node.value == file.stem)
+        or (isinstance(node, ast.ImportFrom) and node.module == f"maskwright.objectives.{file.stem}")
+    }
+    assert naming <= NAMED_BY_OTHERS.get(file.stem, set())

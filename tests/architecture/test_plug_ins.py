@@ -1,0 +1,78 @@
+"""A plug-in is one file: put into its folder, or named as "module:Class", it works without an edit elsewhere."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import maskwright.corpus.sources
+import maskwright.objectives
+from maskwright.core.discovery import load_plug_in, plug_in_names
+from maskwright.corpus.config import DataConfig
+from maskwright.corpus.reading import find_sources, source_classes
+from maskwright.objectives.base import Objective
+from maskwright.training.recipe import parse_recipe
+
+OBJECTIVE = '''
+"""An objective of the test."""
+from maskwright.objectives.mlm import Mlm
+
+
+class SeldomMask(Mlm):
+    """Masks one in twenty."""
+
+    class Config(Mlm.Config):
+        """Options."""
+
+        rate: float = 0.05
+'''
+
+SOURCE = '''
+"""A source of the test."""
+from maskwright.corpus.sources.text import Text
+
+
+class Letters(Text):
+    """Letters."""
+
+    suffixes = (".letter",)
+'''
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that adds a folder with one file to a package, as if the file lay in the package."""
+
+    def add(package, name: str, code: str) -> Path:
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
+        return tmp_path
+
+    source_classes.cache_clear()
+    yield add
+    source_classes.cache_clear()
+    for name in ("maskwright.objectives.seldom_mask", "maskwright.corpus.sources.letters"):
+        sys.modules.pop(name, None)
+
+
+def test_a_new_objective_is_one_file(folder_of, raw_recipe):
+    folder_of(maskwright.objectives, "seldom_mask", OBJECTIVE)
+    assert "seldom_mask" in plug_in_names("maskwright.objectives")
+    recipe = parse_recipe({**raw_recipe, "phases": [{"objective": {"name": "seldom_mask"}}], "batch": {}}, "test")
+    assert recipe.phases[0].objective["rate"] == 0.05
+
+
+def test_a_new_source_is_one_file(folder_of):
+    folder = folder_of(maskwright.corpus.sources, "letters", SOURCE)
+    (folder / "a.letter").write_text("Dear all.")
+    (source,) = find_sources([str(folder / "a.letter")], DataConfig())
+    assert [piece.text for piece in source.pieces()] == ["Dear all."]
+    assert [source.name for source in find_sources([str(folder)], DataConfig())] == [str(folder / "a.letter")]
+
+
+def test_an_objective_outside_the_package_is_named_by_module_and_class(tmp_path, monkeypatch):
+    (tmp_path / "my_objectives_of_the_test.py").write_text(OBJECTIVE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plug_in = load_plug_in("maskwright.objectives", "my_objectives_of_the_test:SeldomMask", Objective)
+    assert plug_in.__name__ == "SeldomMask"
