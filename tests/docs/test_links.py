@@ -65,6 +65,14 @@ def test_every_path_in_the_code_s_own_texts_exists():
     assert not gone, "; ".join(sorted(gone))
 
 
+def test_every_test_file_that_is_named_exists():
+    existing = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    texts = [path.read_text(encoding="utf-8") for path in [*PAGES, *PACKAGE.rglob("*.py")]]
+    named = {name for text in texts for name in re.findall(r"\btest_\w+\.py", text)}
+    assert named
+    assert named <= existing
+
+
 def test_every_extra_that_is_named_can_be_installed():
     extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
