@@ -6,13 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPAT := $(VENV)/compat-4.51.3
 
-.PHONY: demo test check clean
+.PHONY: demo test check compat clean
 
 demo: $(VENV)/.installed
 	rm -rf runs/demo
 	$(BIN)/maskwright train recipes/tiny.yaml --run runs/demo
 
-test: check $(COMPAT)/.installed
+test: check compat
 	$(BIN)/pytest
 
 check: $(VENV)/.tested
@@ -31,9 +31,12 @@ $(VENV)/.tested: $(VENV)/.installed
 	touch $@
 
 # The oldest transformers that an exported model must load in, beside the pinned one.
+compat: $(COMPAT)/.installed
+
 $(COMPAT)/.installed: $(VENV)/.tested
 	rm -rf $(COMPAT)
-	$(BIN)/pip install --quiet --no-deps --target $(COMPAT) transformers==4.51.3 tokenizers==0.21.4 huggingface_hub==0.36.0
+	$(BIN)/pip install --quiet --no-deps --target $(COMPAT) transformers==4.51.3 tokenizers==0.21.4 \
+		huggingface_hub==0.36.0 requests urllib3 charset-normalizer idna certifi
 	touch $@
 
 clean:

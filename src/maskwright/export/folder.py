@@ -111,6 +111,15 @@ def import_model(folder: str | Path, overrides: Mapping[str, Any] | None = None)
     return ImportedModel(encoder, head, family)
 
 
+def require_exportable(encoder: Encoder) -> None:
+    """Refuse an encoder that no export could write, before hours go into training it.
+
+    Raises:
+        ExportError: its family has no exporter, or its options have no counterpart in transformers.
+    """
+    exporter_of(encoder).config_values(encoder.config)
+
+
 def exporter_of(encoder: Encoder) -> Exporter:
     """Return the exporter of an encoder's family.
 

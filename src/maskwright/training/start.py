@@ -20,6 +20,7 @@ from maskwright.core.records import EngineRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend, require_backend
 from maskwright.encoders.encoder import Encoder
+from maskwright.export import require_exportable
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
@@ -115,6 +116,7 @@ def assemble_run(
     Raises:
         MemoryShortage: the batch can't fit.
         CheckpointError: the run was begun on another corpus.
+        ExportError: the encoder could not be exported.
     """
     engine = decide_engine(recipe, ranks)
     if before is not None:
@@ -122,6 +124,7 @@ def assemble_run(
         require_same_corpus(before, corpus)
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
+    require_exportable(model.encoder)
     require_memory(recipe, footprint(recipe, model), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
