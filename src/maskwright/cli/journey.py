@@ -10,7 +10,7 @@ from pathlib import Path
 from maskwright.cli.evaluate import print_examples, print_scores
 from maskwright.cli.places import model_folder_of, record_of
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
-from maskwright.core.errors import RecipeError
+from maskwright.core.errors import RecipeError, StorageError
 from maskwright.core.files import remove_folder
 from maskwright.core.log import say
 from maskwright.core.records import RunFolder, RunRecord
@@ -157,7 +157,8 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
     try:
         result = loop.train()
     except BaseException:
-        note(status="failed")
+        with contextlib.suppress(StorageError):  # a full disk is why it failed: that is to be told
+            note(status="failed")
         raise
     if loop.interrupted_by is not None:
         note(status="interrupted", result=result)

@@ -5,11 +5,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from maskwright.core.errors import StorageError
 
@@ -48,17 +51,26 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+    except (OSError, SafetensorError) as error:
+        number = error_number(error)
+        if number not in UNWRITABLE:
             raise
-        problem = f"{path} could not be written: {error.strerror}"
-        if error.errno in NOT_A_PLACE:
+        problem = f"{path} could not be written: {os.strerror(number)}"
+        if number in NOT_A_PLACE:
             raise StorageError(problem, "a path that is a folder or can become one", "choose another path") from error
         raise StorageError(
             problem,
             "a disk with room that this user may write to",
             "free space or choose another folder; what was saved before is whole",
         ) from error
+
+
+def error_number(error: OSError | SafetensorError) -> int | None:
+    """Return the operating system's number of an error; safetensors has it in its message only."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def make_folder(path: Path) -> None:
@@ -131,7 +143,7 @@ def require_free_bytes(folder: Path, num_bytes: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise StorageError(
-            f"{folder} has {free / 1e6:,.0f} MB free",
-            f"{num_bytes / 1e6:,.0f} MB for {purpose}",
+            f"{folder} has {free / 1e6:,.1f} MB free",
+            f"{num_bytes / 1e6:,.1f} MB for {purpose}",
             "free space or choose another folder; what was saved before is whole",
         )

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.files import write_text_atomically
+from maskwright.core.files import disk_errors_explained, write_text_atomically
 
 
 class MetricsLog:
@@ -22,22 +22,30 @@ class MetricsLog:
         """
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= resumed_step]
         write_text_atomically(path, "".join(kept))
-        self._stream = path.open("a", encoding="utf-8")
-        self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
+        self._path = path
+        with disk_errors_explained(path):
+            self._stream = path.open("a", encoding="utf-8")
+            self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """Write one line and the same numbers to TensorBoard."""
-        self._stream.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
-        self._stream.flush()
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(name, value, step)
+        """Write one line and the same numbers to TensorBoard.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        with disk_errors_explained(self._path):
+            self._stream.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+            self._stream.flush()
+            if self._tensorboard is not None:
+                for name, value in values.items():
+                    self._tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Close both."""
-        self._stream.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        with disk_errors_explained(self._path):
+            self._stream.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
 
 
 def _whole_lines(path: Path) -> list[str]:
