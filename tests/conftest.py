@@ -4,6 +4,13 @@ import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
+import contextlib
+import io
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +19,7 @@ import pytest
 import torch
 
 from maskwright.batching.order import RowStream
+from maskwright.cli.main import main
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
@@ -98,6 +106,48 @@ def raw_recipe(text_file: Path) -> dict[str, Any]:
         "checkpoints": {"every_steps": 3, "every_minutes": None},
         "probes": {"every_steps": 4, "tokens": 256},
     }
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left in the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def maskwright() -> Callable[..., Said]:
+    """Return a function that runs the command line in this process."""
+
+    def run(*arguments: object) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv, list(sys.path), signal.getsignal(signal.SIGTERM)
+        sys.argv = ["maskwright", *map(str, arguments)]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            sys.argv, sys.path[:] = before[:2]
+            signal.signal(signal.SIGTERM, before[2])
+        assert isinstance(ended.value.code, int)
+        return Said(ended.value.code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may reach beyond this machine."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test wants to connect to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import tyro
 def export(
     run: tyro.conf.Positional[Path],
     step: int | None = None,
-    best: bool = False,
+    best: tyro.conf.FlagCreatePairsOff[bool] = False,
     out: Path | None = None,
 ) -> None:
     """Write a run's model as a Hugging Face folder and compare its logits with transformers'.

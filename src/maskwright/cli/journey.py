@@ -40,7 +40,8 @@ def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_ch
         raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
     if resume and (recipe or has_changes):
         raise RecipeError(
-            "--resume with a recipe, --data, --set or --from", "--run and --resume alone: the run knows its recipe"
+            "--resume with a recipe, --data, --set, --strict or --from",
+            "--run and --resume alone: the run knows its recipe",
         )
 
 

@@ -11,6 +11,7 @@ def prepare(
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     out: Path = Path("runs/corpora"),
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
 
@@ -21,9 +22,10 @@ def prepare(
         out: folder for prepared corpora; the corpus gets a folder of its own there, named by what went into it.
         set: a value that replaces the recipe's, such as --set tokenizer.vocabulary_size=8000; may be given several
             times.
+        strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
     """
-    from maskwright.cli.recipes import read_with_overrides
+    from maskwright.cli.recipes import read_with_overrides, with_strict
     from maskwright.training.corpora import prepared
 
-    corpus = prepared(read_with_overrides(recipe, data, set), out)
+    corpus = prepared(read_with_overrides(recipe, data, with_strict(set, strict)), out)
     print(corpus.folder)

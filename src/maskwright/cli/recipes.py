@@ -31,6 +31,11 @@ def read_with_overrides(recipe: Path, data: Sequence[str], settings: Sequence[st
     return read_recipe(recipe, overrides)
 
 
+def with_strict(settings: Sequence[str], strict: bool) -> Sequence[str]:
+    """Return the settings of `--set` with `--strict` as one of them."""
+    return [*settings, "data.strict=true"] if strict else settings
+
+
 def find_plug_ins_in(folder: Path) -> None:
     """Let "module:Class" in a recipe name a module in `folder`."""
     place = str(folder.resolve())

@@ -10,9 +10,10 @@ def train(
     recipe: tyro.conf.Positional[Path | None] = None,
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     run: Path | None = None,
-    resume: bool = False,
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False,
     from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     corpora: Path | None = None,
 ) -> None:
     """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
@@ -26,13 +27,15 @@ def train(
             been stopped.
         from_model: a Hugging Face folder with ModernBert* or Bert* weights to continue from; its tokenizer is used too.
         set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
+        strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
         corpora: folder for prepared corpora; the folder `corpora` beside the run by default.
     """
     from maskwright.cli.journey import begin, go_on, require_sensible
+    from maskwright.cli.recipes import with_strict
     from maskwright.core.hardware import default_device
     from maskwright.training.distributed import join_ranks, leave_ranks
 
-    require_sensible(recipe, resume, run, bool(data or set or from_model))
+    require_sensible(recipe, resume, run, bool(data or set or from_model or strict))
     ranks = join_ranks(default_device())
     try:
         if resume:
@@ -40,6 +43,6 @@ def train(
             go_on(run, ranks)
         else:
             assert recipe is not None
-            begin(recipe, data, set, from_model, run, corpora, ranks)
+            begin(recipe, data, with_strict(set, strict), from_model, run, corpora, ranks)
     finally:
         leave_ranks()

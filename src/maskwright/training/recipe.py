@@ -212,7 +212,8 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             name = phase.objective["name"]
             phases.append(phase.model_copy(update={"objective": {"name": name, **options.model_dump()}}))
         except RecipeError as error:
-            problems.append(f"phases.{index}.objective: {error.got} ({error.expected})")
+            advice = "; ".join(part for part in (error.expected, error.to_do) if part)
+            problems.append(f"phases.{index}.objective: {error.got} ({advice})")
         except ValidationError as error:
             if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
                 config = _config_of(raw_phase)
