@@ -62,7 +62,7 @@ class Stepper:
         self._ddp = None
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
-            self._ddp = runnable = DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+            self._ddp = runnable = DistributedDataParallel(model, gradient_as_bucket_view=True)
         if compiled:
             # Graphs of an earlier phase would make torch.compile take this phase's sizes for ones that vary.
             torch._dynamo.reset()
