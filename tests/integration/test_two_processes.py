@@ -1,0 +1,76 @@
+"""Two processes, as torchrun starts them, train what one process trains."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def run_on_two(*arguments: object, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run a command on two ranks; return both."""
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "maskwright", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            cwd=cwd,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *output)
+        for process, output in zip(processes, outputs, strict=True)
+    ]
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(maskwright, recipe, tmp_path):
+    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run").code == 0
+    first, second = run_on_two("train", recipe, "--run", "two/run", cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "Traceback" not in first.stderr + second.stderr
+    assert second.stdout == ""
+    assert "step 12/12" in first.stderr
+    assert "step" not in second.stderr
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert json.loads((two / "run.json").read_text())["status"] == "finished"
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    weights = [load_file(run / "checkpoints" / "step-000012" / "model.safetensors") for run in (one, two)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    assert len(list((tmp_path / "two" / "corpora").glob("*/manifest.json"))) == 1
+
+
+@pytest.mark.slow
+def test_what_one_process_refuses_ends_both(recipe, tmp_path):
+    first, second = run_on_two("train", recipe, "--run", "run", "--set", "batch.micro_batch_tokens=512", cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (78, 78)
+    assert "1 micro-batches for 2 processes" in first.stderr
+    assert "Traceback" not in first.stderr + second.stderr
