@@ -152,19 +152,19 @@ class PhaseRecord(Record):
 
     objective: str
     sequence_length: int
-    num_steps: int | None = Field(description="None where the budget is in hours")
+    num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
     flops_per_token: float = Field(description="training, forward and backward")
 
 
 class PlanRecord(Record):
-    """What was foreseen before the run; the formulas are in `training/plan.py`."""
+    """What was foreseen before the run; the formula of the FLOPs is in `encoders/flops.py`."""
 
     num_parameters: int
     num_body_parameters: int = Field(description="parameters of the blocks: what every token passes through")
     phases: list[PhaseRecord]
     total_flops: float
     total_tokens: int
-    total_steps: int | None
+    total_steps: int
 
 
 class EngineRecord(Record):

@@ -18,7 +18,7 @@ class DataConfig(BaseModel):
     documents: Literal["auto", "file", "paragraph", "line"] = Field(
         "auto",
         description="what a document is in .txt files: the file, a paragraph (up to a blank line), a line; auto: the "
-        "file, and a large one in stretches of about 64 KB that end at a blank line or line end",
+        "file, and a large one in stretches of 64 to 128 thousand characters that end at a blank line or line end",
     )
     held_out_fraction: float = Field(
         0.01, gt=0, lt=1, description="share of documents never trained on, at least one; chosen by their content"

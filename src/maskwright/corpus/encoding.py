@@ -1,7 +1,7 @@
 """Text to token arrays with every core busy, in the order of the text.
 
 `tokenizers` encodes a batch on all cores without Python's lock; a second thread meanwhile turns the last batch into
-arrays and a third reads the next. So the encoder never waits (docs/data.md has the measured rates).
+arrays and a third reads the next. So the encoder never waits.
 """
 
 import os

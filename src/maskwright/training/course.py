@@ -11,13 +11,11 @@ class Place:
         phase: index of the phase.
         step_in_phase: counted from 0.
         phase_progress: in [0, 1), of the phase; drives the objective's schedules.
-        run_progress: in [0, 1), of the run; drives the learning rate.
     """
 
     phase: int
     step_in_phase: int
     phase_progress: float
-    run_progress: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Course:
         for phase, num_steps in enumerate(self.phase_steps):
             if step < first + num_steps:
                 inside = step - first
-                return Place(phase, inside, inside / num_steps, step / self.num_steps)
+                return Place(phase, inside, inside / num_steps)
             first += num_steps
         raise IndexError(f"step {step} is after the end of the run, {self.num_steps}")
 

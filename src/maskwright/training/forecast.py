@@ -29,7 +29,7 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[device.type]
     course = fix_course(recipe, flops, [recipe.batch.tokens * each / effective for each in flops])
     record = plan_record(recipe, model, course, flops)
-    need = footprint(recipe, model)
+    need = footprint(recipe, model, engine.attention)
     seconds = record.total_flops / effective
     memory = need.weights_bytes + need.activations_bytes
     available = available_memory_bytes(device)
@@ -48,7 +48,7 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best
     return [
         *rows,
-        ("tokens", f"{record.total_tokens:,} in {record.total_steps or 0:,} steps of {recipe.batch.tokens:,}"),
+        ("tokens", f"{record.total_tokens:,} in {record.total_steps:,} steps of {recipe.batch.tokens:,}"),
         ("FLOPs", f"{record.total_flops:.3g}"),
         ("machine", f"{engine.device}, {engine.dtype}, attention {engine.attention}"),
         ("matrix products", f"{engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s, measured now"),

@@ -86,23 +86,27 @@ class Footprint:
     checkpoint_bytes: int
 
 
-def footprint(recipe: Recipe, model: Model) -> Footprint:
+def footprint(recipe: Recipe, model: Model, attention: str) -> Footprint:
     """Estimate memory and disk from the shapes.
 
     A block keeps about 10 vectors of the hidden size and 4 of the feed-forward size a token for the backward pass, in
-    half precision, and attention weights where they are kept; the head keeps two float32 logits a scored token and
-    vocabulary item.
+    half precision; the head keeps two float32 logits a scored token and vocabulary item.
+
+    Args:
+        recipe: gives the micro-batch.
+        model: gives the shapes.
+        attention: the backend; all but `varlen` keep a row of attention weights for every token and head.
     """
     num_parameters = sum(parameter.numel() for _, parameter in model.named_parameters())
     config = model.encoder.config
     tokens = recipe.batch.micro_batch_tokens
     per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
-    attention = config.num_layers * config.num_heads * recipe.longest_sequence * 2
+    weights = 0 if attention == "varlen" else config.num_layers * config.num_heads * recipe.longest_sequence * 2
     scored = max(objective.scored_fraction() for objective in model.objectives)
     logits = scored * config.vocabulary_size * 2 * 4
     return Footprint(
         weights_bytes=BYTES_PER_PARAMETER * num_parameters,
-        activations_bytes=int(tokens * (per_token + attention + logits)),
+        activations_bytes=int(tokens * (per_token + weights + logits)),
         checkpoint_bytes=12 * num_parameters,
     )
 

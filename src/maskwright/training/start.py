@@ -125,13 +125,13 @@ def assemble_run(
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
     require_exportable(model.encoder)
-    require_memory(recipe, footprint(recipe, model), available_memory_bytes(device))
+    require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
     flops = phase_flops_per_token(recipe, model)
     numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
     if before is not None:
-        course = Course(tuple(phase.num_steps or 0 for phase in before.plan.phases))
+        course = Course(tuple(phase.num_steps for phase in before.plan.phases))
     else:
         engine, course = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers)
     batches = StepBatches(recipe, corpus, model, course, numbers)

@@ -13,7 +13,6 @@ def test_every_step_has_its_phase_and_progress():
     assert [place.phase for place in places] == [0, 0, 1, 1, 1]
     assert [place.step_in_phase for place in places] == [0, 1, 0, 1, 2]
     assert [place.phase_progress for place in places] == pytest.approx([0, 0.5, 0, 1 / 3, 2 / 3])
-    assert [place.run_progress for place in places] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     with pytest.raises(IndexError):
         course.place(5)
 

@@ -1,0 +1,321 @@
+"""Measure training speed beside Hugging Face: the same real text, sizes, mask rate and cores, in turn in one run.
+
+    pip install 'maskwright[benchmarks]'
+    python benchmarks/throughput.py CORPUS --record benchmarks/records/<date>_throughput/record.json
+
+CORPUS is a prepared corpus (`maskwright prepare`) with a vocabulary of 16,384. Every contestant has 6 layers, 256 wide,
+sequences of 128, batches of 64, 15 % of the tokens scored, 80/10/10, AdamW:
+
+- trainer_bert: `Trainer` + `BertForMaskedLM` as run_mlm.py sets them up: float32, eager, text in chunks of 128;
+- trainer_bert_tuned: the same with bf16 and torch.compile, what its options offer;
+- modernbert_best: `ModernBertForMaskedLM` with sparse_prediction, bf16 autocast, compiled, in a bare loop whose batches
+  are made beforehand;
+- ours_bert, ours_modernbert: our engine with its loader, clipping and optimizer, compiled.
+
+Each round runs every contestant once for some steps; a first round is thrown away. Ratios are taken round by round.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.data import Dataset
+
+from maskwright.batching.loader import Loader
+from maskwright.core.hardware import environment, matmul_flops_per_second
+from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.encoders.flops import flops_per_token
+from maskwright.optim.optimizers import Optimizers
+from maskwright.training.assemble import StepBatches, build_model
+from maskwright.training.course import Course
+from maskwright.training.distributed import Ranks
+from maskwright.training.recipe import parse_recipe
+from maskwright.training.step import PhaseModel, Stepper
+
+LAYERS, WIDTH, HEADS, LENGTH, BATCH, RATE = 6, 256, 4, 128, 64, 0.15
+BERT_FEED_FORWARD, MODERNBERT_FEED_FORWARD = 1024, 384
+TOKENS = LENGTH * BATCH
+Contestant = Callable[[int], float]
+"""Runs some steps and returns tokens/s, padding left out."""
+
+
+class Chunks(Dataset):
+    """Documents joined and cut into chunks, as run_mlm.py's group_texts does; no padding."""
+
+    def __init__(self, corpus: Corpus, num_chunks: int) -> None:
+        """Read enough documents for `num_chunks`."""
+        split, vocabulary = corpus.split("train"), corpus.vocabulary
+        room = LENGTH - 2
+        text: list[np.ndarray] = []
+        for document in range(split.num_documents):
+            one = np.array([document])
+            text.append(split.gather_tokens(one, np.array([0]), split.document_lengths[one])[0])
+            if sum(map(len, text)) > num_chunks * room:
+                break
+        flat = np.concatenate(text)
+        self.rows = [
+            torch.from_numpy(
+                np.concatenate([[vocabulary.cls_id], flat[start : start + room], [vocabulary.sep_id]]).astype(np.int64)
+            )
+            for start in range(0, num_chunks * room, room)
+        ]
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Return one chunk."""
+        return {"input_ids": self.rows[index]}
+
+
+def bert_config(vocabulary_size: int, pad_id: int) -> transformers.BertConfig:
+    """Return the size of the comparison."""
+    return transformers.BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=BERT_FEED_FORWARD,
+        max_position_embeddings=LENGTH,
+        pad_token_id=pad_id,
+    )
+
+
+def trainer_bert(corpus: Corpus, is_tuned: bool) -> Contestant:
+    """`Trainer` with its collator; the time is that of the steps, set-up left out."""
+    chunks = Chunks(corpus, 40 * BATCH)
+    collator = transformers.DataCollatorForLanguageModeling(corpus.load_tokenizer(), mlm_probability=RATE)
+    model = transformers.BertForMaskedLM(bert_config(corpus.vocabulary.size, corpus.vocabulary.pad_id))
+    folder = tempfile.mkdtemp()
+
+    class Clock(transformers.TrainerCallback):
+        """Notes when each step ended."""
+
+        def __init__(self) -> None:
+            self.ends: list[float] = []
+
+        def on_step_end(self, args, state, control, **kwargs) -> None:
+            self.ends.append(time.perf_counter())
+
+    def run(num_steps: int) -> float:
+        clock = Clock()
+        arguments = transformers.TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            max_steps=num_steps + 1,
+            save_strategy="no",
+            report_to="none",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            bf16=is_tuned,
+            torch_compile=is_tuned,
+        )
+        transformers.Trainer(
+            model=model, args=arguments, data_collator=collator, train_dataset=chunks, callbacks=[clock]
+        ).train()
+        return num_steps * TOKENS / (clock.ends[-1] - clock.ends[0])
+
+    return run
+
+
+def modernbert_best(corpus: Corpus) -> Contestant:
+    """A bare loop around `ModernBertForMaskedLM`; making the batches costs it nothing."""
+    vocabulary = corpus.vocabulary
+    config = transformers.ModernBertConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=MODERNBERT_FEED_FORWARD,
+        max_position_embeddings=LENGTH,
+        sparse_prediction=True,
+        pad_token_id=vocabulary.pad_id,
+        cls_token_id=vocabulary.cls_id,
+        sep_token_id=vocabulary.sep_id,
+        bos_token_id=vocabulary.cls_id,
+        eos_token_id=vocabulary.sep_id,
+    )
+    model = transformers.ModernBertForMaskedLM(config)
+    chunks = Chunks(corpus, 4 * BATCH)
+    collator = transformers.DataCollatorForLanguageModeling(corpus.load_tokenizer(), mlm_probability=RATE)
+    batches = [
+        collator([chunks[index] for index in range(first, first + BATCH)]) for first in range(0, 4 * BATCH, BATCH)
+    ]
+    for batch in batches:
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    # The same number of scored tokens in every batch, so that it need not compile anew for each.
+    fewest = min(int((batch["labels"] != -100).sum()) for batch in batches)
+    for batch in batches:
+        flat = batch["labels"].view(-1)
+        flat[(flat != -100).nonzero().squeeze(1)[fewest:]] = -100
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    compiled = torch.compile(model)
+
+    def run(num_steps: int) -> float:
+        begin = time.perf_counter()
+        for step in range(num_steps):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = compiled(**batches[step % len(batches)]).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return num_steps * TOKENS / (time.perf_counter() - begin)
+
+    return run
+
+
+def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
+    """Our engine: loader, corruption, step, clipping, optimizer."""
+    recipe = parse_recipe(
+        {
+            "name": family,
+            "encoder": {
+                "family": family,
+                "size": None,
+                "overrides": {
+                    "num_layers": LAYERS,
+                    "hidden_size": WIDTH,
+                    "num_heads": HEADS,
+                    "feed_forward_size": feed_forward_size,
+                },
+            },
+            "budget": {"steps": 100_000},
+            "phases": [
+                {
+                    "objective": {
+                        "name": "mlm",
+                        "rate": RATE,
+                        "mask_fraction": 0.8,
+                        "random_fraction": 0.1,
+                        "kept_fraction": 0.1,
+                    },
+                    "sequence_length": LENGTH,
+                }
+            ],
+            "batch": {"tokens": TOKENS, "micro_batch_tokens": TOKENS},
+        },
+        "benchmark",
+    )
+    model = build_model(recipe, corpus.vocabulary, None)
+    batches = StepBatches(recipe, corpus, model, Course((100_000,)), range(1))
+    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    phase_model = PhaseModel(model.encoder, model.objectives[0]).train()
+    stepper = Stepper(phase_model, torch.device("cpu"), torch.bfloat16, Ranks(), seed=1, compiled=True)
+    first = 0
+
+    def run(num_steps: int) -> float:
+        nonlocal first
+        loader, num_tokens = Loader(batches, first, first + num_steps), 0
+        begin = time.perf_counter()
+        for step in range(first, first + num_steps):
+            taken = loader.take()
+            stepper.forward_backward(step, range(1), taken)
+            optimizers.clip()
+            optimizers.step(0.1)
+            num_tokens += taken[0].clean.num_real_tokens
+        seconds = time.perf_counter() - begin
+        waited.setdefault(family, []).append(loader.waited_seconds / seconds)
+        loader.close()
+        first += num_steps
+        return num_tokens / seconds
+
+    return run
+
+
+waited: dict[str, list[float]] = {}
+"""Share of the time that our step waited for the loader, by family and round."""
+
+
+def main() -> None:
+    """Measure, print, and write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--record", type=Path)
+    arguments = parser.parse_args()
+    corpus = open_corpus(arguments.corpus, verify=False)
+    peak = matmul_flops_per_second(torch.device("cpu"), torch.bfloat16, seconds=2)
+    contestants: dict[str, Contestant] = {
+        "trainer_bert": trainer_bert(corpus, is_tuned=False),
+        "trainer_bert_tuned": trainer_bert(corpus, is_tuned=True),
+        "modernbert_best": modernbert_best(corpus),
+        "ours_bert": ours(corpus, "bert", BERT_FEED_FORWARD),
+        "ours_modernbert": ours(corpus, "modernbert", MODERNBERT_FEED_FORWARD),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(arguments.rounds + 1):
+        for name, run in contestants.items():
+            with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+                warnings.simplefilter("ignore")
+                speed = run(arguments.steps)
+            if round_number:
+                speeds[name].append(round(speed, 1))
+            print(f"round {round_number} {name}: {speed:,.0f} tokens/s", flush=True)
+    waited_shares = {family: max(shares[1:]) for family, shares in waited.items()}
+    pairs = {
+        "ours_bert_over_trainer_bert": ("ours_bert", "trainer_bert"),
+        "ours_modernbert_over_trainer_bert": ("ours_modernbert", "trainer_bert"),
+        "ours_bert_over_trainer_bert_tuned": ("ours_bert", "trainer_bert_tuned"),
+        "ours_modernbert_over_modernbert_best": ("ours_modernbert", "modernbert_best"),
+    }
+    ratios = {
+        key: round(statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True)), 3)
+        for key, (one, other) in pairs.items()
+    }
+    config = build_model_config(corpus)
+    record = {
+        "claim": "at least 3 x Trainer + BertForMaskedLM; no slower than ModernBertForMaskedLM at its best",
+        "environment": environment() | {"accelerate": _version("accelerate")},
+        "corpus": {"tokens": corpus.manifest.splits["train"].num_tokens, "vocabulary": corpus.vocabulary.size},
+        "settings": {"layers": LAYERS, "width": WIDTH, "length": LENGTH, "batch": BATCH, "rate": RATE, "seed": 1},
+        "steps_per_round": arguments.steps,
+        "tokens_per_second": speeds,
+        "median_tokens_per_second": {name: round(statistics.median(values)) for name, values in speeds.items()},
+        "ratios": ratios,
+        "largest_share_of_time_waiting_for_the_loader": waited_shares,
+        "matmul_flops_per_second": peak,
+        "utilisation_of_ours_modernbert": round(
+            flops_per_token(config, LENGTH, RATE) * statistics.median(speeds["ours_modernbert"]) / peak, 3
+        ),
+    }
+    print(json.dumps({key: record[key] for key in ("median_tokens_per_second", "ratios")}, indent=2))
+    if arguments.record:
+        arguments.record.parent.mkdir(parents=True, exist_ok=True)
+        arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def build_model_config(corpus: Corpus):
+    """Return the configuration of our modernbert contestant, for its FLOPs."""
+    from maskwright.encoders import build_config
+
+    sizes = {
+        "num_layers": LAYERS,
+        "hidden_size": WIDTH,
+        "num_heads": HEADS,
+        "feed_forward_size": MODERNBERT_FEED_FORWARD,
+    }
+    return build_config("modernbert", None, sizes, corpus.vocabulary, LENGTH)
+
+
+def _version(package: str) -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version(package)
+
+
+if __name__ == "__main__":
+    main()
