@@ -1,6 +1,7 @@
 """`maskwright doctor`: is everything installed, what can this machine do, is a corpus or run whole."""
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -12,7 +13,7 @@ OPTIONAL = {
 }
 
 
-def doctor(path: tyro.conf.Positional[Path | None] = None) -> None:
+def doctor(path: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FOLDER")] = None) -> None:
     """Check the installation, or every checksum of a run or a prepared corpus.
 
     Args:

@@ -1,7 +1,9 @@
 """`maskwright evaluate`: score a model and, inside a run folder, redraw its report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 if TYPE_CHECKING:
     from maskwright.core.records import EvaluationRecord
@@ -10,10 +12,10 @@ if TYPE_CHECKING:
 def evaluate(
     model: Path,
     /,
-    corpus: Path | None = None,
+    corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     tasks: str = "held_out",
-    seed: int | None = None,
-    out: Path | None = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> None:
     """Score a model and write one record a task.
 

@@ -1,15 +1,16 @@
 """`maskwright export`: a checkpoint to a Hugging Face folder."""
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 
 def export(
     run: tyro.conf.Positional[Path],
-    step: int | None = None,
+    step: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     best: tyro.conf.FlagCreatePairsOff[bool] = False,
-    out: Path | None = None,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> None:
     """Write a run's model as a Hugging Face folder and compare its logits with transformers'.
 

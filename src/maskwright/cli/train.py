@@ -7,14 +7,14 @@ import tyro
 
 
 def train(
-    recipe: tyro.conf.Positional[Path | None] = None,
+    recipe: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RECIPE")] = None,
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    run: Path | None = None,
+    run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
-    from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
+    from_model: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FOLDER")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     strict: tyro.conf.FlagCreatePairsOff[bool] = False,
-    corpora: Path | None = None,
+    corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> None:
     """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
 
@@ -25,7 +25,8 @@ def train(
         run: folder of the run; runs/NAME by default, NAME being the recipe's name.
         resume: go on with the run in --run, from its newest whole checkpoint, to the same result as if it had never
             been stopped.
-        from_model: a Hugging Face folder with ModernBert* or Bert* weights to continue from; its tokenizer is used too.
+        from_model: a Hugging Face folder with ModernBert* or Bert* weights, or a run folder, to continue from; its
+            tokenizer is used too.
         set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
         strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
         corpora: folder for prepared corpora; the folder `corpora` beside the run by default.

@@ -1,0 +1,112 @@
+"""Files are whole or absent."""
+
+import errno
+import hashlib
+import os
+
+import pytest
+from safetensors import SafetensorError
+
+from maskwright.core.errors import StorageError
+from maskwright.core.files import (
+    disk_errors_explained,
+    folder_written_atomically,
+    make_folder,
+    remove_folder,
+    require_free_bytes,
+    sha256_of_file,
+    write_json_atomically,
+    write_text_atomically,
+)
+
+
+def everything_in(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_file_appears_whole_with_the_folders_it_needs(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_text_atomically(path, "Tisza\n")
+    write_text_atomically(path, "árvíz\n")
+    assert path.read_text(encoding="utf-8") == "árvíz\n"
+    assert everything_in(tmp_path) == ["a", "b.txt"]
+
+
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch, place):
+    path = tmp_path / "a.txt"
+    write_text_atomically(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync" if place == "fsync" else "pathlib.Path.replace", full)
+    with pytest.raises(StorageError, match=r"a\.txt could not be written: No space left"):
+        write_text_atomically(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert everything_in(tmp_path) == ["a.txt"]
+
+
+def test_json_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomically(tmp_path / "a.json", {"loss": float("nan")})
+    assert everything_in(tmp_path) == []
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    for content in ("old", "new"):
+        with folder_written_atomically(tmp_path / "model") as new:
+            (new / f"{content}.txt").write_text(content)
+            (new / "sub").mkdir()
+            assert new.parent == tmp_path
+    assert everything_in(tmp_path) == ["model", "new.txt", "sub"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
+def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path, error):
+    with folder_written_atomically(tmp_path / "model") as new:
+        (new / "old.txt").write_text("old")
+    with pytest.raises(type(error)), folder_written_atomically(tmp_path / "model") as new:
+        (new / "new.txt").write_text("new")
+        raise error
+    assert everything_in(tmp_path) == ["model", "old.txt"]
+
+
+def test_a_removed_folder_is_gone(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    remove_folder(tmp_path / "a")
+    assert everything_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR])
+def test_errors_of_the_disk_name_the_place(tmp_path, number):
+    rust = SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+    for error in (OSError(number, os.strerror(number)), rust):
+        problem = f"place could not be written: {os.strerror(number)}"
+        with pytest.raises(StorageError, match=problem), disk_errors_explained(tmp_path / "place"):
+            raise error
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), SafetensorError("invalid header")])
+def test_other_errors_pass(tmp_path, error):
+    with pytest.raises(type(error)), disk_errors_explained(tmp_path):
+        raise error
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / "a").write_text("")
+    for path in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(StorageError, match="a path that is a folder or can become one"):
+            make_folder(path)
+
+
+def test_room_is_asked_for_first(tmp_path):
+    require_free_bytes(tmp_path, 1, "a test")
+    with pytest.raises(StorageError, match="MB for a test"):
+        require_free_bytes(tmp_path, 2**60, "a test")
+
+
+def test_checksums(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
