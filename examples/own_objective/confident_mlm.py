@@ -22,7 +22,9 @@ class ConfidentMlm(Mlm):
     class Config(Mlm.Config):
         """Options of `mlm`, and one more."""
 
-        entropy_weight: float = Field(0.1, ge=0, description="weight of the negative entropy (the paper's beta)")
+        entropy_weight: float = Field(
+            default=0.1, ge=0, description="weight of the negative entropy (the paper's beta)"
+        )
 
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
         """As `mlm`; the second term counts the same positions."""

@@ -29,14 +29,16 @@ class EncoderConfig(BaseModel):
     feed_forward_size: int = Field(gt=0, description="inner width of the feed-forward part, F")
     max_positions: int = Field(gt=0, description="longest sequence")
     pad_token_id: int = Field(ge=0, description="id of padding")
-    cls_token_id: int | None = Field(None, ge=0, description="id that begins a sequence")
-    sep_token_id: int | None = Field(None, ge=0, description="id that ends a sequence")
-    initializer_range: float = Field(0.02, gt=0, description="standard deviation of fresh weights; 0.02 as BERT")
-    norm_eps: float = Field(1e-5, gt=0, description="added to the variance in layer norms")
-    norm_bias: bool = Field(True, description="whether layer norms have a bias")
-    head_bias: bool = Field(True, description="whether the vocabulary head's dense layer has a bias")
-    decoder_bias: bool = Field(True, description="whether the vocabulary head's logits have a bias")
-    attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of attention weights")
+    cls_token_id: int | None = Field(default=None, ge=0, description="id that begins a sequence")
+    sep_token_id: int | None = Field(default=None, ge=0, description="id that ends a sequence")
+    initializer_range: float = Field(
+        default=0.02, gt=0, description="standard deviation of fresh weights; 0.02 as BERT"
+    )
+    norm_eps: float = Field(default=1e-5, gt=0, description="added to the variance in layer norms")
+    norm_bias: bool = Field(default=True, description="whether layer norms have a bias")
+    head_bias: bool = Field(default=True, description="whether the vocabulary head's dense layer has a bias")
+    decoder_bias: bool = Field(default=True, description="whether the vocabulary head's logits have a bias")
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of attention weights")
 
     @model_validator(mode="after")
     def _heads_divide_the_hidden_size(self) -> Self:

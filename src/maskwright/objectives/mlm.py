@@ -32,16 +32,20 @@ class Mlm(Objective):
         """Options of `mlm`."""
 
         rate: Rate = Field(
-            0.30,
+            default=0.30,
             description="share of the text tokens that are scored, in (0, 1), or {start, end, shape} over the phase; "
             "0.30 as MosaicBERT and ModernBERT, 0.15 as BERT",
         )
         unit: Literal["token", "whole_word"] = Field(
-            "token", description="what is selected: single tokens, or words with all their tokens"
+            default="token", description="what is selected: single tokens, or words with all their tokens"
         )
-        mask_fraction: float = Field(1.0, ge=0, le=1, description="share of the selected tokens replaced by [MASK]")
-        random_fraction: float = Field(0.0, ge=0, le=1, description="share replaced by a random token (BERT: 0.1)")
-        kept_fraction: float = Field(0.0, ge=0, le=1, description="share left as it is but scored (BERT: 0.1)")
+        mask_fraction: float = Field(
+            default=1.0, ge=0, le=1, description="share of the selected tokens replaced by [MASK]"
+        )
+        random_fraction: float = Field(
+            default=0.0, ge=0, le=1, description="share replaced by a random token (BERT: 0.1)"
+        )
+        kept_fraction: float = Field(default=0.0, ge=0, le=1, description="share left as it is but scored (BERT: 0.1)")
 
         @model_validator(mode="after")
         def _fractions_are_a_whole(self) -> Self:

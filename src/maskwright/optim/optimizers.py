@@ -16,16 +16,16 @@ class OptimizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["adamw", "muon"] = Field(
-        "adamw", description="adamw, or muon: Muon for the matrices of the blocks and AdamW for everything else"
+        default="adamw", description="adamw, or muon: Muon for the matrices of the blocks and AdamW for everything else"
     )
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled; not applied to biases and norms")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's average of gradients")
-    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW's average of squared gradients; 0.98 as RoBERTa")
-    epsilon: float = Field(1e-6, gt=0, description="AdamW's; 1e-6 as BERT and RoBERTa")
-    momentum: float = Field(0.95, ge=0, lt=1, description="Muon's")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled; not applied to biases and norms")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's average of gradients")
+    beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's average of squared gradients; 0.98 as RoBERTa")
+    epsilon: float = Field(default=1e-6, gt=0, description="AdamW's; 1e-6 as BERT and RoBERTa")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon's")
     clip_norm: float = Field(
-        1.0, ge=0, description="gradients are scaled down to this global norm; 0 leaves them as they are"
+        default=1.0, ge=0, description="gradients are scaled down to this global norm; 0 leaves them as they are"
     )
 
 

@@ -12,13 +12,15 @@ class ScheduleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["warmup_stable_decay", "linear", "cosine"] = Field(
-        "warmup_stable_decay",
+        default="warmup_stable_decay",
         description="warmup_stable_decay: up, flat, then down as 1 - sqrt (ModernBERT); linear and cosine: up, then "
         "down over the whole rest (BERT: linear)",
     )
-    warmup_fraction: float = Field(0.06, ge=0, lt=1, description="share of the run spent on the way up")
-    decay_fraction: float = Field(0.2, ge=0, le=1, description="share of the run spent on the way down")
-    final_fraction: float = Field(0.0, ge=0, le=1, description="the last learning rate, as a fraction of the peak")
+    warmup_fraction: float = Field(default=0.06, ge=0, lt=1, description="share of the run spent on the way up")
+    decay_fraction: float = Field(default=0.2, ge=0, le=1, description="share of the run spent on the way down")
+    final_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="the last learning rate, as a fraction of the peak"
+    )
 
     @model_validator(mode="after")
     def _fits_into_the_run(self) -> Self:

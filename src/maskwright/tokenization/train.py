@@ -33,16 +33,19 @@ class TokenizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["wordpiece", "unigram", "bpe", "characters"] = Field(
-        "wordpiece",
+        default="wordpiece",
         description="what is trained; wordpiece is BERT's, unigram SentencePiece's, bpe is byte-level (GPT-2, RoBERTa)",
     )
-    vocabulary_size: int = Field(16_384, ge=16, le=2**24, description="number of tokens at most, special ones included")
-    lowercase: bool = Field(False, description="whether upper and lower case are the same")
+    vocabulary_size: int = Field(
+        default=16_384, ge=16, le=2**24, description="number of tokens at most, special ones included"
+    )
+    lowercase: bool = Field(default=False, description="whether upper and lower case are the same")
     sample_bytes: int | None = Field(
-        100_000_000, ge=1, description="text to train on, drawn evenly from the corpus; null takes everything"
+        default=100_000_000, ge=1, description="text to train on, drawn evenly from the corpus; null takes everything"
     )
     existing: str | None = Field(
-        None, description="folder or hub name of a tokenizer to use instead of training one; the rest is then ignored"
+        default=None,
+        description="folder or hub name of a tokenizer to use instead of training one; the rest is then ignored",
     )
 
 

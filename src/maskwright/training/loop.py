@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -229,16 +230,16 @@ class TrainingLoop:
         is_best = settings.keep_best and self.state.best_step == self.state.step
         return by_steps or is_best or self.run.ranks.any(is_late, self.device)
 
-    def save(self) -> str:
+    def save(self) -> Path:
         """Save a checkpoint (rank 0 writes; all have the same weights) and return its path."""
         path = self.checkpoints.path(self.state.step)
         if self.state.step == self._saved_step:
-            return str(path)
+            return path
         if self.run.ranks.is_first:
             self.checkpoints.save(self.run.model.tensors(), self.run.optimizers.state_tensors(), self.state)
         self.run.ranks.wait()
         self._saved_at, self._saved_step = time.monotonic(), self.state.step
-        return str(path)
+        return path
 
     def _result(self) -> ResultRecord:
         return ResultRecord(

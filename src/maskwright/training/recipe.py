@@ -33,27 +33,27 @@ class Section(BaseModel):
 class EncoderSection(Section):
     """Which encoder."""
 
-    family: str = Field("modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
+    family: str = Field(default="modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
     size: str | None = Field(
-        "small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
+        default="small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
     )
     max_positions: int | None = Field(
-        None, ge=8, description="longest sequence the model can read; default: the longest of the phases"
+        default=None, ge=8, description="longest sequence the model can read; default: the longest of the phases"
     )
 
 
 class Budget(Section):
     """How long to train; exactly one of these."""
 
-    tokens: int | None = Field(None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
-    steps: int | None = Field(None, ge=1, description="optimizer steps")
+    tokens: int | None = Field(default=None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
+    steps: int | None = Field(default=None, ge=1, description="optimizer steps")
     hours: float | None = Field(
-        None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
+        default=None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
     )
-    flops: float | None = Field(None, gt=0, description="by the formula that `maskwright plan` shows")
+    flops: float | None = Field(default=None, gt=0, description="by the formula that `maskwright plan` shows")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -70,54 +70,65 @@ class Phase(Section):
         default_factory=lambda: {"name": "mlm"},
         description='the name of a plug-in of objectives/ (or "module:Class") and its options',
     )
-    share: float = Field(1.0, gt=0, description="share of the budget, relative to the other phases' shares")
-    sequence_length: int = Field(128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included")
+    share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
+    sequence_length: int = Field(
+        default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"
+    )
     one_document_per_sequence: bool = Field(
-        False, description="never cut a document that fits into a sequence; costs padding (default: cut to fill)"
+        default=False,
+        description="never cut a document that fits into a sequence; costs padding (default: cut to fill)",
     )
 
 
 class BatchConfig(Section):
     """How much text makes one optimizer step."""
 
-    tokens: int = Field(16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches")
+    tokens: int = Field(
+        default=16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches"
+    )
     micro_batch_tokens: int = Field(
-        8_192, ge=8, description="tokens that pass through the encoder at once on one device; memory grows with it"
+        default=8_192,
+        ge=8,
+        description="tokens that pass through the encoder at once on one device; memory grows with it",
     )
 
 
 class EngineConfig(Section):
     """How the machine is used. `auto` measures at start-up and says what it found."""
 
-    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="of matrix products; auto takes bfloat16 where a one-second probe finds it faster"
+        default="auto", description="of matrix products; auto takes bfloat16 where a one-second probe finds it faster"
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile; auto compiles where the run is long enough to win the time back"
+        default="auto", description="torch.compile; auto compiles where the run is long enough to win the time back"
     )
-    attention: str = Field("auto", description="auto, reference, padded or varlen")
+    attention: str = Field(default="auto", description="auto, reference, padded or varlen")
 
 
 class CheckpointConfig(Section):
     """When to save. Saving never changes what is trained."""
 
-    every_steps: int | None = Field(None, ge=1, description="save every so many optimizer steps")
-    every_minutes: float | None = Field(10.0, gt=0, description="save when so much time has passed")
-    keep_last: int = Field(2, ge=1, description="how many of the newest checkpoints to keep")
-    keep_best: bool = Field(True, description="keep also the one with the lowest held-out loss, where it is measured")
+    every_steps: int | None = Field(default=None, ge=1, description="save every so many optimizer steps")
+    every_minutes: float | None = Field(default=10.0, gt=0, description="save when so much time has passed")
+    keep_last: int = Field(default=2, ge=1, description="how many of the newest checkpoints to keep")
+    keep_best: bool = Field(
+        default=True, description="keep also the one with the lowest held-out loss, where it is measured"
+    )
 
 
 class ProbeConfig(Section):
     """Held-out loss during the run."""
 
-    every_steps: int | None = Field(None, ge=1, description="measure every so many optimizer steps; default: never")
-    num_probes: int | None = Field(
-        None, ge=1, description="instead of every_steps: how many times, evenly over the run"
+    every_steps: int | None = Field(
+        default=None, ge=1, description="measure every so many optimizer steps; default: never"
     )
-    tokens: int = Field(16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
+    num_probes: int | None = Field(
+        default=None, ge=1, description="instead of every_steps: how many times, evenly over the run"
+    )
+    tokens: int = Field(default=16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
     stop_after_no_improvement: int | None = Field(
-        None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
+        default=None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
     )
 
     @model_validator(mode="after")
@@ -133,13 +144,13 @@ class Recipe(Section):
     """Everything that decides a run."""
 
     name: str = Field(description="name of the run in reports and the model card", min_length=1, max_length=100)
-    description: str = Field("", description="one sentence for reports and the model card")
-    seed: int = Field(1, ge=0, description="of initialisation, order and masks")
+    description: str = Field(default="", description="one sentence for reports and the model card")
+    seed: int = Field(default=1, ge=0, description="of initialisation, order and masks")
     data: DataConfig = Field(default_factory=DataConfig, description="which text")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="how text becomes tokens")
     encoder: EncoderSection = Field(default_factory=EncoderSection, description="which encoder")
     budget: Budget = Field(description="how long to train")
-    phases: tuple[Phase, ...] = Field((Phase(),), min_length=1, description="what to train, in order")
+    phases: tuple[Phase, ...] = Field(default=(Phase(),), min_length=1, description="what to train, in order")
     batch: BatchConfig = Field(default_factory=BatchConfig, description="how much text makes one step")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="how weights are updated")
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="the learning rate over the run")

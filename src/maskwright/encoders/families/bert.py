@@ -22,12 +22,15 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig, layer_norm, trun
 class BertConfig(EncoderConfig):
     """Options of `bert`; defaults are BERT's, except that nothing is dropped."""
 
-    norm_eps: float = Field(1e-12, gt=0, description="added to the variance in layer norms")
-    num_segments: int = Field(2, gt=0, description="number of token types")
+    norm_eps: float = Field(default=1e-12, gt=0, description="added to the variance in layer norms")
+    num_segments: int = Field(default=2, gt=0, description="number of token types")
     norm_position: Literal["post", "pre"] = Field(
-        "post", description="post: norms after each part, as BERT; pre: before it (can't be exported as a Bert* class)"
+        default="post",
+        description="post: norms after each part, as BERT; pre: before it (can't be exported as a Bert* class)",
     )
-    hidden_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of embeddings and of each part's output")
+    hidden_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="dropout of embeddings and of each part's output"
+    )
 
     def block_matrix_parameters(self) -> int:
         """See `EncoderConfig`: queries, keys, values and output; feed-forward there and back."""

@@ -21,16 +21,24 @@ from maskwright.encoders.rotary import Rotation
 class ModernbertConfig(EncoderConfig):
     """Options of `modernbert`; defaults are ModernBERT's."""
 
-    norm_bias: bool = Field(False, description="whether layer norms have a bias")
-    head_bias: bool = Field(False, description="whether the vocabulary head's dense layer has a bias")
-    attention_bias: bool = Field(False, description="whether the matrices of the attention have a bias")
-    feed_forward_bias: bool = Field(False, description="whether the matrices of the feed-forward part have a bias")
-    global_attention_every: int = Field(3, gt=0, description="every n-th layer sees the whole sequence, others locally")
-    local_attention: int = Field(128, gt=0, description="total window of the local layers, in tokens")
-    global_rope_theta: float = Field(160_000.0, gt=0, description="base of the rotary wavelengths in global layers")
-    local_rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary wavelengths in local layers")
-    embedding_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the embedded tokens")
-    feed_forward_dropout: float = Field(0.0, ge=0, lt=1, description="dropout within the feed-forward part")
+    norm_bias: bool = Field(default=False, description="whether layer norms have a bias")
+    head_bias: bool = Field(default=False, description="whether the vocabulary head's dense layer has a bias")
+    attention_bias: bool = Field(default=False, description="whether the matrices of the attention have a bias")
+    feed_forward_bias: bool = Field(
+        default=False, description="whether the matrices of the feed-forward part have a bias"
+    )
+    global_attention_every: int = Field(
+        default=3, gt=0, description="every n-th layer sees the whole sequence, others locally"
+    )
+    local_attention: int = Field(default=128, gt=0, description="total window of the local layers, in tokens")
+    global_rope_theta: float = Field(
+        default=160_000.0, gt=0, description="base of the rotary wavelengths in global layers"
+    )
+    local_rope_theta: float = Field(
+        default=10_000.0, gt=0, description="base of the rotary wavelengths in local layers"
+    )
+    embedding_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout of the embedded tokens")
+    feed_forward_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout within the feed-forward part")
 
     @property
     def output_initializer_range(self) -> float:

@@ -175,14 +175,16 @@ class HeldOut(Task):
     class Config(TaskConfig):
         """Settings."""
 
-        mask_rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are hidden")
+        mask_rate: float = Field(default=0.15, gt=0, lt=1, description="share of the tokens that are hidden")
         max_tokens: int | None = Field(
-            200_000, ge=1, description="score a random sample of sequences with so many tokens; null: all of them"
+            default=200_000,
+            ge=1,
+            description="score a random sample of sequences with so many tokens; null: all of them",
         )
         sequence_length: int | None = Field(
-            None, ge=8, description="longest sequence, with [CLS] and [SEP]; null: the model's limit"
+            default=None, ge=8, description="longest sequence, with [CLS] and [SEP]; null: the model's limit"
         )
-        num_examples: int = Field(6, ge=0, le=100, description="fill-mask examples")
+        num_examples: int = Field(default=6, ge=0, le=100, description="fill-mask examples")
 
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
     needs_corpus = True

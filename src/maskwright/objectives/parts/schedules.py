@@ -13,7 +13,7 @@ class RateSchedule(BaseModel):
 
     start: float = Field(gt=0, lt=1, description="rate at the beginning of the phase")
     end: float = Field(gt=0, lt=1, description="rate at its end")
-    shape: Literal["linear", "cosine"] = Field("linear", description="how it moves from one to the other")
+    shape: Literal["linear", "cosine"] = Field(default="linear", description="how it moves from one to the other")
 
     def at(self, progress: float) -> float:
         """Return the rate at `progress` in [0, 1]."""
