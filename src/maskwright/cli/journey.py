@@ -67,8 +67,9 @@ def begin(
         start_from = imported.encoder, imported.head
     folder = RunFolder(run or Path("runs") / recipe.name)
     with _exclusive(folder, ranks):
+        _require_unused(folder, recipe)
         if ranks.is_first:
-            _require_unused(folder, recipe)
+            _make_room(folder)
         ranks.wait()
         corpus = prepared(recipe, corpora or folder.path.parent / "corpora")
         loop = TrainingLoop(
@@ -114,16 +115,12 @@ def _with_encoder_of(recipe: Recipe, family: str, config: dict[str, object]) -> 
 
 
 def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
-    """Refuse to begin where a run is; a run that never made a step has nothing to lose and makes room.
+    """Refuse to begin where a run is, unless it never made a step and has nothing to lose.
 
     Raises:
         RecipeError: the folder holds a run; its state, or the first difference to this recipe, is named.
     """
-    checkpoints = Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
-    if not any(checkpoints.steps()):
-        folder.run_record.unlink(missing_ok=True)
-        if folder.checkpoints.exists():
-            remove_folder(folder.checkpoints)
+    if not any(Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).steps()):
         return
     if not folder.run_record.exists():
         raise RecipeError(f"{folder.checkpoints} holds checkpoints of a run without run.json", "a folder without a run")
@@ -134,6 +131,13 @@ def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
         "a folder without a run",
         f"choose another --run, or go on with that one: maskwright train --run {folder.path} --resume",
     )
+
+
+def _make_room(folder: RunFolder) -> None:
+    """Remove what is left of a run that never made a step."""
+    folder.run_record.unlink(missing_ok=True)
+    if folder.checkpoints.exists():
+        remove_folder(folder.checkpoints)
 
 
 def _probe(recipe: Recipe, corpus: Corpus) -> Probe:

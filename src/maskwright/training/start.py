@@ -50,6 +50,8 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
     asked = recipe.engine
     device = default_device() if asked.device == "auto" else _device_named(asked.device)
     dtype = fastest_dtype(device) if asked.dtype == "auto" else dtype_named(asked.dtype)
+    if ranks.any(dtype == torch.float32, device):  # measured on each, decided for all
+        dtype = torch.float32
     attention = asked.attention
     if attention == "auto":
         attention = choose_backend(device, dtype, recipe.longest_sequence)
