@@ -189,6 +189,30 @@ def test_models_to_continue_from_that_are_none(maskwright, recipe, tmp_path):
     assert_clear(maskwright("train", recipe, "--from", folder), EXPORT, str(config), "not JSON")
 
 
+def test_model_folders_that_are_damaged(maskwright, finished, tmp_path):
+    whole = shutil.copytree(finished / "model", tmp_path / "model")
+    for name, change, code, part in [
+        ("tokenizer.json", lambda text: text[:200], CORPUS, "no tokenizer could be loaded"),
+        ("config.json", lambda _: "[]", EXPORT, "holds a list"),
+        ("config.json", lambda text: text.replace('"hidden_size": 32', '"hidden_size": "x"'), EXPORT, "hidden_size"),
+        ("config.json", lambda text: text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'), EXPORT, "3"),
+    ]:
+        before = (whole / name).read_text()
+        (whole / name).write_text(change(before))
+        assert_clear(maskwright("fill", whole, "[MASK]"), code, str(whole), part)
+        (whole / name).write_text(before)
+    weights = whole / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert_clear(maskwright("fill", whole, "[MASK]"), EXPORT, str(weights), "can't be read")
+
+
+def test_tokenizers_to_take_that_are_none(maskwright, recipe, tmp_path):
+    for place, part in [(tmp_path / "nothing", "does not exist"), (tmp_path, "no tokenizer could be loaded")]:
+        said = maskwright("prepare", recipe, "--out", tmp_path / "out", "--set", f"tokenizer.existing={place}")
+        assert_clear(said, CORPUS, str(place), part, "tokenizer.json")
+    assert is_untouched(tmp_path / "out")
+
+
 def test_paths_that_can_not_be_written(maskwright, recipe, tmp_path):
     for run in (recipe, recipe / "run"):
         assert_clear(maskwright("train", recipe, "--run", run), STORAGE, str(run))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from transformers import AutoConfig, PreTrainedTokenizerFast
@@ -95,7 +96,11 @@ def import_model(folder: str | Path, overrides: Mapping[str, Any] | None = None)
     folder = Path(folder)
     family = _family_of(folder)
     exporter = load_plug_in(EXPORTERS, family, Exporter)()  # pyright: ignore[reportAbstractUsage]
-    values = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
+    try:
+        values = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise ExportError(f"{folder / 'config.json'}: {problem}", f"a configuration of {family}") from error
     options = exporter.encoder_options(values) | dict(overrides or {})
     try:
         config = exporter.encoder_class.Config.model_validate(options)
@@ -143,6 +148,8 @@ def _family_of(folder: Path) -> str:
         values = json.loads(path.read_text())
     except ValueError as error:
         raise ExportError(f"{path} is not JSON: {error}", "a Hugging Face model folder") from error
+    if not isinstance(values, dict):
+        raise ExportError(f"{path} holds a {type(values).__name__}", "a Hugging Face model's configuration")
     model_type = values.get("model_type")
     families = plug_in_names(EXPORTERS)
     for family in families:

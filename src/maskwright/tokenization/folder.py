@@ -18,15 +18,18 @@ def load_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         CorpusError: there is none, or it is not one of the `tokenizers` library.
     """
-    if isinstance(folder_or_name, Path) and not folder_or_name.is_dir():
+    folder = Path(folder_or_name)
+    is_folder = folder.is_dir()
+    is_path = isinstance(folder_or_name, Path) or folder_or_name.startswith(("/", ".", "~"))
+    if is_path and not is_folder:
         raise CorpusError(f"{folder_or_name} does not exist", "a folder with a tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder_or_name), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise CorpusError(
             f"no tokenizer could be loaded from {folder_or_name}: {str(error).strip().splitlines()[0]}",
-            "a folder with a tokenizer.json, or the name of a tokenizer on the hub",
-            "check the name and, for the hub, the network",
+            "a folder with a tokenizer.json" + ("" if is_folder else ", or the name of a tokenizer on the hub"),
+            "copy or save the tokenizer again" if is_folder else "check the name and, for the hub, the network",
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CorpusError(
