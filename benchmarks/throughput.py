@@ -31,6 +31,8 @@ import transformers
 from torch.utils.data import Dataset
 
 from maskwright.batching.loader import Loader
+from maskwright.batching.order import RowStream
+from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.hardware import environment, matmul_flops_per_second
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.flops import flops_per_token
@@ -286,6 +288,7 @@ def main() -> None:
         "tokens_per_second": speeds,
         "median_tokens_per_second": {name: round(statistics.median(values)) for name, values in speeds.items()},
         "ratios": ratios,
+        "share_of_real_tokens": {str(length): share_of_real_tokens(corpus, length) for length in (128, 512, 1024)},
         "largest_share_of_time_waiting_for_the_loader": waited_shares,
         "matmul_flops_per_second": peak,
         "utilisation_of_ours_modernbert": round(
@@ -309,6 +312,14 @@ def build_model_config(corpus: Corpus):
         "feed_forward_size": MODERNBERT_FEED_FORWARD,
     }
     return build_config("modernbert", None, sizes, corpus.vocabulary, LENGTH)
+
+
+def share_of_real_tokens(corpus: Corpus, row_length: int) -> float:
+    """Return the share of an epoch's token budget that is not padding."""
+    stream = RowStream(corpus.split("train"), corpus.vocabulary, row_length, seed=1)
+    pieces = stream.pieces(0, stream.num_rows_per_epoch)
+    num_real = int(pieces.lengths.sum()) + NUM_SPECIALS * len(pieces.lengths)
+    return round(num_real / (stream.num_rows_per_epoch * row_length), 5)
 
 
 def _version(package: str) -> str:
