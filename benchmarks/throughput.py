@@ -1,7 +1,7 @@
 """Measure training speed beside Hugging Face: the same real text, sizes, mask rate and cores, in turn in one run.
 
     pip install 'maskwright[benchmarks]'
-    python benchmarks/throughput.py CORPUS --record benchmarks/records/<date>_throughput/record.json
+    python benchmarks/throughput.py CORPUS --record benchmarks/records/<date>_throughput.json
 
 CORPUS is a prepared corpus (`maskwright prepare`) with a vocabulary of 16,384. Every contestant has 6 layers, 256 wide,
 sequences of 128, batches of 64, 15 % of the tokens scored, 80/10/10, AdamW:

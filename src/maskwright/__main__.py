@@ -1,4 +1,4 @@
-"""Makes `python -m maskwright` the command line, so that `torchrun -m maskwright train ...` starts it on every rank."""
+"""Makes `python -m maskwright` the command line; `torchrun ... -m -- maskwright train ...` starts it on every rank."""
 
 from maskwright.cli.main import main
 

@@ -34,9 +34,7 @@ class Model:
     def root(self) -> nn.ModuleDict:
         """Return the model as one module, for names, devices and checkpoints."""
         parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
-        for index, objective in enumerate(self.objectives):
-            parts.setdefault(f"objective_{self.objectives.index(objective)}", objective)
-            assert index >= self.objectives.index(objective)
+        parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
         return nn.ModuleDict(parts)
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:

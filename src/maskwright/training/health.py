@@ -83,20 +83,21 @@ class Interrupts:
 
 
 def refuse_non_finite(
-    problem: str, step: int, batches: list[CorruptedBatch], checkpoint: Path, run_folder: Path
+    problem: str, step: int, numbers: range, batches: list[CorruptedBatch], checkpoint: Path, run_folder: Path
 ) -> NonFiniteError:
     """Write down what reproduces a loss or gradient that is not finite; return the error to raise.
 
     Args:
         problem: what was not finite.
         step: the step that was not made, counted from 0.
-        batches: this rank's micro-batches of the step, on any device.
+        numbers: this rank's micro-batches' numbers in the global batch.
+        batches: those micro-batches, on any device.
         checkpoint: the weights before the step.
-        run_folder: a folder `non_finite/step-...` is made in it.
+        run_folder: a folder `non_finite/step-...-micro-batch-...` is made in it by every rank.
     """
-    folder = run_folder / "non_finite" / f"step-{step:06d}"
+    folder = run_folder / "non_finite" / f"step-{step:06d}-micro-batch-{numbers[0]}"
     with folder_written_atomically(folder) as new:
-        for number, batch in enumerate(batches):
+        for number, batch in zip(numbers, batches, strict=True):
             tensors = {
                 "token_ids_T": batch.clean.token_ids_T,
                 "input_ids_T": batch.input_ids_T,

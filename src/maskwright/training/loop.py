@@ -160,7 +160,7 @@ class TrainingLoop:
         if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
             run.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
-            raise refuse_non_finite(problem, step, batches, self.save(), run.folder.path)
+            raise refuse_non_finite(problem, step, run.batches.numbers, batches, self.save(), run.folder.path)
         # The middle of the step: at its ends, the first or the last update would be made at a learning rate of 0.
         factor = run.recipe.schedule.factor((step + 0.5) / run.course.num_steps)
         learning_rate = run.optimizers.step(factor)

@@ -1,0 +1,71 @@
+"""A loss or gradient that is not finite never reaches the weights, and leaves what reproduces it."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maskwright.core.errors import NonFiniteError
+from maskwright.core.records import RunFolder
+from maskwright.training.distributed import Ranks
+from maskwright.training.loop import TrainingLoop
+from maskwright.training.recipe import parse_recipe
+from maskwright.training.start import assemble_run
+
+BAD_STEP = 4
+
+
+@pytest.fixture
+def loop(raw_recipe, corpus, tmp_path) -> TrainingLoop:
+    raw = {**raw_recipe, "checkpoints": {"every_steps": None, "every_minutes": None}, "probes": {}}
+    return TrainingLoop(assemble_run(parse_recipe(raw, "test"), corpus, RunFolder(tmp_path), Ranks(), None))
+
+
+def poisoned_loss(loop: TrainingLoop):
+    """Let the loss of one micro-batch of one step be infinite."""
+    objective = loop.run.model.objectives[0]
+    honest = objective.loss
+
+    def loss(encoder, batch):
+        (term,) = honest(encoder, batch)
+        is_bad = loop.state.step == BAD_STEP
+        return (type(term)(term.name, term.total * (float("inf") if is_bad else 1.0), term.count),)
+
+    return objective, loss
+
+
+def poisoned_gradient(loop: TrainingLoop) -> None:
+    """Let one number of one gradient be NaN in one step, with a loss that looks well."""
+    weight = loop.run.model.encoder.embedding_weight_VD
+
+    def poison(gradient: torch.Tensor) -> torch.Tensor:
+        if loop.state.step != BAD_STEP:
+            return gradient
+        gradient = gradient.clone()
+        gradient.view(-1)[7] = float("nan")
+        return gradient
+
+    weight.register_hook(poison)
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monkeypatch, tmp_path):
+    if kind == "loss":
+        objective, loss = poisoned_loss(loop)
+        monkeypatch.setattr(objective, "loss", loss)
+    else:
+        poisoned_gradient(loop)
+    with pytest.raises(NonFiniteError, match=f"step {BAD_STEP}: .*the update was not made"):
+        loop.train()
+    weights = loop.run.model.tensors()
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    saved = load_file(loop.checkpoints.path(BAD_STEP) / "model.safetensors")
+    assert all(torch.equal(saved[name], tensor) for name, tensor in weights.items())
+    (folder,) = (tmp_path / "non_finite").iterdir()
+    about = json.loads((folder / "about.json").read_text())
+    assert about["step"] == BAD_STEP
+    kept = load_file(folder / "micro-batch-1.safetensors")
+    assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP)[1].input_ids_T)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))
