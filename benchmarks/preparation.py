@@ -28,13 +28,15 @@ from maskwright.tokenization.special_tokens import plain_text_encoder
 from maskwright.tokenization.train import TokenizerConfig
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.prepare import prepare
 from maskwright.tokenization.train import TokenizerConfig
 prepare(DataConfig(data=sys.argv[1]), TokenizerConfig(), Path(sys.argv[2]), seed=0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not getrusage: its maximum includes the parent's memory from before the program began.
+(peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(int(peak.split()[1]) * 1024)
 """
 
 
@@ -112,7 +114,8 @@ def memory(texts: list[str], work: Path, num_bytes: int) -> dict[str, float]:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     seconds, peak = time.perf_counter() - begin, float(done.stdout)
     print(f"memory: {large.stat().st_size / 1e9:.2f} GB of text peaked at {peak / 1e9:.2f} GB, in {seconds:.0f} s")
-    return {"text_bytes": large.stat().st_size, "peak_resident_bytes": peak, "seconds": seconds}
+    gigabytes = round(peak / 1e9, 3)
+    return {"text_bytes": large.stat().st_size, "peak_gigabytes": gigabytes, "seconds": seconds}
 
 
 if __name__ == "__main__":

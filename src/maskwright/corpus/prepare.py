@@ -28,7 +28,7 @@ from maskwright.corpus.corpus import COUNTS, MANIFEST, TOKENIZER, read_manifest
 from maskwright.corpus.decontamination import Decontaminator
 from maskwright.corpus.encoding import EncodedBatch, TextEncoder, encode_in_order
 from maskwright.corpus.reading import find_sources
-from maskwright.corpus.shards import Shard, ShardFormat, SplitWriter
+from maskwright.corpus.shards import HEADER, TOKENS, ShardFormat, SplitWriter
 from maskwright.corpus.sources.base import Source
 from maskwright.corpus.survey import HeldOutRule, Survey, survey, with_only_document_cut
 from maskwright.tokenization.audit import audit
@@ -300,9 +300,10 @@ def write_unigram_counts(folder: Path, train: SplitRecord, form: ShardFormat) ->
     """Count every token of the train split, write the counts and return their checksum."""
     counts = np.zeros(form.vocabulary_size, np.int64)
     for record in train.shards:
-        tokens = Shard(folder, record, form).tokens
-        for start in range(0, len(tokens), 1 << 23):
-            counts += np.bincount(tokens[start : start + (1 << 23)], minlength=form.vocabulary_size)
+        with (folder / (record.name + TOKENS)).open("rb") as file:
+            file.seek(HEADER.size)
+            while len(tokens := np.fromfile(file, form.token_dtype, 1 << 20)):
+                counts += np.bincount(tokens, minlength=form.vocabulary_size)
     content = io.BytesIO()
     np.save(content, counts, allow_pickle=False)
     write_bytes_atomically(folder / COUNTS, content.getvalue())

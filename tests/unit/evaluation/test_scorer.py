@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from maskwright.export.folder import export_model
 from transformers import AutoModelForMaskedLM
 
 from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
+from maskwright.export.folder import export_model
 
 
 def random_clozes(model: MaskedLanguageModel, count: int, longest: int) -> list[Cloze]:
