@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskwright.core.runs import ranges
+
 NUM_SPECIALS = 2
 """Tokens that a sequence adds to its piece: [CLS] and [SEP]."""
 
@@ -108,16 +110,10 @@ class Pieces:
     def rows(self, indices: np.ndarray) -> "Pieces":
         """Return the given rows, in the given order."""
         first, count = self.row_starts[indices], np.diff(self.row_starts)[indices]
-        chosen = _ranges(first, count)
+        chosen = ranges(first, count)
         return Pieces(
             self.documents[chosen], self.starts[chosen], self.lengths[chosen], np.concatenate([[0], np.cumsum(count)])
         )
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the concatenation of `arange(start, start + length)`."""
-    ends = np.cumsum(lengths)
-    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
 class RowPlan:
@@ -161,7 +157,7 @@ class RowPlan:
     def _full_pieces(self, rest_rank: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         room = self.row_length - NUM_SPECIALS
         documents = np.repeat(np.arange(len(self._lengths)), self._num_full)
-        rank = _ranges(np.zeros_like(self._num_full), self._num_full)
+        rank = ranges(np.zeros_like(self._num_full), self._num_full)
         starts = rank * room + np.where(rank >= rest_rank[documents], self._rests[documents], 0)
         return documents, starts, np.full(len(documents), room)
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.core.errors import CheckpointError, CorpusError
 from maskwright.core.files import sha256_of_file
 from maskwright.core.records import CorpusManifest, SplitRecord
+from maskwright.core.runs import ranges
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
 from maskwright.tokenization.folder import load_tokenizer
@@ -64,12 +65,6 @@ class TokenSplit:
             token_ids[targets] = shard.tokens[places]
             word_starts[targets] = (shard.packed_words[places >> 3] >> (places & 7).astype(np.uint8)) & 1
         return token_ids, word_starts
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the numbers start, start + 1, ... of every range, one range after the other; int64."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 class Corpus:

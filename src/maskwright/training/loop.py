@@ -82,7 +82,6 @@ class TrainingLoop:
         self.state = TrainingState(step=0, num_tokens=0, seconds=0.0)
         self._saved_at, self._saved_step = time.monotonic(), -1
         self.interrupted_by: signal.Signals | None = None
-        self.loader_waited_seconds = 0.0
         self._stepper: tuple[int, Stepper] | None = None
 
     def resume(self) -> None:
@@ -139,7 +138,6 @@ class TrainingLoop:
             loader.close()
             if metrics:
                 metrics.close()
-        self.loader_waited_seconds = loader.waited_seconds
         return self._result()
 
     @property
