@@ -19,7 +19,10 @@ pytestmark = [
 RECIPE = """
 name: real
 tokenizer: {kind: KIND, vocabulary_size: 2000, sample_bytes: 400000}
-encoder: {family: modernbert, size: null, overrides: {num_layers: 2, hidden_size: 32, num_heads: 2, feed_forward_size: 48}}
+encoder:
+  family: modernbert
+  size: null
+  overrides: {num_layers: 2, hidden_size: 32, num_heads: 2, feed_forward_size: 48}
 budget: {steps: 4}
 phases: [{sequence_length: 64}]
 batch: {tokens: 2048, micro_batch_tokens: 2048}
