@@ -128,11 +128,11 @@ def memory_errors_explained(micro_batch_tokens: int) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            text = str(error)
-            if "can't allocate memory" not in text and "not enough memory" not in text:
-                raise
+    except (MemoryError, RuntimeError) as error:
+        # torch's allocator on the CPU says it in words alone.
+        is_said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+        if not (is_said or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
+            raise
         raise MemoryShortage(
             f"not enough memory for micro-batches of {micro_batch_tokens} tokens",
             "a micro-batch that fits",

@@ -181,12 +181,10 @@ def _seconds_of_step(
     phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
     stepper = Stepper(phase_model, torch.device(engine.device), dtype_named(engine.dtype), Ranks(), recipe.seed, False)
     micro_batches = batches(phase)
-    begin = time.perf_counter()
     with memory_errors_explained(recipe.batch.micro_batch_tokens):
-        for warm_up in (True, False):
-            begin = time.perf_counter()
-            chosen = micro_batches[:1] if warm_up else micro_batches
-            stepper.forward_backward(phase, batches.numbers[: len(chosen)], chosen)
+        stepper.forward_backward(phase, batches.numbers[:1], micro_batches[:1])
+        begin = time.perf_counter()
+        stepper.forward_backward(phase, batches.numbers, micro_batches)
     elapsed = time.perf_counter() - begin
     for _, parameter in model.named_parameters():
         parameter.grad = None
