@@ -7,7 +7,7 @@ import pytest
 from tests.docs.conftest import PAGES, ROOT, Snippet, name_of, snippets
 
 from maskwright.training.recipe import parse_recipe, read_recipe
-from maskwright.training.strict_yaml import parse_yaml
+from maskwright.core.strict_yaml import parse_yaml
 
 YAML_SNIPPETS = [snippet for page in PAGES for snippet in snippets(page) if snippet.language == "yaml"]
 LEAST_RECIPE: dict[str, Any] = {"name": "documentation", "budget": {"steps": 1}}

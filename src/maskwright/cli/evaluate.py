@@ -10,51 +10,40 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Path,
+    model: str,
     /,
-    corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     tasks: str = "held_out",
+    data: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
+    corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
+    seeds: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 1,
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    preset: str | None = None,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    again: tyro.conf.FlagCreatePairsOff[bool] = False,
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> None:
     """Score a model and write one record a task.
 
-    Given a run folder, its model is scored on its corpus, the records go to RUN/evaluation, and report.html and the
-    model card are redrawn.
+    Given a run folder, the records go to RUN/evaluation, and report.html and the model card are redrawn. What was
+    finished before, for the same model, data and settings, is kept and not done again.
 
     Args:
-        model: a run folder, or any Hugging Face model folder.
-        corpus: a prepared corpus; the run's own by default. Must be made with the model's tokenizer.
-        tasks: names of tasks with commas between them; `maskwright list tasks` shows them.
-        seed: of everything that is drawn, such as the hidden words; the run's own by default, else 1.
+        model: a run folder, any Hugging Face folder with a masked encoder, or its name on the hub.
+        tasks: names of tasks and suites, and paths of YAML files, with commas between them; `maskwright list tasks`
+            shows what there is.
+        data: folder with the data sets in their original layouts; without it they are loaded from the hub.
+        corpus: a prepared corpus for the task held_out; the run's own by default.
+        seeds: how often to fine-tune, with the seeds 12, 13 and so on.
+        seed: of everything else that is drawn, such as the hidden words; the run's own by default, else 1.
+        preset: how to fine-tune: default, bert, babylm2023 or babylm2024.
+        set: a setting of one task or of all that have it, such as --set cola.training.epochs=5 or
+            --set training.learning_rate=3e-5; may be given several times.
+        again: do again what is finished.
         out: folder for the records; RUN/evaluation by default, else `evaluation` in the model folder.
     """
-    from maskwright.cli.places import model_folder_of
-    from maskwright.core.errors import EvaluationError
-    from maskwright.core.records import RunFolder, RunRecord
-    from maskwright.corpus.corpus import open_corpus
-    from maskwright.evaluation.run import evaluate as evaluate_model
-    from maskwright.reports import write_model_card, write_report
+    from maskwright.cli.evaluating import evaluate_and_report
 
-    run = RunFolder(model)
-    record = RunRecord.read(run.run_record) if run.run_record.exists() else None
-    corpus = corpus or (Path(record.corpus) if record else None)
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    if not names:
-        raise EvaluationError("--tasks names no task", "for example --tasks held_out")
-    records = evaluate_model(
-        model_folder_of(model),
-        open_corpus(corpus, verify=True) if corpus else None,
-        {name: {} for name in names},
-        seed if seed is not None else int(record.recipe["seed"]) if record else 1,
-        out or (run.evaluation if record else model / "evaluation"),
-    )
-    for evaluation in records:
-        print_scores(evaluation)
-        print_examples(evaluation)
-    if record and out is None:
-        write_model_card(model)
-        print(write_report(model))
+    evaluate_and_report(model, tasks, data, corpus, seeds, seed, preset, set, again, out)
 
 
 def print_scores(evaluation: "EvaluationRecord") -> None:

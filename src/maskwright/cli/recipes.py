@@ -17,7 +17,7 @@ def read_with_overrides(recipe: Path, data: Sequence[str], settings: Sequence[st
     """
     from maskwright.core.errors import RecipeError
     from maskwright.training.recipe import read_recipe
-    from maskwright.training.strict_yaml import parse_yaml
+    from maskwright.core.strict_yaml import parse_yaml
 
     find_plug_ins_in(recipe.parent)
     overrides: dict[str, Any] = {}

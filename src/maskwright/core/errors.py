@@ -53,6 +53,10 @@ class EvaluationError(MaskwrightError, ValueError):
     exit_code = 67
 
 
+class MissingData(EvaluationError):
+    """A data set that is not there; the message says where to get it and in which layout it is expected."""
+
+
 class ExportError(MaskwrightError, ValueError):
     """A model folder that can't be written faithfully, or can't be read."""
 

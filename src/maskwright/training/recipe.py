@@ -18,7 +18,7 @@ from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train import TokenizerConfig
-from maskwright.training.strict_yaml import load_yaml
+from maskwright.core.strict_yaml import load_yaml
 
 MOST_PROBLEMS = 4
 """Problems listed in one message; the rest is counted, so that the message stays readable."""

@@ -1,17 +1,19 @@
-"""The contract of an evaluation task.
+"""The contract of an evaluation task: a kind of question, and what its answers are worth.
 
-A task is a file `tasks/<name>.py` with a class of that name in CamelCase; nothing lists it. It turns a model (and a
-prepared corpus, if it asks for one) into scores; who writes the record is not its business.
+A kind is one file in `tasks/` with a class of that name in CamelCase; nothing lists it. A YAML file beside it, or
+anywhere, says which data a kind is applied to (docs/evaluation.md). A task turns a model into scores; who repeats it
+over seeds and writes the record is not its business.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from maskwright.corpus.corpus import Corpus
-from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.evaluation.items import Items
+
+if TYPE_CHECKING:
+    from maskwright.evaluation.subject import Subject
 
 
 class TaskConfig(BaseModel):
@@ -19,48 +21,74 @@ class TaskConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    title: str = Field(default="", description="what people call the task; its name by default")
+    citation: str = Field(default="", description="where its data comes from; goes into reports and model cards")
 
-@dataclass(frozen=True)
-class TaskResult:
-    """What a task found; becomes an `EvaluationRecord`.
+
+class TaskResult(BaseModel):
+    """What a task found, with one seed.
 
     Attributes:
         scores: value by metric; the task's docstring says the units.
+        groups: part of the data -> metric -> value.
         baselines: baseline -> metric -> value, so that no score stands alone.
         examples: whatever helps to see what the scores mean.
-        settings: what the scores depend on beyond the config, such as the number of sequences.
-        data_sha256: checksums of what was scored, by name.
+        settings: what the scores depend on beyond the config, such as the number of sequences or the best epoch.
+        notes: what a reader must know to judge the scores, in words.
+        items: the ground of the scores; None where there are no single items.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
     scores: dict[str, float]
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    data_sha256: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, dict[str, float]] = Field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = Field(default_factory=dict)
+    examples: list[dict[str, Any]] = Field(default_factory=list)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    items: Items | None = Field(default=None, exclude=True)
 
 
 class Task(ABC):
     """One way to score a model. Equal model, data, config and seed give equal scores."""
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
-    """A task's own settings: a nested class `Config(TaskConfig)`, each field with a description."""
+    """A kind's own settings: a nested class `Config(TaskConfig)`, each field with a description."""
 
     citation: ClassVar[str] = ""
-    """Where the task comes from; goes into reports and model cards."""
+    """Where the kind of question comes from; a task's own citation stands in for it."""
 
-    needs_corpus: ClassVar[bool] = False
-    """Whether `evaluate` must be given a prepared corpus."""
+    is_repeated: ClassVar[bool] = False
+    """Whether the seed matters so much that a task is run with several (fine-tuning is)."""
+
+    main_metric: str | None = None
+    """The score that stands in tables and that two models are compared by; None where there is no such score."""
 
     def __init__(self, config: Any = None) -> None:
         """Take a `Config` of this class, or None for the defaults."""
         self.config: Any = config or self.Config()
 
     @abstractmethod
-    def evaluate(self, model: MaskedLanguageModel, corpus: Corpus | None, seed: int) -> TaskResult:
-        """Score `model`.
+    def data_sha256(self, subject: "Subject") -> dict[str, str]:
+        """Return the checksum of everything that the task reads, by name; cheap, and before anything is computed.
+
+        Raises:
+            MissingData: the data is not there; says where to get it and in which layout it is expected.
+            EvaluationError: `subject` lacks what the task needs.
+        """
+
+    @abstractmethod
+    def evaluate(self, subject: "Subject", seed: int) -> TaskResult:
+        """Score a model.
 
         Args:
-            model: in no particular mode; it is used through its scoring methods only.
-            corpus: a prepared corpus; never None where `needs_corpus` is true.
+            subject: the model, and the data it is scored on.
             seed: of everything the task draws.
+
+        Raises:
+            EvaluationError: the model or the data can't be used.
         """
+
+    def scores(self, items: Items) -> dict[str, float]:
+        """Return the scores of some items; pure and vectorised, it is called for every resample of a bootstrap."""
+        raise NotImplementedError(f"{type(self).__name__} has no single items")

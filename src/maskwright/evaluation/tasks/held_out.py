@@ -21,6 +21,7 @@ from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
+from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
 from maskwright.heads.vocabulary import VocabularyHead
 
@@ -187,15 +188,22 @@ class HeldOut(Task):
         num_examples: int = Field(default=6, ge=0, le=100, description="fill-mask examples")
 
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
-    needs_corpus = True
 
-    def evaluate(self, model: MaskedLanguageModel, corpus: Corpus | None, seed: int) -> TaskResult:
-        """Score `model` on the held-out split of `corpus`.
+    def data_sha256(self, subject: Subject) -> dict[str, str]:
+        """Return the corpus's checksum.
+
+        Raises:
+            EvaluationError: there is no corpus.
+        """
+        return {"corpus": corpus_of(subject).manifest.content_sha256}
+
+    def evaluate(self, subject: Subject, seed: int) -> TaskResult:
+        """Score a model on the held-out split of a corpus.
 
         Raises:
             EvaluationError: the corpus was made with another tokenizer, or holds no held-out text.
         """
-        assert corpus is not None
+        model, corpus = subject.masked_language_model, corpus_of(subject)
         require_same_tokenizer(model, corpus)
         limit = model.encoder.config.max_positions
         sequence_length = min(self.config.sequence_length or limit, limit)
@@ -222,8 +230,20 @@ class HeldOut(Task):
                 "num_tokens": clozes.num_tokens,
                 "num_documents_in_split": split.num_documents,
             },
-            data_sha256={"corpus": corpus.manifest.content_sha256},
         )
+
+
+def corpus_of(subject: Subject) -> Corpus:
+    """Return the corpus that is scored.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    if subject.corpus is None:
+        raise EvaluationError(
+            "the task held_out was given no corpus", "a prepared corpus", "name its folder with --corpus"
+        )
+    return subject.corpus
 
 
 def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
