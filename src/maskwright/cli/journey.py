@@ -15,7 +15,9 @@ from maskwright.core.files import remove_folder
 from maskwright.core.log import say
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run import evaluate
+from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.held_out import HeldOutProbe
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card, write_report
@@ -178,7 +180,8 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
 def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
     record = RunRecord.read(folder.run_record)
     export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
-    for evaluation in evaluate(folder.model, corpus, {"held_out": {}}, seed, folder.evaluation):
+    subject = Subject(folder.model, corpus)
+    for evaluation in evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records:
         print_scores(evaluation)
         print_examples(evaluation)
     RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)

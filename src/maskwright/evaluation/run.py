@@ -54,6 +54,19 @@ class Finished(Record):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What came of an evaluation.
+
+    Attributes:
+        records: of the tasks that were scored, in their order.
+        missing: data sets that were not there, all in one message; None where nothing was missing.
+    """
+
+    records: list[EvaluationRecord]
+    missing: MissingData | None
+
+
+@dataclass(frozen=True)
 class SeedRun:
     """One seed of a task, just scored or found on disk."""
 
@@ -70,8 +83,8 @@ def evaluate(
     seed: int,
     num_seeds: int = 1,
     is_fresh: bool = False,
-) -> list[EvaluationRecord]:
-    """Score a model and write `<out_folder>/<task>.json` for each task.
+) -> Outcome:
+    """Score a model and write `<out_folder>/<task>.json` for each task; a data set that is missing stops no other task.
 
     Args:
         subject: the model and the data.
@@ -81,11 +94,7 @@ def evaluate(
         num_seeds: how often tasks that are repeated are run, with the seeds `FIRST_SEED` and up.
         is_fresh: do again what is finished.
 
-    Returns:
-        The records, in the order of the tasks.
-
     Raises:
-        MissingData: after all the others were scored: some data sets are not there.
         EvaluationError: a task that can't be scored.
     """
     records: list[EvaluationRecord] = []
@@ -102,9 +111,7 @@ def evaluate(
         record = combined(named, runs, subject, data_sha256, seed)
         record.write(Places(out_folder).record(named.name))
         records.append(record)
-    if missing:
-        raise _told_together(missing, len(records))
-    return records
+    return Outcome(records, _told_together(missing, len(records)) if missing else None)
 
 
 def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[str, str]) -> str:
@@ -200,11 +207,11 @@ def combined(
     )
 
 
-def _told_together(missing: dict[str, MissingData], num_scored: int) -> EvaluationError:
+def _told_together(missing: dict[str, MissingData], num_scored: int) -> MissingData:
     """Return one error for all data sets that were not there."""
-    if len(missing) == 1:
-        return next(iter(missing.values()))
     first = next(iter(missing.values()))
+    if len(missing) == 1:
+        return first
     return MissingData(
         f"{len(missing)} data sets are not there: {', '.join(missing)} ({num_scored} tasks were scored); "
         f"of the first: {first.got}",
