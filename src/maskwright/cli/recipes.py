@@ -1,4 +1,4 @@
-"""Recipes as the command line takes them: a file, --data and --set."""
+"""Recipes and settings as the command line takes them: a file, --data and --set."""
 
 import sys
 from collections.abc import Sequence
@@ -15,20 +15,31 @@ def read_with_overrides(recipe: Path, data: Sequence[str], settings: Sequence[st
     Raises:
         RecipeError: any of them can't be used.
     """
-    from maskwright.core.errors import RecipeError
     from maskwright.training.recipe import read_recipe
-    from maskwright.core.strict_yaml import parse_yaml
 
     find_plug_ins_in(recipe.parent)
     overrides: dict[str, Any] = {}
     if data:
         overrides["data.data"] = data[0] if len(data) == 1 else list(data)
+    return read_recipe(recipe, overrides | settings_of(settings))
+
+
+def settings_of(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `--set key=value` by key, read as YAML.
+
+    Raises:
+        RecipeError: one is no key=value.
+    """
+    from maskwright.core.errors import RecipeError
+    from maskwright.core.strict_yaml import parse_yaml
+
+    values = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
         if not separator:
             raise RecipeError(f"--set {setting}", "--set key=value, such as --set optimizer.learning_rate=1e-3")
-        overrides[key] = parse_yaml(value, f"--set {key}")
-    return read_recipe(recipe, overrides)
+        values[key] = parse_yaml(value, f"--set {key}")
+    return values
 
 
 def with_strict(settings: Sequence[str], strict: bool) -> Sequence[str]:

@@ -58,6 +58,9 @@ class Task(ABC):
     citation: ClassVar[str] = ""
     """Where the kind of question comes from; a task's own citation stands in for it."""
 
+    needs_corpus: ClassVar[bool] = False
+    """Whether it scores a prepared corpus."""
+
     is_repeated: ClassVar[bool] = False
     """Whether the seed matters so much that a task is run with several (fine-tuning is)."""
 

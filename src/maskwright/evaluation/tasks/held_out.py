@@ -188,6 +188,7 @@ class HeldOut(Task):
         num_examples: int = Field(default=6, ge=0, le=100, description="fill-mask examples")
 
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
+    needs_corpus = True
 
     def data_sha256(self, subject: Subject) -> dict[str, str]:
         """Return the corpus's checksum.

@@ -1,0 +1,87 @@
+"""The work of `maskwright evaluate`: one model or two, their tables, the report, the submission.
+
+Only here do evaluation and reports meet, so that neither imports the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskwright.cli.evaluate import HowToEvaluate
+from maskwright.cli.places import model_folder_of
+from maskwright.cli.recipes import find_plug_ins_in, settings_of
+from maskwright.core.errors import EvaluationError
+from maskwright.core.records import RunFolder, RunRecord
+from maskwright.corpus.corpus import open_corpus
+from maskwright.evaluation.catalogue import NamedTask, find_tasks
+from maskwright.evaluation.run import Outcome, evaluate
+from maskwright.evaluation.subject import Subject
+from maskwright.reports import write_model_card, write_report
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model as it was named, and where its records go.
+
+    Attributes:
+        subject: the model and the data.
+        folder: of the records.
+        run: the run folder; None for a model from elsewhere.
+        seed: of what is drawn.
+    """
+
+    subject: Subject
+    folder: Path
+    run: Path | None
+    seed: int
+
+
+def score(model: str, how: HowToEvaluate) -> None:
+    """Score a model as the command line says.
+
+    Raises:
+        MaskwrightError: something can't be used; everything that was scored before is kept.
+    """
+    tasks = tasks_asked_for(how)
+    ours = place_of(model, how, tasks, how.out)
+    outcome = score_one(ours, tasks, how)
+    if how.against is not None:
+        compare_with(ours, place_of(how.against, how, tasks, None), tasks, how)
+    if ours.run is not None and how.out is None:
+        write_model_card(ours.run)
+        print(write_report(ours.run))
+    if outcome.missing is not None:
+        raise outcome.missing
+
+
+def tasks_asked_for(how: HowToEvaluate) -> list[NamedTask]:
+    """Return the tasks of --tasks with the settings of --preset and --set."""
+    names = [name.strip() for name in how.tasks.split(",") if name.strip()]
+    if not names:
+        raise EvaluationError("--tasks names no task", "for example --tasks held_out")
+    if how.seeds < 1:
+        raise EvaluationError(f"--seeds {how.seeds}", "1 or more")
+    preset: dict[str, Any] = {} if how.preset is None else {"training.preset": how.preset}
+    find_plug_ins_in(Path())
+    return find_tasks(names, preset | settings_of(how.set))
+
+
+def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Path | None) -> Place:
+    """Return what a model's name stands for, and `out` or the folder that its records go to."""
+    run = RunFolder(Path(model))
+    record = RunRecord.read(run.run_record) if run.run_record.exists() else None
+    corpus = how.corpus or (Path(record.corpus) if record else None)
+    is_needed = corpus is not None and any(named.task.needs_corpus for named in tasks)
+    subject = Subject(model_folder_of(model), open_corpus(corpus, verify=True) if is_needed else None, how.data)
+    if out is None:
+        out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")
+    own_seed = int(record.recipe["seed"]) if record else 1
+    return Place(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
+
+
+def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> Outcome:
+    """Score a model and print its scores."""
+    outcome = evaluate(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
+    print_records(outcome.records)
+    return outcome
