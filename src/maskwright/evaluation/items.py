@@ -60,7 +60,7 @@ class Items:
             CheckpointError: the file is missing or damaged.
         """
         try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
             strata = list(dict.fromkeys(row["stratum"] for row in rows))
             place = {name: index for index, name in enumerate(strata)}
             values = {name: [row[name] for row in rows] for name in rows[0] if name not in ("id", "stratum")}
