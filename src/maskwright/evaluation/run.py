@@ -5,13 +5,14 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from maskwright.core.errors import EvaluationError, MissingData
+from maskwright.core.errors import MissingData
 from maskwright.core.hardware import environment
 from maskwright.core.log import say, warn
 from maskwright.core.records import EvaluationRecord, Record, SeedRecord
@@ -122,7 +123,7 @@ def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[
         "model": subject.sha256,
         "data": data_sha256,
         "seed": seed,
-        "maskwright": environment()["maskwright"],
+        "maskwright": version("maskwright"),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
