@@ -204,8 +204,8 @@ def pack_whole(lengths: np.ndarray, row_length: int) -> Pieces:
     """Pack sequences that must stay whole, in as few rows as the patterns find.
 
     Args:
-        lengths: int64 [B], tokens of each sequence without specials, each at least 1 and at most
-            `row_length - NUM_SPECIALS`.
+        lengths: int64 [B], tokens of each sequence without specials, at most `row_length - NUM_SPECIALS`; negative for
+            a sequence that has fewer tokens in all than there are specials.
         row_length: tokens in a row.
 
     Returns:

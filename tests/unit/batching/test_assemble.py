@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.assemble import pack_complete, pack_sequences
 from maskwright.batching.order import RowStream
 from maskwright.core.vocabulary import Vocabulary
 
@@ -32,6 +32,28 @@ def test_sequences_lie_in_the_order_of_the_layout_and_starts_are_padded_to_a_pow
         assert (packed.layout.sequence_index_T[starts[sequence] : starts[sequence + 1]] == sequence).all()
         if document < 0:
             assert (tokens == VOCABULARY.pad_id).all()
+
+
+def test_complete_sequences_are_packed_as_they_are():
+    token_ids = np.array([2, 11, 3, 21, 3, 9, 2, 31, 32, 33, 34, 3])
+    segment_ids = np.array([0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    packed = pack_complete(token_ids, segment_ids, np.array([5, 1, 6]), pad_id=0, row_length=8)
+    assert packed.token_ids_T.tolist() == [2, 31, 32, 33, 34, 3, 9, 0, 2, 11, 3, 21, 3, 0, 0, 0]
+    assert packed.segment_ids_T.tolist() == [0] * 11 + [1, 1] + [0] * 3
+    assert packed.position_ids_T.tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0, 1, 2, 3, 4, 0, 1, 2]
+    assert packed.document_ids_S.tolist()[:5] == [2, 1, -1, 0, -1]
+    assert packed.num_real_tokens == 12
+
+
+def test_the_same_sequences_are_packed_the_same_way_with_and_without_their_specials():
+    bare = [np.arange(10, 10 + size) for size in (6, 3, 3, 1, 1, 14)]
+    whole = [np.concatenate([[2], tokens, [3]]) for tokens in bare]
+    sizes = np.array([len(tokens) for tokens in whole])
+    ours = pack_complete(np.concatenate(whole), np.zeros(sizes.sum(), dtype=np.int64), sizes, 0, 16)
+    theirs = pack_sequences(bare, VOCABULARY, 16)
+    for name in ("token_ids_T", "position_ids_T", "segment_ids_T", "word_starts_T", "document_ids_S"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    assert torch.equal(ours.layout.sequence_starts, theirs.layout.sequence_starts)
 
 
 def test_rows_of_a_corpus_hold_its_text(corpus):
