@@ -165,6 +165,11 @@ class PlanRecord(Record):
     total_flops: float
     total_tokens: int
     total_steps: int
+    total_words: int = Field(default=0, description="white-space words that will be seen, repetitions counted")
+    probe_strides: dict[str, int] = Field(
+        default_factory=dict,
+        description="probe -> of how many occasions it measures one, to keep to probes.max_share; 0: none; absent: all",
+    )
 
 
 class EngineRecord(Record):
@@ -184,6 +189,7 @@ class ResultRecord(Record):
     step: int
     num_tokens: int
     seconds: float = Field(description="time in training steps, evaluation and saving left out")
+    probe_seconds: float = Field(default=0.0, description="time in probes")
     final_loss: float | None
     best_step: int | None = None
     best_held_out_loss: float | None = None
@@ -259,7 +265,8 @@ class EvaluationRecord(Record):
         default_factory=dict, description="sample standard deviation (ddof 1) over the seeds; empty for one seed"
     )
     intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="95 % bootstrap interval over the items of the first seed, by metric"
+        default_factory=dict,
+        description="95 % bootstrap interval by metric, over the items and, from three seeds on, over the seeds",
     )
     groups: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="scores of parts of the data, such as a phenomenon; means over the seeds"
@@ -280,13 +287,16 @@ class ComparisonRow(Record):
     title: str
     metric: str
     model_mean: float
-    model_deviation: float | None = Field(description="sample standard deviation (ddof 1) over seeds; None for one seed")
+    model_deviation: float | None = Field(
+        description="sample standard deviation (ddof 1) over seeds; None for one seed"
+    )
     other_mean: float
     other_deviation: float | None
     difference: float = Field(description="model - other")
     interval: tuple[float, float] = Field(description="95 % of the difference, paired bootstrap over items and seeds")
     p_items: float = Field(description="two-sided, paired bootstrap over items")
-    p_seeds: float | None = Field(description="two-sided, over the seeds; None where there are too few to tell")
+    p_seeds: float | None = Field(description="two-sided, t-test over the seeds; None where they can't tell")
+    p_corrected: float = Field(description="the larger of the two after Holm's correction for the number of rows")
     num_items: int
     num_seeds: int
     verdict: str = Field(description="in words: which is better, or that there is no evidence of a difference")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Places:
     def items(self, task: str, seed: int) -> Path:
         """`Items` of one seed of a task."""
         return self.folder / "items" / f"{task}.seed-{seed}.jsonl"
+
+    def comparison(self, other: str) -> Path:
+        """`ComparisonRecord` with another model; its name may be a path or a name on the hub."""
+        name = re.sub(r"[^\w.-]+", "--", other).strip("-.")
+        return self.folder / "against" / f"{name or 'other'}.json"
 
 
 class Finished(Record):
@@ -177,8 +183,9 @@ def combined(
         for group, metrics in first.result.groups.items()
     }
     intervals = {}
-    if first.items is not None and task.main_metric is not None:
-        intervals[task.main_metric] = interval(task, first.items, task.main_metric, seed)
+    items = [run.items for run in runs if run.items is not None]
+    if items and (metric := task.main_metric) is not None:
+        intervals[metric] = interval(lambda drawn: task.scores(drawn)[metric], items, seed)
     settings = task.config.model_dump(mode="json", exclude={"title", "citation"})
     shared = first.result.settings if len(runs) == 1 else {}
     return EvaluationRecord(
