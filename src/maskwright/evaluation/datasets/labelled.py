@@ -17,7 +17,9 @@ class LabelledTexts:
         targets: [N], by kind: int (index into the label names), float, list of int (a label a word), or
             `list[Answer]` (the accepted answers; none where the question has no answer).
         origin: file or hub name, for messages.
-        strata: [N], the part of the data that a row belongs to; "all" where there are no parts.
+        strata: [N], the part of the data that a row belongs to; empty where there are no parts.
+        question_ids: [N] for multiple choice, empty else: rows with one id are the choices of one question. The model's
+            choice is the row with the highest score of class 1 ("right"); see `chosen_and_right`.
     """
 
     ids: Sequence[str]
@@ -25,6 +27,7 @@ class LabelledTexts:
     targets: Sequence[Any]
     origin: str
     strata: Sequence[str] = ()
+    question_ids: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Return N."""
@@ -32,14 +35,32 @@ class LabelledTexts:
 
     def take(self, index: np.ndarray) -> "LabelledTexts":
         """Return some rows, in the given order."""
-        rows = index.tolist()
+        rows: list[int] = index.tolist()
         return LabelledTexts(
             [self.ids[row] for row in rows],
             [self.texts[row] for row in rows],
             [self.targets[row] for row in rows],
             self.origin,
             [self.strata[row] for row in rows] if self.strata else (),
+            [self.question_ids[row] for row in rows] if self.question_ids else (),
         )
+
+    def chosen_and_right(self, scores: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Turn scores of choices into answers of questions.
+
+        Args:
+            scores: float [N], how likely each row is the right choice; the first wins among equals.
+
+        Returns:
+            The ids of the Q questions; int64 [Q], number of the choice that the model takes; int64 [Q], of the right
+            one.
+        """
+        rows_of: dict[str, list[int]] = {}
+        for row, question in enumerate(self.question_ids):
+            rows_of.setdefault(question, []).append(row)
+        chosen = [int(np.argmax(scores[rows])) for rows in rows_of.values()]
+        right = [int(np.argmax([self.targets[row] for row in rows])) for rows in rows_of.values()]
+        return list(rows_of), np.array(chosen, dtype=np.int64), np.array(right, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class Splits:
             part of `train` is held back where something is to be chosen).
         label_names: names of the classes in order of their index; empty for numbers and answers.
         as_selected_by_babylm: what the BabyLM pipelines choose the best checkpoint on, where it is more than `test`.
+        notes: what a reader must know about the data, in words, such as how many rows were left out.
     """
 
     train: LabelledTexts
@@ -73,3 +95,4 @@ class Splits:
     validation: LabelledTexts | None = None
     label_names: Sequence[str] = ()
     as_selected_by_babylm: LabelledTexts | None = None
+    notes: Sequence[str] = ()

@@ -1,0 +1,128 @@
+"""What a task takes from a row: columns by name or path, templates, rows inside rows, choices."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from maskwright.core.errors import nearest
+from maskwright.evaluation.datasets.files import Row
+from maskwright.evaluation.datasets.section import Reading, written
+
+PLACE = re.compile(r"\{([^{}]+)\}")
+"""Where a template takes a column in; the name inside is looked up and never evaluated."""
+
+
+class BadRow(ValueError):
+    """A row that can't be used: an error, or counted where bad rows are skipped."""
+
+
+def value_at(values: dict[str, Any], name: str) -> Any:
+    """Return a column of a row; dots lead into objects, and numbers into lists.
+
+    Raises:
+        BadRow: the row has no such column; names the nearest.
+    """
+    if name in values:
+        return values[name]
+    found: Any = values
+    for part in name.split("."):
+        if isinstance(found, dict) and part in found:
+            found = found[part]
+        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            raise BadRow(f"no column {name!r}{nearest(name, values)}; there are {', '.join(values) or 'none'}")
+    return found
+
+
+def text_of(values: dict[str, Any], template: str) -> str:
+    """Return a column, or a template with columns put in.
+
+    Raises:
+        BadRow: the row has no such column, or what stands there is no text.
+    """
+    if "{" not in template:
+        return _plain(values, template)
+    return PLACE.sub(lambda place: _plain(values, place[1]), template)
+
+
+def _plain(values: dict[str, Any], name: str) -> str:
+    value = value_at(values, name)
+    if value is None or isinstance(value, dict | list):
+        raise BadRow(f"{name} holds {'null' if value is None else 'a ' + type(value).__name__}, not text")
+    return written(value)
+
+
+def texts_of(values: dict[str, Any], text: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the text of a row, or its two texts."""
+    return tuple(text_of(values, one) for one in ([text] if isinstance(text, str) else text))
+
+
+def words_of(values: dict[str, Any], name: str) -> list[Any]:
+    """Return a column that holds a list, such as the words of a sentence.
+
+    Raises:
+        BadRow: it holds none.
+    """
+    value = value_at(values, name)
+    if not isinstance(value, list):
+        raise BadRow(f"{name} holds {written(value)[:40]!r}, not a list with one item a word")
+    return value
+
+
+def is_taken(values: dict[str, Any], where: dict[str, Any]) -> bool:
+    """Return whether a row is one of those that are taken.
+
+    Raises:
+        BadRow: it has no such column.
+    """
+    for name, wanted in where.items():
+        value = written(value_at(values, name))
+        if value not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
+
+
+def opened(row: Row, path: str) -> Iterator[Row]:
+    """Yield a row for each item of a list inside a row, with everything that stands above it.
+
+    Args:
+        row: of a JSON file.
+        path: to the list, such as "passage.questions.answers"; lists on the way are opened too. The columns of a new
+            row have the same paths: "passage.questions.question".
+    """
+    try:
+        values = list(_opened(row.values, path.split("."), path))
+    except BadRow as error:
+        yield replace(row, problem=str(error))
+        return
+    for number, one in enumerate(values, start=1):
+        yield Row(f"{row.place}, item {number}", one)
+
+
+def _opened(values: Any, parts: Sequence[str], path: str) -> Iterator[dict[str, Any]]:
+    first, rest = parts[0], parts[1:]
+    if not isinstance(values, dict) or first not in values:
+        raise BadRow(f"there is no list at {path!r}{nearest(first, values) if isinstance(values, dict) else ''}")
+    inner = values[first]
+    if not rest and not isinstance(inner, list):
+        raise BadRow(f"what stands at {path!r} is no list")
+    for item in inner if isinstance(inner, list) else [inner]:
+        for below in _opened(item, rest, path) if rest else [item]:
+            yield {**values, first: below}
+
+
+def choices_of(row: Row, reading: Reading) -> Iterator[Row]:
+    """Yield a row a choice: its text as the column `choice`, and as label whether it is the right one."""
+    columns = reading.choices or []
+    try:
+        label = written(value_at(row.values, reading.label))
+        texts = [_plain(row.values, column) for column in columns]
+        if label not in [str(number) for number in range(len(columns))]:
+            raise BadRow(f"{reading.label} is {label!r}, not the number of a choice from 0 to {len(columns) - 1}")
+    except BadRow as error:
+        yield replace(row, problem=str(error))
+        return
+    for number, text in enumerate(texts):
+        yield Row(row.place, row.values | {"choice": text, "is_right": written(label == str(number))})

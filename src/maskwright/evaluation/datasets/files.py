@@ -1,0 +1,197 @@
+"""Rows of the file formats that data sets come in, each with its line, so that a message can name it."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskwright.core.errors import EvaluationError
+from maskwright.evaluation.datasets.section import FORMAT_BY_SUFFIX, Format, Reading
+
+CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""Of the CoNLL-U format, https://universaldependencies.org/format.html."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+        place: where it begins, such as "line 3", for messages.
+        values: by column; of a JSON object as they are, of a CoNLL file a list a column.
+        problem: what is wrong with it; empty where nothing is.
+    """
+
+    place: str
+    values: dict[str, Any]
+    problem: str = ""
+
+
+def format_of(path: Path, reading: Reading) -> Format:
+    """Return the format of a file.
+
+    Raises:
+        EvaluationError: neither the task nor the suffix says it.
+    """
+    found = reading.format or FORMAT_BY_SUFFIX.get(path.suffix.lower())
+    if found is None:
+        raise EvaluationError(
+            f"{path}: the suffix {path.suffix!r} says nothing about the format",
+            "a file that ends in " + ", ".join(FORMAT_BY_SUFFIX),
+            "say it in the task's YAML, such as format: tsv",
+        )
+    return found
+
+
+def rows_of_file(path: Path, reading: Reading) -> Iterator[Row]:
+    r"""Yield the rows of a file. Lines end at "\n" only: texts may hold other line breaks of Unicode.
+
+    Raises:
+        EvaluationError: the file can't be read, with the line.
+    """
+    text = decoded(path, reading.encoding)
+    match format_of(path, reading):
+        case "csv":
+            yield from _table(path, text, ",", reading.quoting is not False, reading.columns)
+        case "tsv":
+            yield from _table(path, text, "\t", reading.quoting is True, reading.columns)
+        case "jsonl":
+            for number, line in _lines(text):
+                if line.strip():
+                    yield _json_row(f"line {number}", line)
+        case "json":
+            yield from _json_rows(path, text)
+        case "conll":
+            yield from _conll(text, reading.columns, is_conllu=False)
+        case "conllu":
+            yield from _conll(text, list(CONLLU_COLUMNS), is_conllu=True)
+
+
+def decoded(path: Path, encoding: str) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Raises:
+        EvaluationError: it can't be read, or holds bytes that the encoding does not have.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EvaluationError(f"{path} can't be read: {error.strerror}", "the file of a data set") from error
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise EvaluationError(
+            f"{path}, line {line}, byte {error.start}: not {encoding}",
+            f"text in {encoding}",
+            "say its encoding in the task's YAML, such as encoding: cp1252",
+        ) from error
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        yield number, line.removesuffix("\r")
+
+
+def _table(path: Path, text: str, delimiter: str, is_quoted: bool, columns: list[str] | None) -> Iterator[Row]:
+    records = _quoted(path, text, delimiter) if is_quoted else _unquoted(text, delimiter)
+    if columns is None:
+        _, columns = next(records, (1, None))
+        if columns is None:
+            return
+    for number, fields in records:
+        if len(fields) == len(columns):
+            yield Row(f"line {number}", dict(zip(columns, fields, strict=True)))
+        else:
+            yield Row(f"line {number}", {}, f"{len(fields)} columns, not {len(columns)} ({', '.join(columns)})")
+
+
+def _unquoted(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in _lines(text):
+        if line:
+            yield number, line.split(delimiter)
+
+
+def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((f"{line}\n" for _, line in _lines(text)), delimiter=delimiter, strict=True)
+    begin = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield begin, fields
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise EvaluationError(
+            f"{path}, line {begin}: {error}",
+            "fields with quotes around them, or without any",
+            "say quoting: false in the task's YAML if quotes are part of the text",
+        ) from error
+
+
+def _json_row(place: str, text: str) -> Row:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return Row(place, {}, f"no JSON: {error}")
+    return _object_row(place, value)
+
+
+def _object_row(place: str, value: Any) -> Row:
+    if not isinstance(value, dict):
+        return Row(place, {}, f"a JSON {type(value).__name__}, not an object")
+    return Row(place, value)
+
+
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
+    """Yield the object of a file, or the objects of a list; a file with an object a line is known by its look."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:
+            for number, line in _lines(text):
+                if line.strip():
+                    yield _json_row(f"line {number}", line)
+            return
+        raise EvaluationError(f"{path}, line {error.lineno}: no JSON: {error.msg}", "one JSON value") from error
+    entries = value if isinstance(value, list) else [value]
+    for number, entry in enumerate(entries, start=1):
+        yield _object_row(f"entry {number}", entry)
+
+
+def _conll(text: str, columns: list[str] | None, is_conllu: bool) -> Iterator[Row]:
+    """Yield sentences: a list a column."""
+    words: list[list[str]] = []
+    facts: dict[str, Any] = {}
+    begin, problem = 1, ""
+    for number, line in _lines(f"{text}\n"):
+        if is_conllu and line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            facts[key.strip()] = value.strip()
+            continue
+        if line.strip():
+            begin = begin if words or problem else number
+            fields = line.split("\t") if "\t" in line else line.split()
+            if words and len(fields) != len(words[0]) and not problem:
+                problem = f"{len(fields)} columns in line {number}, not {len(words[0])}"
+            elif columns and len(fields) != len(columns) and not problem:
+                problem = f"{len(fields)} columns in line {number}, not {len(columns)} ({', '.join(columns)})"
+            words.append(fields)
+            continue
+        if words and (problem or words[0][0] != "-DOCSTART-"):
+            yield _sentence(f"line {begin}", words, facts, columns, problem)
+        words, facts, problem = [], {}, ""
+
+
+def _sentence(
+    place: str, words: list[list[str]], facts: dict[str, Any], columns: list[str] | None, problem: str
+) -> Row:
+    if problem:
+        return Row(place, {}, problem)
+    if columns is None:
+        return Row(place, {"text": [word[0] for word in words], "label": [word[-1] for word in words]})
+    if columns[0] == CONLLU_COLUMNS[0]:
+        # Ranges such as 3-4 and empty nodes such as 3.1 stand beside the words that they are about.
+        words = [word for word in words if word[0].isdigit()]
+    return Row(place, facts | {name: [word[index] for word in words] for index, name in enumerate(columns)})

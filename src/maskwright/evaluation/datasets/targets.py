@@ -1,0 +1,138 @@
+"""From what stands as label in a file to what a model learns: classes, numbers, classes of words, answers."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maskwright.core.errors import nearest
+from maskwright.evaluation.datasets.columns import BadRow, texts_of, value_at, words_of
+from maskwright.evaluation.datasets.labelled import Answer
+from maskwright.evaluation.datasets.section import Kind, Reading, written
+
+
+class UnknownLabel(ValueError):
+    """A label that is not among the known ones: an error even where bad rows are skipped."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row, read: `target` as it stands in the file, but checked and with its class by name."""
+
+    texts: tuple[str, ...]
+    target: Any
+
+
+def example_of(values: dict[str, Any], reading: Reading, kind: Kind) -> Example:
+    """Read a row.
+
+    Returns:
+        With a target by kind: the name of a class, a float, a list with the name of a class a word, a list of `Answer`.
+
+    Raises:
+        BadRow: it lacks something.
+        UnknownLabel: its label is not one of those that the task names, or is no number where it should be.
+    """
+    if kind == "token_classification":
+        if not isinstance(reading.text, str):
+            raise BadRow("text names two columns; the words of a sentence stand in one")
+        words = [written(word) for word in words_of(values, reading.text)]
+        labels = words_of(values, reading.label)
+        if len(words) != len(labels) or not words:
+            raise BadRow(f"{len(words)} words and {len(labels)} labels")
+        return Example(tuple(words), [_class_name(label, reading) for label in labels])
+    texts = texts_of(values, reading.text)
+    label = value_at(values, reading.label)
+    if kind == "question_answering":
+        if len(texts) != 2:
+            raise BadRow("text names one column; it must name two, of the question and of the passage")
+        return Example(texts, _answers(label, texts[1]))
+    return Example(texts, _number(label) if kind == "regression" else _class_name(label, reading))
+
+
+def _class_name(label: Any, reading: Reading) -> str:
+    if isinstance(label, dict | list):
+        raise UnknownLabel(f"{reading.label} holds a {type(label).__name__}, not a label")
+    text = written(label)
+    if not text:
+        raise UnknownLabel(f"{reading.label} is empty")
+    if reading.labels is None:
+        return text
+    if text not in reading.labels:
+        known = ", ".join(reading.labels)
+        raise UnknownLabel(f"{text!r} is none of the labels {known}{nearest(text, reading.labels)}")
+    return reading.labels[text] if isinstance(reading.labels, dict) else text
+
+
+def _number(label: Any) -> float:
+    try:
+        number = float(label)
+    except (TypeError, ValueError) as error:
+        raise UnknownLabel(f"{written(label)!r} is no number") from error
+    if not math.isfinite(number):
+        raise UnknownLabel(f"{written(label)!r} is no number that can be learned")
+    return number
+
+
+def _answers(label: Any, passage: str) -> list[Answer]:
+    """Read answers as SQuAD has them, a list of objects, or as the hub has them, an object of lists."""
+    if isinstance(label, dict):
+        texts, starts = label.get("text"), label.get("answer_start")
+    elif isinstance(label, list) and all(isinstance(one, dict) for one in label):
+        texts, starts = [one.get("text") for one in label], [one.get("answer_start") for one in label]
+    else:
+        texts = starts = None
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise BadRow("the answers are no list of objects with text and answer_start")
+    answers = []
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not isinstance(start, int):
+            raise BadRow(f"an answer is {text!r} at {start!r}, not a text at a number")
+        if passage[start : start + len(text)] != text or start < 0:
+            raise BadRow(f"the answer {text[:40]!r} does not stand at character {start} of the passage")
+        answers.append(Answer(text, start))
+    return answers
+
+
+def classes_of(reading: Reading, targets: Iterable[Any]) -> list[str]:
+    """Return the names of the classes in order of their index.
+
+    Args:
+        reading: of the training split; the classes that it names come first and in its order.
+        targets: of the training split: names of classes, or lists of them.
+    """
+    if reading.labels is not None:
+        names = reading.labels.values() if isinstance(reading.labels, dict) else reading.labels
+        return list(dict.fromkeys(names))
+    return sorted(occurring(targets), key=_number_first)
+
+
+def occurring(targets: Iterable[Any]) -> set[str]:
+    """Return the names of classes among targets."""
+    found: set[str] = set()
+    for target in targets:
+        found.update([target] if isinstance(target, str) else target)
+    return found
+
+
+def _number_first(name: str) -> tuple[bool, int, str]:
+    return (False, int(name), name) if name.lstrip("-").isdecimal() else (True, 0, name)
+
+
+def indexed(target: Any, index_of: dict[str, int]) -> Any:
+    """Return a target with classes as their index; numbers and answers as they are."""
+    if isinstance(target, str):
+        return index_of[target]
+    if isinstance(target, list) and target and isinstance(target[0], str):
+        return [index_of[name] for name in target]
+    return target
+
+
+def repeated(ids: Sequence[str]) -> str | None:
+    """Return an id that stands twice; None where none does."""
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            return one
+        seen.add(one)
+    return None

@@ -1,0 +1,247 @@
+"""What predictions are worth: plain functions of columns, fast enough to be called for every resample of a bootstrap.
+
+scikit-learn's functions take milliseconds a call, most of it checks; these take microseconds and give the same numbers
+(`tests/unit/evaluation/test_metrics.py`). All values are from 0 to 1, or from -1 to 1 for correlations.
+
+Where a metric is undefined it is 0, the value of a model that tells nothing apart, and `undefined` says so: Matthews'
+and the other correlations where all predictions or all targets are equal, F1 where the class is neither there nor
+predicted.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from maskwright.core.errors import RecipeError, nearest
+from maskwright.evaluation.datasets.section import Kind
+
+
+def accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return the share of items [N] that are right."""
+    return float(np.mean(prediction == target))
+
+
+def f1(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return F1 of class 1, for int64 [N] of two classes."""
+    is_predicted, is_true = prediction == 1, target == 1
+    return _f1_of(np.sum(is_predicted & is_true), np.sum(is_predicted), np.sum(is_true))
+
+
+def macro_f1(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean F1 of all classes that are there or predicted, for int64 [N]."""
+    confusion_CC = confusion(prediction, target)
+    both_C = confusion_CC.sum(0) + confusion_CC.sum(1)
+    occurs_C = both_C > 0
+    return float(np.mean(2 * np.diag(confusion_CC)[occurs_C] / both_C[occurs_C]))
+
+
+def matthews_correlation(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return Matthews' correlation coefficient of int64 [N], for any number of classes.
+
+    Source: Gorodkin 2004, Comparing two K-category assignments by a K-category correlation coefficient.
+    """
+    confusion_CC = confusion(prediction, target).astype(np.float64)
+    true_C, predicted_C, count = confusion_CC.sum(1), confusion_CC.sum(0), confusion_CC.sum()
+    covariance = np.trace(confusion_CC) * count - true_C @ predicted_C
+    spread = (count**2 - true_C @ true_C) * (count**2 - predicted_C @ predicted_C)
+    return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def pearson(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return Pearson's correlation of float [N]."""
+    if is_constant(prediction) or is_constant(target):
+        return 0.0
+    return float(np.corrcoef(prediction, target)[0, 1])
+
+
+def spearman(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return Spearman's rank correlation of float [N]; ties have their mean rank."""
+    return pearson(rankdata(prediction), rankdata(target))
+
+
+def mean_absolute_error(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Return the mean distance of numbers [N], in the targets' own unit."""
+    return float(np.mean(np.abs(prediction - target)))
+
+
+def word_accuracy(num_right_words: np.ndarray, num_words: np.ndarray) -> float:
+    """Return the share of words that are right, from counts a sentence [N]."""
+    return _ratio(num_right_words.sum(), num_words.sum())
+
+
+def entity_f1(num_right: np.ndarray, num_predicted: np.ndarray, num_true: np.ndarray) -> float:
+    """Return F1 over whole entities, from counts a sentence [N] by `entity_counts`.
+
+    Source: Tjong Kim Sang and De Meulder 2003, Introduction to the CoNLL-2003 Shared Task, section 2.4.
+    """
+    return _f1_of(num_right.sum(), num_predicted.sum(), num_true.sum())
+
+
+def mean(values: np.ndarray) -> float:
+    """Return the mean of a score an item [N]."""
+    return float(np.mean(values))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by name.
+
+    Attributes:
+        function: of the columns, in their order.
+        columns: names of the items' columns that it takes.
+        about: what it is, for `maskwright list` and the documentation.
+        needs_two_classes: whether it makes sense for classes 0 and 1 only.
+    """
+
+    function: Callable[..., float]
+    columns: tuple[str, ...]
+    about: str
+    needs_two_classes: bool = False
+
+    def __call__(self, columns: Mapping[str, np.ndarray]) -> float:
+        """Return the value for some items."""
+        return self.function(*[columns[name] for name in self.columns])
+
+
+_PAIR = ("prediction", "target")
+_ENTITIES = ("num_right_entities", "num_predicted_entities", "num_true_entities")
+
+METRICS: dict[Kind, dict[str, Metric]] = {
+    "classification": {
+        "accuracy": Metric(accuracy, _PAIR, "share of rows that are right"),
+        "f1": Metric(f1, _PAIR, "F1 of the second class", needs_two_classes=True),
+        "macro_f1": Metric(macro_f1, _PAIR, "mean F1 of the classes"),
+        "matthews_correlation": Metric(matthews_correlation, _PAIR, "Matthews' correlation coefficient"),
+    },
+    "regression": {
+        "pearson": Metric(pearson, _PAIR, "Pearson's correlation"),
+        "spearman": Metric(spearman, _PAIR, "Spearman's rank correlation"),
+        "mean_absolute_error": Metric(mean_absolute_error, _PAIR, "mean distance, in the unit of the targets"),
+    },
+    "token_classification": {
+        "accuracy": Metric(word_accuracy, ("num_right_words", "num_words"), "share of words that are right"),
+        "entity_f1": Metric(entity_f1, _ENTITIES, "F1 over whole entities, from tags such as B-PER and I-PER"),
+    },
+    "question_answering": {
+        "f1": Metric(mean, ("f1",), "mean overlap of words with the best accepted answer"),
+        "exact_match": Metric(mean, ("exact_match",), "share of answers that equal an accepted one"),
+    },
+}
+"""Metrics of each kind, by name."""
+
+DEFAULT_METRICS: dict[Kind, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "regression": ("pearson", "spearman"),
+    "token_classification": ("accuracy",),
+    "question_answering": ("f1", "exact_match"),
+}
+"""What is scored where a task's YAML names no metrics. The first of a list is the main one."""
+
+
+def metrics_of(kind: Kind, names: Sequence[str]) -> dict[str, Metric]:
+    """Return metrics by their names; those of `DEFAULT_METRICS` where none are named.
+
+    Raises:
+        RecipeError: a kind has no such metric.
+    """
+    known = METRICS[kind]
+    for name in names:
+        if name not in known:
+            raise RecipeError(
+                f"metrics: {kind} has no metric {name!r}{nearest(name, known)}", "one of " + ", ".join(known)
+            )
+    return {name: known[name] for name in names or DEFAULT_METRICS[kind]}
+
+
+def undefined(prediction: np.ndarray, target: np.ndarray) -> list[str]:
+    """Return a note, for a reader of the scores, where all predictions or all targets are equal."""
+    if is_constant(prediction):
+        return ["the model predicts the same for every row: a correlation is undefined and counted as 0"]
+    if is_constant(target):
+        return ["every row has the same target: a correlation is undefined and counted as 0"]
+    return []
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Return whether all values are equal."""
+    return bool(np.all(values == values[0]))
+
+
+def confusion(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return int64 [C, C]: how many items of a true class (row) were predicted as a class (column)."""
+    num_classes = int(max(prediction.max(), target.max())) + 1
+    cells = np.bincount(target * num_classes + prediction, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def _f1_of(num_right: float, num_predicted: float, num_true: float) -> float:
+    """Return the harmonic mean of precision and recall."""
+    return _ratio(2 * num_right, num_predicted + num_true)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+# --- tags of words -----------------------------------------------------------------------------------------------
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Return the entities of a sentence as (type, first word, end).
+
+    As conlleval counts: an entity begins at B-, and at an I- that does not go on with one of its type. So tags in IOB1
+    (CoNLL-2003 as published), IOB2 and without any B- are all read rightly.
+    """
+    found: set[tuple[str, int, int]] = set()
+    begin, kind = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        name = name or prefix if prefix != "O" else ""
+        if kind and (name != kind or prefix == "B"):
+            found.add((kind, begin, place))
+            kind = ""
+        if name and not kind:
+            begin, kind = place, name
+    return found
+
+
+def entity_counts(prediction: Sequence[str], target: Sequence[str]) -> tuple[int, int, int]:
+    """Return how many entities of a sentence are right, are predicted, and are true."""
+    predicted, true = entities(prediction), entities(target)
+    return len(predicted & true), len(predicted), len(true)
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalised(answer: str) -> str:
+    """Return an answer in lower case, without punctuation, English articles and doubled white space.
+
+    Source: Rajpurkar et al. 2016, SQuAD, arXiv:1606.05250, section 6.1, and the authors' evaluation script.
+    """
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """Return 1 if a prediction equals one of the accepted answers, else 0; no answers: it must be empty."""
+    return float(normalised(prediction) in {normalised(answer) for answer in answers or [""]})
+
+
+def answer_f1(prediction: str, answers: Sequence[str]) -> float:
+    """Return the overlap of words with the best of the accepted answers; no answers: it must be empty."""
+    return max(_overlap(normalised(prediction).split(), normalised(answer).split()) for answer in answers or [""])
+
+
+def _overlap(predicted: Sequence[str], true: Sequence[str]) -> float:
+    if not predicted or not true:
+        return float(predicted == true)
+    num_common = sum((Counter(predicted) & Counter(true)).values())
+    return _f1_of(num_common, len(predicted), len(true))
