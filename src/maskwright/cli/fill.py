@@ -7,7 +7,7 @@ def fill(model: Path, text: str, /, top: int = 5) -> None:
     """Fill the masks of a text and show the best guesses.
 
     Args:
-        model: a run folder, or any Hugging Face model folder.
+        model: a run folder, any Hugging Face model folder with a vocabulary head, or a model's name on the hub.
         text: a text with [MASK] in the place of one or more words.
         top: guesses to show for each mask.
     """

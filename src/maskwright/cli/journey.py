@@ -12,21 +12,22 @@ from maskwright.cli.places import model_folder_of, record_of
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
 from maskwright.core.errors import RecipeError, StorageError
 from maskwright.core.files import remove_folder
-from maskwright.core.log import say
+from maskwright.core.log import say, warn
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run import evaluate
 from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.held_out import HeldOutProbe
-from maskwright.export.folder import import_model
+from maskwright.export.folder import import_native_model
 from maskwright.reports import write_model_card, write_report
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.corpora import prepared
 from maskwright.training.distributed import Ranks
 from maskwright.training.finish import export_run
 from maskwright.training.health import exclusive
-from maskwright.training.loop import Probe, TrainingLoop
+from maskwright.training.loop import TrainingLoop
+from maskwright.training.probes import HELD_OUT, Probe
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.start import assemble_run, first_difference, require_machine
 
@@ -64,7 +65,9 @@ def begin(
     require_machine(recipe)
     start_from = None
     if from_model is not None:
-        imported = import_model(from_model)
+        imported = import_native_model(from_model)
+        if not imported.has_trained_head:
+            warn(f"{from_model} has no vocabulary head; a fresh one takes its place")
         recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config.model_dump())
         start_from = imported.encoder, imported.head
     folder = RunFolder(run or Path("runs") / recipe.name)
@@ -80,7 +83,7 @@ def begin(
                 corpus,
                 folder,
                 ranks,
-                _probe(recipe, corpus),
+                probes_of(recipe, corpus),
                 start_from=start_from,
                 recipe_folder=recipe_path.parent,
             )
@@ -101,7 +104,7 @@ def go_on(run: Path, ranks: Ranks) -> None:
             find_plug_ins_in(Path(record.recipe_folder))
         recipe = parse_recipe(record.recipe, str(folder.run_record))
         corpus = open_corpus(Path(record.corpus), verify=True)
-        loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, _probe(recipe, corpus), before=record))
+        loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
         loop.resume()
         _see_through(loop, corpus)
 
@@ -142,8 +145,16 @@ def _make_room(folder: RunFolder) -> None:
         remove_folder(folder.checkpoints)
 
 
-def _probe(recipe: Recipe, corpus: Corpus) -> Probe:
-    return HeldOutProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
+def probes_of(recipe: Recipe, corpus: Corpus) -> dict[str, Probe]:
+    """Return what a recipe asks to measure during the run; the cheapest first.
+
+    Raises:
+        MissingData: the minimal pairs are not there.
+    """
+    if not recipe.probes.is_on:
+        return {}
+    held_out = HeldOutProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
+    return {HELD_OUT: held_out}
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a path on the command line means: a run folder or a model folder."""
+"""What a path on the command line means: a run folder, a model folder or a name on the hub."""
 
 from pathlib import Path
 
@@ -19,12 +19,14 @@ def record_of(path: Path) -> RunRecord:
     return RunRecord.read(run.run_record)
 
 
-def model_folder_of(path: Path) -> Path:
-    """Return the model folder of a run folder, or the path itself if it is a model folder.
+def model_folder_of(model: str | Path) -> Path:
+    """Return the model folder of a run folder, of a name on the hub (fetched), or the path itself.
 
     Raises:
-        ExportError: it is neither, or the run has no exported model yet.
+        ExportError: it is none of these, or the run has no exported model yet.
+        EvaluationError: it is a name on the hub, which can't be reached.
     """
+    path = Path(model)
     if (path / "config.json").exists():
         return path
     run = RunFolder(path)
@@ -34,7 +36,12 @@ def model_folder_of(path: Path) -> Path:
         raise ExportError(
             f"{path} has no exported model", f"{run.model} with config.json", f"export it: maskwright export {path}"
         )
+    # Imported here: most commands name a folder, and the hub's client takes its time.
+    from maskwright.export.hub import downloaded, is_hub_name
+
+    if is_hub_name(model):
+        return downloaded(str(model))
     raise ExportError(
         f"{path} " + ("is neither a run nor a model" if path.exists() else "does not exist"),
-        "a run folder, or a Hugging Face model folder with config.json",
+        "a run folder, a Hugging Face model folder with config.json, or a model's name on the hub",
     )

@@ -50,12 +50,15 @@ class SequenceLayout(Movable):
         sequence_index_T: int32 [T], the sequence of each token, counted from 0.
         row_length: no sequence crosses a multiple of it; T is a multiple of it.
         max_length: longest sequence, at most `row_length`.
+        one_sequence_per_row: whether every row is known to be one whole sequence, so that nothing has to be kept from
+            seeing something else.
     """
 
     sequence_starts: Tensor
     sequence_index_T: Tensor
     row_length: int
     max_length: int
+    one_sequence_per_row: bool = False
 
 
 @dataclass(frozen=True)

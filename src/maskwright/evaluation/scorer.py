@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.assemble import pack_sequences, stack_sequences
 from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import EvaluationError
@@ -23,13 +23,15 @@ from maskwright.core.hardware import default_device
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
-from maskwright.export.folder import import_model
-from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.export.folder import ImportedModel, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 
 ROW_MULTIPLE = 64
 """Rows are as long as the longest sequence of a batch needs, rounded up to this."""
+
+SMALLEST_SHARE_OF_BUDGET = 8
+"""A run of sequences of one length gets a batch of its own from an eighth of the token budget on."""
 
 LOGITS_PER_CHUNK = 1 << 25
 """The head's output is made in pieces of at most this many numbers (128 MiB in float32)."""
@@ -41,7 +43,8 @@ class Cloze:
 
     Attributes:
         token_ids: int64 [n], the encoder's input without [CLS] and [SEP], already masked.
-        positions: int64 [m], the tokens that are asked for, as indices into `token_ids`.
+        positions: int64 [m], the places that are asked for, as indices into `token_ids`; -1 is [CLS] before the text,
+            whose logits a model of the next token has for the first one.
         target_ids: int64 [m], the right tokens there.
     """
 
@@ -58,7 +61,8 @@ class ClozeScores:
         target_ids: int64 [M], the right tokens.
         nats: float64 [M], minus the logarithm of the probability of the right token.
         ranks: int64 [M], how many tokens the model held more likely than the right one; among equals the lower id
-            comes first, so that a model without an opinion is not credited with the answer.
+            comes first, so that a model without an opinion is not credited with the answer. Empty where they were not
+            asked for.
     """
 
     target_ids: np.ndarray
@@ -89,7 +93,7 @@ class MaskedLanguageModel:
     def __init__(
         self,
         encoder: Encoder,
-        head: VocabularyHead,
+        head: nn.Module,
         tokenizer: PreTrainedTokenizerFast,
         dtype: torch.dtype = torch.float32,
         tokens_per_batch: int = 16384,
@@ -98,7 +102,7 @@ class MaskedLanguageModel:
 
         Args:
             encoder: gives hidden states.
-            head: gives logits over the vocabulary.
+            head: gives logits over the vocabulary; called as `VocabularyHead` is.
             tokenizer: the one that the encoder was trained with.
             dtype: precision of matrix products (autocast below float32); log-probabilities are float32 at least.
             tokens_per_batch: budget of packed tokens in one forward pass.
@@ -120,13 +124,31 @@ class MaskedLanguageModel:
 
         Raises:
             ExportError: the folder holds no model that can be read.
-            CorpusError: its tokenizer can't be read or has no mask token.
+            CorpusError: its tokenizer can't be read.
+            EvaluationError: it has no mask token, or the model no trained vocabulary head.
         """
-        device = device or default_device()
-        imported = import_model(folder)
-        encoder, head = imported.encoder.to(device), imported.head.to(device)
-        encoder.use_attention(choose_backend(device, torch.float32, encoder.config.max_positions))
-        return cls(encoder, head, load_tokenizer(folder))
+        return cls.of(import_model(folder), load_tokenizer(folder), device or default_device())
+
+    @classmethod
+    def of(cls, imported: ImportedModel, tokenizer: PreTrainedTokenizerFast, device: torch.device) -> Self:
+        """Move an imported model to a device and choose its attention.
+
+        Raises:
+            EvaluationError: the tokenizer has no mask token, or the model no trained vocabulary head.
+        """
+        if tokenizer.mask_token_id is None:
+            lacking = "the model's tokenizer has no mask token"
+        elif not imported.has_trained_head:
+            lacking = "the model's folder has no trained vocabulary head, only the encoder below it"
+        else:
+            encoder, head = imported.encoder.to(device), imported.head.to(device)
+            encoder.use_attention(choose_backend(device, torch.float32, encoder.config.max_positions))
+            return cls(encoder, head, tokenizer)
+        raise EvaluationError(
+            lacking,
+            "a masked language model: filling masks and scoring sentences as they are (minimal pairs) need one",
+            "name another model, or evaluate this one by tasks that fine-tune it, which need neither",
+        )
 
     @property
     def device(self) -> torch.device:
@@ -138,34 +160,34 @@ class MaskedLanguageModel:
         """The longest sequence the model takes, without [CLS] and [SEP]."""
         return self.encoder.config.max_positions - NUM_SPECIALS
 
-    def logits(self, batch: PackedBatch, positions_M: Tensor) -> Tensor:
-        """Return the logits [M, V] at some places of a packed batch; both are moved to the model's device."""
-        with self._hidden_states(batch, positions_M) as x_MD:
-            return self.head(x_MD, self.encoder.embedding_weight_VD).float()
-
     def probabilities(self, cloze: Cloze) -> Tensor:
         """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
         batch, positions_M = self._packed([cloze])
-        return self.logits(batch, positions_M).softmax(dim=-1).cpu()
+        with self._hidden_states(batch, positions_M) as x_MD:
+            return self.head(x_MD, self.encoder.embedding_weight_VD).float().softmax(dim=-1).cpu()
 
-    def score(self, clozes: Iterable[Cloze]) -> Iterator[ClozeScores]:
+    def score(self, clozes: Iterable[Cloze], with_ranks: bool = True) -> Iterator[ClozeScores]:
         """Score sequences, batch after batch, in the order they come.
+
+        Sequences of equal length that follow one another cost least: they share batches without any padding.
 
         Args:
             clozes: any number of sequences, each at most `max_tokens` long.
+            with_ranks: whether ranks are wanted; counting them takes about as long as the head itself.
 
         Yields:
             The scores of one batch of sequences.
 
         Raises:
-            EvaluationError: the model gave a number that is not finite.
+            EvaluationError: a sequence is too long or has a token that the model does not know, or the model gave a
+                number that is not finite.
         """
         for group in self._groups(clozes):
             batch, positions_M = self._packed(group)
             targets = np.concatenate([cloze.target_ids for cloze in group])
-            targets_M = torch.from_numpy(targets).to(self.device)
+            self._require_known(targets)
             with self._hidden_states(batch, positions_M) as x_MD:
-                nats, ranks = self._nats_and_ranks(x_MD, targets_M)
+                nats, ranks = self._nats_and_ranks(x_MD, torch.from_numpy(targets).to(x_MD.device), with_ranks)
             if not np.isfinite(nats).all():
                 raise EvaluationError(
                     f"the model's prediction of token {targets[~np.isfinite(nats)][0]} is not a finite number",
@@ -186,28 +208,34 @@ class MaskedLanguageModel:
             )
             yield x_TD[positions_M.to(device)]
 
-    def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor, with_ranks: bool) -> tuple[np.ndarray, np.ndarray]:
         # A model's vocabulary may be larger than its tokenizer's, rounded up to suit the hardware.
         token_ids_V = torch.arange(self.encoder.config.vocabulary_size, device=x_MD.device)
         chunk_size = max(1, LOGITS_PER_CHUNK // len(token_ids_V))
-        nats, ranks = [], []
+        nats, ranks = [], [targets_M[:0]]
         for x_CD, targets_C in zip(x_MD.split(chunk_size), targets_M.split(chunk_size), strict=True):
             logits_CV = self.head(x_CD, self.encoder.embedding_weight_VD).float()
             target_logits_C1 = logits_CV.gather(1, targets_C[:, None])
             nats.append(logits_CV.logsumexp(dim=1) - target_logits_C1[:, 0])
-            is_tied_before_CV = (logits_CV == target_logits_C1) & (token_ids_V < targets_C[:, None])
-            ranks.append(((logits_CV > target_logits_C1) | is_tied_before_CV).sum(dim=1))
+            if with_ranks:
+                is_tied_before_CV = (logits_CV == target_logits_C1) & (token_ids_V < targets_C[:, None])
+                ranks.append(((logits_CV > target_logits_C1) | is_tied_before_CV).sum(dim=1))
         return torch.cat(nats).cpu().double().numpy(), torch.cat(ranks).cpu().numpy()
 
     def _groups(self, clozes: Iterable[Cloze]) -> Iterator[list[Cloze]]:
-        """Collect sequences until the token budget is full."""
+        """Collect sequences until the token budget is full, or a good run of equal lengths ends."""
         group: list[Cloze] = []
         num_tokens = 0
+        is_uniform = True
         for cloze in clozes:
             size = len(cloze.token_ids) + NUM_SPECIALS
-            if group and num_tokens + size > self.tokens_per_batch:
+            is_next = bool(group) and size == len(group[-1].token_ids) + NUM_SPECIALS
+            is_good_run = is_uniform and num_tokens * SMALLEST_SHARE_OF_BUDGET >= self.tokens_per_batch
+            if group and (num_tokens + size > self.tokens_per_batch or (is_good_run and not is_next)):
                 yield group
-                group, num_tokens = [], 0
+                group, num_tokens, is_uniform = [], 0, True
+            elif group and not is_next:
+                is_uniform = False
             group.append(cloze)
             num_tokens += size
         if group:
@@ -215,19 +243,38 @@ class MaskedLanguageModel:
 
     def _packed(self, clozes: list[Cloze]) -> tuple[PackedBatch, Tensor]:
         """Pack sequences; return the batch and where in it the asked positions are [M], in the order of the clozes."""
-        longest = max(len(cloze.token_ids) for cloze in clozes)
+        sequences = [cloze.token_ids for cloze in clozes]
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        longest = int(lengths.max())
         if longest > self.max_tokens:
             raise EvaluationError(
                 f"a sequence of {longest} tokens", f"at most {self.max_tokens} tokens", "shorten or split the text"
             )
-        row_length = -(-(longest + NUM_SPECIALS) // ROW_MULTIPLE) * ROW_MULTIPLE
-        row_length = min(row_length, self.encoder.config.max_positions)
-        batch = pack_sequences([cloze.token_ids for cloze in clozes], self.vocabulary, row_length)
-        sequence_of_cloze = torch.empty(len(clozes), dtype=torch.int64)
-        is_real = batch.document_ids_S >= 0
-        sequence_of_cloze[batch.document_ids_S[is_real]] = torch.nonzero(is_real).flatten()
-        first_token = batch.layout.sequence_starts[sequence_of_cloze].long() + 1
-        positions = [
-            first + torch.from_numpy(cloze.positions) for first, cloze in zip(first_token, clozes, strict=True)
-        ]
-        return batch, torch.cat(positions)
+        token_ids = np.concatenate(sequences)
+        self._require_known(token_ids)
+        if (lengths == longest).all():
+            batch = stack_sequences(token_ids.reshape(len(sequences), longest), self.vocabulary)
+        else:
+            row_length = -(-(longest + NUM_SPECIALS) // ROW_MULTIPLE) * ROW_MULTIPLE
+            row_length = min(row_length, self.encoder.config.max_positions)
+            batch = pack_sequences(sequences, self.vocabulary, row_length)
+        documents, starts = batch.document_ids_S.numpy(), batch.layout.sequence_starts.numpy()
+        start_of_cloze = np.empty(len(clozes), dtype=np.int64)
+        start_of_cloze[documents[documents >= 0]] = starts[:-1][documents >= 0]
+        positions = [cloze.positions for cloze in clozes]
+        first_token_M = np.repeat(start_of_cloze + 1, np.fromiter(map(len, positions), np.int64, len(positions)))
+        return batch, torch.from_numpy(first_token_M + np.concatenate(positions))
+
+    def _require_known(self, token_ids: np.ndarray) -> None:
+        """Refuse tokens that the tokenizer has and the model does not.
+
+        Raises:
+            EvaluationError: there is one; names it.
+        """
+        size = self.encoder.config.vocabulary_size
+        if len(token_ids) and (largest := int(token_ids.max())) >= size:
+            raise EvaluationError(
+                f"the tokenizer's token {largest} ({self.tokenizer.convert_ids_to_tokens(largest)!r})",
+                f"ids below {size:,}, as many as the model has embeddings",
+                "save the model with the tokenizer that it was trained with",
+            )

@@ -11,16 +11,18 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import ExportError
 from maskwright.core.files import folder_written_atomically, write_json_atomically
-from maskwright.core.log import warn
+from maskwright.core.log import printable, say
 from maskwright.core.records import ExportRecord
 from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.export.families.base import Exporter
+from maskwright.export.foreign import import_foreign
 from maskwright.export.verify import verify
 from maskwright.export.weights import load_into, read_tensors, renamed
 from maskwright.heads.vocabulary import VocabularyHead
@@ -35,13 +37,26 @@ class ImportedModel:
 
     Attributes:
         encoder: float32, on the CPU.
-        head: the vocabulary head; fresh where the folder had none.
+        head: the vocabulary head: hidden states [M, D] and the token embedding [V, D] to logits [M, V].
         family: the encoder's name in recipes.
+        has_trained_head: False where the folder had no vocabulary head and a fresh one took its place.
     """
 
     encoder: Encoder
-    head: VocabularyHead
+    head: nn.Module
     family: str
+    has_trained_head: bool
+
+
+@dataclass(frozen=True)
+class NativeModel(ImportedModel):
+    """One that a family of ours reads, and can go on training."""
+
+    head: VocabularyHead
+
+
+class UnknownHere(ExportError):
+    """A model, whole as far as is known, that no family of ours has."""
 
 
 def export_model(
@@ -83,37 +98,38 @@ def export_model(
         return verify(encoder, head, exporter, unfinished)
 
 
-def import_model(folder: str | Path, overrides: Mapping[str, Any] | None = None) -> ImportedModel:
-    """Read a `ModernBert*` or `Bert*` model folder.
+def import_model(folder: str | Path, dropout: float | None = None) -> ImportedModel:
+    """Read a model folder of any masked encoder that transformers has.
+
+    Our own families run faster; what none of them has runs in transformers' own class, and a line says so.
 
     Args:
         folder: with `config.json` and safetensors; with or without a vocabulary head.
-        overrides: options that replace the folder's, such as dropout rates.
+        dropout: replaces every dropout probability of the encoder; None leaves them as the folder has them.
+
+    Raises:
+        ExportError: it is no such folder, or damaged.
+    """
+    folder = Path(folder)
+    try:
+        family, exporter, config = _native_options(folder, dropout)
+    except UnknownHere as refusal:
+        foreign = import_foreign(folder, dropout)
+        say(f"{printable(str(folder))}: computed by transformers' {foreign.architecture} ({printable(refusal.got)})")
+        return ImportedModel(foreign.encoder, foreign.head, "hugging_face", foreign.has_trained_head)
+    return _import_native(folder, family, exporter, config)
+
+
+def import_native_model(folder: str | Path) -> NativeModel:
+    """Read a `ModernBert*` or `Bert*` model folder, to go on training it.
+
+    Args:
+        folder: with `config.json` and safetensors; with or without a vocabulary head.
 
     Raises:
         ExportError: it is no such folder, another architecture, damaged, or asks for what our family does not have.
     """
-    folder = Path(folder)
-    family = _family_of(folder)
-    exporter = load_plug_in(EXPORTERS, family, Exporter)()  # pyright: ignore[reportAbstractUsage]
-    try:
-        values = AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()
-    except (StrictDataclassError, ValueError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise ExportError(f"{folder / 'config.json'}: {problem}", f"a configuration of {family}") from error
-    options = exporter.encoder_options(values) | dict(overrides or {})
-    try:
-        config = exporter.encoder_class.Config.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ExportError(f"{folder}: {place}: {first['msg']}", f"an option that {family} has") from error
-    tensors = read_tensors(folder, exporter)
-    encoder = empty_encoder(exporter.encoder_class, config)
-    load_into(encoder, exporter.encoder_tensors(config), tensors)
-    head = _imported_head(folder, exporter, config, tensors)
-    _refuse_unknown(folder, exporter, config, tensors)
-    return ImportedModel(encoder, head, family)
+    return _import_native(Path(folder), *_native_options(Path(folder)))
 
 
 def require_exportable(encoder: Encoder) -> None:
@@ -139,13 +155,55 @@ def exporter_of(encoder: Encoder) -> Exporter:
     return load_plug_in(EXPORTERS, encoder.exporter, Exporter)()  # pyright: ignore[reportAbstractUsage]
 
 
+def _native_options(folder: Path, dropout: float | None = None) -> tuple[str, Exporter, EncoderConfig]:
+    """Return the family that reads a folder, its exporter and its options.
+
+    Raises:
+        UnknownHere: there is none, or it does not have what the configuration asks for.
+        ExportError: the configuration can't be read.
+    """
+    family = _family_of(folder)
+    exporter = load_plug_in(EXPORTERS, family, Exporter)()  # pyright: ignore[reportAbstractUsage]
+    try:
+        values = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).to_dict()
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        problem = " ".join(str(error).split())
+        raise ExportError(f"{folder / 'config.json'}: {problem}", f"a configuration of {family}") from error
+    config_class = exporter.encoder_class.Config
+    if dropout is None:
+        replaced = {}
+    else:
+        replaced = {option: dropout for option in config_class.model_fields if option.endswith("dropout")}
+    try:
+        return family, exporter, config_class.model_validate(exporter.encoder_options(values) | replaced)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UnknownHere(f"{folder}: {place}: {first['msg']}", f"an option that {family} has") from error
+    except ExportError as error:
+        raise UnknownHere(error.got, error.expected, error.to_do) from error
+
+
+def _import_native(folder: Path, family: str, exporter: Exporter, config: EncoderConfig) -> NativeModel:
+    tensors = read_tensors(folder, exporter)
+    encoder = empty_encoder(exporter.encoder_class, config)
+    load_into(encoder, exporter.encoder_tensors(config), tensors)
+    head = VocabularyHead(config)
+    names = exporter.head_tensors(config)
+    has_trained_head = all(name in tensors for ours in head.state_dict() for name in names[ours])
+    if has_trained_head:
+        load_into(head, names, tensors)
+    _refuse_unknown(folder, exporter, config, tensors)
+    return NativeModel(encoder, head, family, has_trained_head)
+
+
 def _family_of(folder: Path) -> str:
     """Return the family that reads a folder; by name, nothing is loaded yet."""
     path = folder / "config.json"
     if not path.is_file():
-        raise ExportError(f"{path} does not exist", "a Hugging Face model folder", "download models of the hub first")
+        raise ExportError(f"{path} does not exist", "a Hugging Face model folder")
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportError(f"{path} is not JSON: {error}", "a Hugging Face model folder") from error
     if not isinstance(values, dict):
@@ -156,19 +214,7 @@ def _family_of(folder: Path) -> str:
         if load_plug_in(EXPORTERS, family, Exporter).model_type == model_type:
             return family
     named = ", ".join(values.get("architectures") or []) or "no architecture"
-    raise ExportError(f"{path}: {named} (model_type {model_type!r})", "a model of one of " + ", ".join(families))
-
-
-def _imported_head(
-    folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]
-) -> VocabularyHead:
-    head = VocabularyHead(config)
-    names = exporter.head_tensors(config)
-    if all(name in tensors for ours in head.state_dict() for name in names[ours]):
-        load_into(head, names, tensors)
-    else:
-        warn(f"{folder} has no vocabulary head; a fresh one takes its place")
-    return head
+    raise UnknownHere(f"{path}: {named} (model_type {model_type!r})", "a model of one of " + ", ".join(families))
 
 
 def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]) -> None:

@@ -1,15 +1,12 @@
 """Compares an exported folder with the model it was made of, as a user of transformers would load it."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import transformers
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
-from transformers.utils import logging
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import ExportError
@@ -18,6 +15,7 @@ from maskwright.core.records import ExportRecord
 from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.export.families.base import Exporter
+from maskwright.export.foreign import quiet_transformers
 from maskwright.heads.vocabulary import VocabularyHead
 
 MAX_LOGIT_DIFFERENCE = 1e-4
@@ -33,7 +31,7 @@ def verify(encoder: Encoder, head: VocabularyHead, exporter: Exporter, folder: P
     Raises:
         ExportError: they differ; names the key, or the largest difference.
     """
-    with _without_progress_bar():
+    with quiet_transformers():
         theirs = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
     if type(theirs).__name__ != exporter.architecture:
         raise ExportError(f"{folder} loads as {type(theirs).__name__}", exporter.architecture)
@@ -56,17 +54,6 @@ def verify(encoder: Encoder, head: VocabularyHead, exporter: Exporter, folder: P
         num_compared_logits=our_logits.numel(),
         transformers_version=transformers.__version__,
     )
-
-
-@contextlib.contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def _check_keys(exporter: Exporter, config: EncoderConfig, loaded: transformers.PretrainedConfig) -> None:

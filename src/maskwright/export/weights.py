@@ -54,7 +54,7 @@ def read_tensors(folder: Path, exporter: Exporter) -> dict[str, Tensor]:
         ExportError: there are none, they are damaged, or a copy that should be tied differs from its original.
     """
     tensors: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         try:
             tensors |= load_file(path)
         except (SafetensorError, OSError) as error:
@@ -68,14 +68,26 @@ def read_tensors(folder: Path, exporter: Exporter) -> dict[str, Tensor]:
     return tensors
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a folder's weights, in the safetensors format.
+
+    Raises:
+        ExportError: there are none, or their index is damaged.
+    """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.exists():
         return [single]
-    if index.exists():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    raise ExportError(
-        f"{folder} has no model.safetensors",
-        "weights in the safetensors format",
-        "convert other formats with transformers: from_pretrained and save_pretrained",
-    )
+    if not index.exists():
+        raise ExportError(
+            f"{folder} has no model.safetensors",
+            "weights in the safetensors format",
+            "convert other formats with transformers: from_pretrained and save_pretrained",
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{index} can't be read: {error}", "an index with a weight_map") from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ExportError(f"{folder / missing[0]} does not exist", f"the files that {index.name} names")
+    return [folder / name for name in names]

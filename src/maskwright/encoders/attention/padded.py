@@ -3,12 +3,14 @@
 Two kernels with the same result: explicit matrix products, and torch's `scaled_dot_product_attention`.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from maskwright.core.batches import SequenceLayout
-from maskwright.encoders.attention.base import Attention
+from maskwright.encoders.attention.base import Attention, effective_window
 
 MATMUL_MAX_ROW_LENGTH = 512
 """Longest rows for which explicit matrix products are used on the CPU in bfloat16.
@@ -25,16 +27,7 @@ class Padded(Attention):
     def __init__(self, layout: SequenceLayout, window: int | None = None, causal: bool = False) -> None:
         """Compute who sees whom within each row."""
         super().__init__(layout, window, causal)
-        row_length = layout.row_length
-        sequence_RL = layout.sequence_index_T.view(-1, row_length)
-        is_seen = sequence_RL[:, None, :, None] == sequence_RL[:, None, None, :]
-        place_L = torch.arange(row_length, device=sequence_RL.device)
-        distance_LL = place_L[:, None] - place_L[None, :]
-        if window is not None:
-            is_seen = is_seen & (distance_LL.abs() <= window // 2)
-        if causal:
-            is_seen = is_seen & (distance_LL >= 0)
-        self._is_seen_R1LL = is_seen
+        self._is_seen = _who_sees_whom(layout, window, causal)
 
     def attend(
         self, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bias: Tensor | None = None, dropout_rate: float = 0.0
@@ -45,8 +38,24 @@ class Padded(Attention):
         q_RHLK, k_RHLK, v_RHLK = (
             x_THK.unflatten(0, (-1, row_length)).transpose(1, 2) for x_THK in (q_THK, k_THK, v_THK)
         )
-        x_RHLK = kernel(q_RHLK, k_RHLK, v_RHLK, self._is_seen_R1LL, bias, dropout_rate)
+        x_RHLK = kernel(q_RHLK, k_RHLK, v_RHLK, self._is_seen, bias, dropout_rate)
         return x_RHLK.transpose(1, 2).flatten(0, 1)
+
+
+def _who_sees_whom(layout: SequenceLayout, window: int | None, causal: bool) -> Tensor | None:
+    """Return a mask that broadcasts to [R, 1, L, L], or None where every token sees its whole row."""
+    row_length = layout.row_length
+    sequence_RL = layout.sequence_index_T.view(-1, row_length)
+    place_L = torch.arange(row_length, device=sequence_RL.device)
+    distance_LL = place_L[:, None] - place_L[None, :]
+    masks: list[Tensor] = []
+    if not layout.one_sequence_per_row:
+        masks.append(sequence_RL[:, None, :, None] == sequence_RL[:, None, None, :])
+    if (reach := effective_window(window, row_length)) is not None:
+        masks.append(distance_LL.abs() <= reach // 2)
+    if causal:
+        masks.append(distance_LL >= 0)
+    return functools.reduce(torch.logical_and, masks) if masks else None
 
 
 def is_matmul_faster(device: torch.device, dtype: torch.dtype, row_length: int) -> bool:
@@ -55,22 +64,24 @@ def is_matmul_faster(device: torch.device, dtype: torch.dtype, row_length: int) 
 
 
 def attend_by_matmul(
-    q_RHLK: Tensor, k_RHLK: Tensor, v_RHLK: Tensor, is_seen_R1LL: Tensor, bias: Tensor | None, dropout_rate: float
+    q_RHLK: Tensor, k_RHLK: Tensor, v_RHLK: Tensor, is_seen: Tensor | None, bias: Tensor | None, dropout_rate: float
 ) -> Tensor:
     """Attend with two matrix products and a softmax that is float32 inside."""
     scores_RHLL = q_RHLK @ k_RHLK.transpose(-1, -2) * q_RHLK.shape[-1] ** -0.5
     if bias is not None:
         scores_RHLL = scores_RHLL + bias
-    scores_RHLL = scores_RHLL.masked_fill(~is_seen_R1LL, float("-inf"))
+    if is_seen is not None:
+        scores_RHLL = scores_RHLL.masked_fill(~is_seen, float("-inf"))
     weights_RHLL = F.dropout(scores_RHLL.softmax(dim=-1), dropout_rate, training=dropout_rate > 0)
     return weights_RHLL.to(v_RHLK.dtype) @ v_RHLK
 
 
 def attend_by_sdpa(
-    q_RHLK: Tensor, k_RHLK: Tensor, v_RHLK: Tensor, is_seen_R1LL: Tensor, bias: Tensor | None, dropout_rate: float
+    q_RHLK: Tensor, k_RHLK: Tensor, v_RHLK: Tensor, is_seen: Tensor | None, bias: Tensor | None, dropout_rate: float
 ) -> Tensor:
     """Attend with torch's fused kernel."""
-    mask = is_seen_R1LL
+    mask = is_seen
     if bias is not None:
-        mask = bias.to(q_RHLK.dtype).masked_fill(~is_seen_R1LL, float("-inf"))
+        mask = bias.to(q_RHLK.dtype)
+        mask = mask if is_seen is None else mask.masked_fill(~is_seen, float("-inf"))
     return F.scaled_dot_product_attention(q_RHLK, k_RHLK, v_RHLK, attn_mask=mask, dropout_p=dropout_rate)
