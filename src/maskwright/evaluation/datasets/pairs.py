@@ -1,0 +1,194 @@
+"""Minimal pairs as they lie on disk or on the hub: an acceptable and an unacceptable sentence each, by paradigm."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
+from maskwright.core.randomness import numpy_generator
+from maskwright.evaluation.datasets.places import Whereabouts, find_files
+
+
+class PairFields(BaseModel):
+    """Which field of a row holds what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    good: str = Field(default="sentence_good", description="field with the acceptable sentence")
+    bad: str = Field(default="sentence_bad", description="field with the unacceptable sentence")
+    group: str | None = Field(
+        default=None, description="field with the phenomenon of a pair; null: each file is a phenomenon of its own"
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N minimal pairs.
+
+    Attributes:
+        ids: [N], paradigm and line, such as "adjunct_island:17".
+        good: [N], the acceptable sentences.
+        bad: [N], the unacceptable ones.
+        paradigm_index: int64 [N], the paradigm of each pair.
+        paradigms: their names: "phenomenon/paradigm", or just "paradigm" where a paradigm is a phenomenon of its own.
+    """
+
+    ids: np.ndarray
+    good: list[str]
+    bad: list[str]
+    paradigm_index: np.ndarray
+    paradigms: list[str]
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.ids)
+
+    def take(self, index: np.ndarray) -> "Pairs":
+        """Return some pairs, in the given order."""
+        rows = index.tolist()
+        good, bad = [self.good[row] for row in rows], [self.bad[row] for row in rows]
+        return Pairs(self.ids[index], good, bad, self.paradigm_index[index], self.paradigms)
+
+    def sample(self, max_pairs: int, seed: int) -> "Pairs":
+        """Return at most `max_pairs` pairs of each paradigm, drawn at random, in their order."""
+        kept = []
+        for number, paradigm in enumerate(self.paradigms):
+            members = np.flatnonzero(self.paradigm_index == number)
+            generator = numpy_generator(seed, f"minimal_pairs:{paradigm}")
+            kept.append(generator.permutation(members)[:max_pairs])
+        return self.take(np.sort(np.concatenate(kept)))
+
+
+def phenomena_of(paradigms: Sequence[str]) -> list[str]:
+    """Return the phenomenon of each paradigm, from the paradigm's name."""
+    return [paradigm.partition("/")[0] for paradigm in paradigms]
+
+
+def find_pair_files(whereabouts: Whereabouts, files: Sequence[str], data: Path, title: str) -> list[Path]:
+    """Return the files of a set of pairs; `data` may be such a file itself.
+
+    Raises:
+        MissingData: there are none.
+    """
+    if data.is_file():
+        return [data]
+    # macOS leaves a "._name.jsonl" beside what it unpacks.
+    return [path for path in find_files(whereabouts, files, data, title) if not path.name.startswith(".")]
+
+
+def read_pairs(files: Sequence[Path], fields: PairFields, group_names: Mapping[str, str]) -> Pairs:
+    """Read JSON lines, one file a paradigm.
+
+    Args:
+        files: the files.
+        fields: which field of a row holds what.
+        group_names: another name for a phenomenon, such as the one it is counted with.
+
+    Raises:
+        EvaluationError: a line that can't be read, or a file without any; names file, line and field.
+    """
+    return _pairs([(path.stem, _rows(path)) for path in files], fields, group_names)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the rows of a file and where each stands."""
+    is_empty = True
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                is_empty = False
+                yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+    if is_empty:
+        raise EvaluationError(f"{path} is empty", "one JSON object a line, each a pair of sentences")
+
+
+def _parsed(line: bytes, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
+        raise EvaluationError(f"{place}: not JSON: {error}", "one JSON object a line") from error
+
+
+def _pairs(
+    sources: Sequence[tuple[str, Iterator[tuple[str, Any]]]], fields: PairFields, group_names: Mapping[str, str]
+) -> Pairs:
+    """Collect the rows of each paradigm."""
+    place_of_paradigm: dict[str, int] = {}
+    ids, good, bad, index = [], [], [], []
+    for stem, rows in sources:
+        for number, (place, row) in enumerate(rows):
+            pair = tuple(_sentence(row, field, place) for field in (fields.good, fields.bad))
+            paradigm = stem
+            if fields.group is not None:
+                group = _sentence(row, fields.group, place)
+                paradigm = f"{group_names.get(group, group)}/{stem}"
+            ids.append(f"{stem}:{number}")
+            good.append(pair[0])
+            bad.append(pair[1])
+            index.append(place_of_paradigm.setdefault(paradigm, len(place_of_paradigm)))
+    return Pairs(np.array(ids), good, bad, np.array(index, dtype=np.int64), list(place_of_paradigm))
+
+
+def _sentence(row: Any, field: str, place: str) -> str:
+    """Return the text in a field of a row."""
+    if not isinstance(row, Mapping):
+        raise EvaluationError(f"{place}: a {type(row).__name__}", "a JSON object with a pair of sentences")
+    if field not in row:
+        known = ", ".join(map(str, row)) or "none"
+        raise EvaluationError(
+            f"{place}: there is no field {field!r}",
+            f"a field {field!r}; found: {known[:200]}",
+            "name it under `fields`",
+        )
+    text = row[field]
+    if not isinstance(text, str) or not text.strip():
+        raise EvaluationError(f"{place}: {field} is {json.dumps(text)[:80]}", "text")
+    return text
+
+
+def load_hub_pairs(name: str, fields: PairFields, group_names: Mapping[str, str]) -> Pairs:
+    """Read every configuration of a data set of the hub, one a paradigm.
+
+    Args:
+        name: such as "nyu-mll/blimp".
+        fields: which field of a row holds what.
+        group_names: another name for a phenomenon.
+
+    Raises:
+        MissingDependency: the library `datasets` is not installed.
+        MissingData: the data set can't be reached.
+        EvaluationError: a row that can't be read.
+    """
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingDependency(
+            f"datasets is not installed, and {name} is to be read from the hub",
+            "datasets, or the files in a folder named with --data",
+            'pip install "maskwright[hub]"',
+        ) from error
+    try:
+        configurations = datasets.get_dataset_config_names(name)
+        loaded = [(one, datasets.load_dataset(name, one, split="train")) for one in configurations]
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MissingData(
+            f"{name} can't be read from the hub: {problem}",
+            "a network, or the files in a folder",
+            "name the folder with --data",
+        ) from error
+    places = [(one, ((f"{name}/{one}, row {row}", each) for row, each in enumerate(rows))) for one, rows in loaded]
+    return _pairs(places, fields, group_names)
+
+
+def sha256_of_pairs(pairs: Pairs) -> str:
+    """Return the checksum of sentences and paradigms."""
+    names = [pairs.paradigms[index] for index in pairs.paradigm_index.tolist()]
+    content = json.dumps([list(pairs.good), list(pairs.bad), names])
+    return hashlib.sha256(content.encode()).hexdigest()
