@@ -203,9 +203,9 @@ def p_over_seeds(ours_S: np.ndarray, other_S: np.ndarray, is_paired: bool) -> fl
     if spread < 1e-12:
         return None
     if is_paired:
-        _, p = stats.ttest_rel(ours_S, other_S)
+        _, p = np.asarray(stats.ttest_rel(ours_S, other_S))
     else:
-        _, p = stats.ttest_ind(ours_S, other_S, equal_var=False)
+        _, p = np.asarray(stats.ttest_ind(ours_S, other_S, equal_var=False))
     return float(p)
 
 
