@@ -116,3 +116,18 @@ def make_model() -> Callable[..., MaskedLanguageModel]:
 def model(tokenizer: PreTrainedTokenizerFast) -> MaskedLanguageModel:
     """A tiny model over `tokenizer`."""
     return tiny_model(tokenizer)
+
+
+def subject_of(
+    model: MaskedLanguageModel | None = None, corpus: object = None, data: Path | None = None, sha256: str = "a" * 64
+) -> SimpleNamespace:
+    """Return what stands for a `Subject` whose parts are in memory."""
+    return SimpleNamespace(
+        name="model", sha256=sha256, device=torch.device("cpu"), corpus=corpus, data=data, masked_language_model=model
+    )
+
+
+@pytest.fixture(scope="session")
+def make_subject() -> Callable[..., SimpleNamespace]:
+    """Return `subject_of`."""
+    return subject_of

@@ -110,21 +110,22 @@ def test_the_unigram_baseline_equals_counting_by_hand():
     assert scores.ranks.tolist() == [by_frequency.index(target) for target in targets]
 
 
-def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageModel, corpus):
+def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageModel, corpus, make_subject):
+    subject = make_subject(model, corpus)
     task = HeldOut(HeldOut.Config(num_examples=3))
-    result = task.evaluate(model, corpus, seed=3)
+    result = task.evaluate(subject, seed=3)
     scores = result.scores
     assert scores["cross_entropy"] == pytest.approx(scores["sum_nats"] / scores["num_scored_tokens"])
     assert scores["top1_accuracy"] == scores["sum_top1_correct"] / scores["num_scored_tokens"]
     assert 0 <= scores["top1_accuracy"] <= scores["top5_accuracy"] <= 1
     assert 0 < result.baselines["unigram"]["cross_entropy"] < math.log(model.vocabulary.size)
     assert len(result.examples) == 3
-    again = task.evaluate(model, corpus, seed=3)
+    again = task.evaluate(subject, seed=3)
     assert again == result
-    assert task.evaluate(model, corpus, seed=4).scores != scores
+    assert task.evaluate(subject, seed=4).scores != scores
 
 
-def test_a_model_that_knows_the_text_scores_full_marks(model: MaskedLanguageModel, corpus, monkeypatch):
+def test_a_model_that_knows_the_text_scores_full_marks(model: MaskedLanguageModel, corpus, make_subject, monkeypatch):
     clozes = iter(
         np.concatenate(
             [cloze.target_ids for cloze in HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, 64, 1)]
@@ -136,15 +137,15 @@ def test_a_model_that_knows_the_text_scores_full_marks(model: MaskedLanguageMode
         return 100.0 * torch.nn.functional.one_hot(targets, model.vocabulary.size)
 
     monkeypatch.setattr(model.head, "forward", knowing)
-    scores = HeldOut(HeldOut.Config(num_examples=0)).evaluate(model, corpus, seed=1).scores
+    scores = HeldOut(HeldOut.Config(num_examples=0)).evaluate(make_subject(model, corpus), seed=1).scores
     assert scores["top1_accuracy"] == 1
     assert scores["cross_entropy"] < 1e-6
 
 
-def test_a_corpus_of_another_tokenizer_is_refused(corpus, make_model):
+def test_a_corpus_of_another_tokenizer_is_refused(corpus, make_model, make_subject):
     other = train_tokenizer(["quite another text"] * 3, TokenizerConfig(vocabulary_size=60))
     with pytest.raises(EvaluationError, match="another tokenizer"):
-        HeldOut().evaluate(make_model(other), corpus, seed=1)
+        HeldOut().evaluate(make_subject(make_model(other), corpus), seed=1)
 
 
 def test_the_probe_asks_the_same_each_time_and_changes_nothing(model: MaskedLanguageModel, corpus):

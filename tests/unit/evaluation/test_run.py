@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from pydantic import Field
 
 from maskwright.core.errors import EvaluationError, MissingData
@@ -15,7 +14,6 @@ from maskwright.core.records import EvaluationRecord
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.run import FIRST_SEED, evaluate
-from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
 
 
@@ -60,20 +58,13 @@ def coins(monkeypatch: pytest.MonkeyPatch) -> type[Coins]:
     return Coins
 
 
-def subject_of(model: MaskedLanguageModel | None = None, corpus=None, data: Path | None = Path(), sha256="a" * 64):
-    """Return what stands for a `Subject`."""
-    return SimpleNamespace(
-        name="model", sha256=sha256, device=torch.device("cpu"), corpus=corpus, data=data, masked_language_model=model
-    )
-
-
 def coin_tasks(**settings: object) -> list[NamedTask]:
     return find_tasks(["my_tasks:Coins"], settings)
 
 
-def test_every_task_leaves_its_record(model, corpus, tmp_path: Path):
+def test_every_task_leaves_its_record(model, corpus, tmp_path: Path, make_subject):
     tasks = find_tasks(["held_out"], {"max_tokens": 500, "held_out.num_examples": 2})
-    (record,) = evaluate(subject_of(model, corpus), tasks, tmp_path, 5).records
+    (record,) = evaluate(make_subject(model, corpus), tasks, tmp_path, 5).records
     assert EvaluationRecord.read(tmp_path / "held_out.json") == record
     assert (record.settings["seed"], record.settings["max_tokens"]) == (5, 500)
     assert record.data_sha256["corpus"] == corpus.manifest.content_sha256
@@ -81,9 +72,9 @@ def test_every_task_leaves_its_record(model, corpus, tmp_path: Path):
     assert record.deviations == {}
 
 
-def test_equal_seeds_give_equal_records(model, corpus, tmp_path: Path):
+def test_equal_seeds_give_equal_records(model, corpus, tmp_path: Path, make_subject):
     first, second = (
-        evaluate(subject_of(model, corpus), find_tasks(["held_out"], {}), tmp_path / name, 5).records[0]
+        evaluate(make_subject(model, corpus), find_tasks(["held_out"], {}), tmp_path / name, 5).records[0]
         for name in ("a", "b")
     )
     without_time = [
@@ -93,8 +84,8 @@ def test_equal_seeds_give_equal_records(model, corpus, tmp_path: Path):
     assert without_time[0] == without_time[1]
 
 
-def test_a_repeated_task_has_mean_and_sample_deviation(tmp_path: Path):
-    (record,) = evaluate(subject_of(), coin_tasks(), tmp_path, seed=1, num_seeds=4).records
+def test_a_repeated_task_has_mean_and_sample_deviation(tmp_path: Path, make_subject):
+    (record,) = evaluate(make_subject(data=Path()), coin_tasks(), tmp_path, seed=1, num_seeds=4).records
     scores = [seed.scores["accuracy"] for seed in record.seeds]
     assert [seed.seed for seed in record.seeds] == [12, 13, 14, 15]
     assert [seed.settings["best_step"] for seed in record.seeds] == [12, 13, 14, 15]
@@ -106,10 +97,10 @@ def test_a_repeated_task_has_mean_and_sample_deviation(tmp_path: Path):
     assert record.notes == ["Coins have no memory."]
 
 
-def test_what_is_finished_is_not_done_again(tmp_path: Path, coins):
+def test_what_is_finished_is_not_done_again(tmp_path: Path, coins, make_subject):
     def run(num_seeds: int, is_fresh: bool = False, sha256: str = "a" * 64, **settings: object) -> EvaluationRecord:
         coins.num_calls = 0
-        subject = subject_of(sha256=sha256)
+        subject = make_subject(data=Path(), sha256=sha256)
         return evaluate(subject, coin_tasks(**settings), tmp_path, 1, num_seeds, is_fresh).records[0]
 
     first = run(2)
@@ -123,35 +114,35 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, coins):
         assert coins.num_calls == 2
 
 
-def test_an_interrupted_evaluation_keeps_its_finished_seeds(tmp_path: Path, coins, monkeypatch):
+def test_an_interrupted_evaluation_keeps_its_finished_seeds(tmp_path: Path, coins, monkeypatch, make_subject):
     monkeypatch.setattr(coins, "interrupted_at", FIRST_SEED + 2)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(subject_of(), coin_tasks(), tmp_path, 1, num_seeds=4)
+        evaluate(make_subject(data=Path()), coin_tasks(), tmp_path, 1, num_seeds=4)
     assert coins.num_calls == 2
     assert not (tmp_path / "my_tasks.Coins.json").exists()
     monkeypatch.setattr(coins, "interrupted_at", None)
-    (record,) = evaluate(subject_of(), coin_tasks(), tmp_path, 1, num_seeds=4).records
+    (record,) = evaluate(make_subject(data=Path()), coin_tasks(), tmp_path, 1, num_seeds=4).records
     assert coins.num_calls == 4
     assert len(record.seeds) == 4
 
 
-def test_a_damaged_seed_is_done_again(tmp_path: Path, coins):
-    evaluate(subject_of(), coin_tasks(), tmp_path, 1)
+def test_a_damaged_seed_is_done_again(tmp_path: Path, coins, make_subject):
+    evaluate(make_subject(data=Path()), coin_tasks(), tmp_path, 1)
     (path,) = (tmp_path / "seeds").glob("*.json")
     path.write_text(path.read_text()[:40])
-    evaluate(subject_of(), coin_tasks(), tmp_path, 1)
+    evaluate(make_subject(data=Path()), coin_tasks(), tmp_path, 1)
     assert coins.num_calls == 2
 
 
-def test_a_missing_data_set_stops_no_other_task(model, corpus, tmp_path: Path, capsys):
+def test_a_missing_data_set_stops_no_other_task(model, corpus, tmp_path: Path, capsys, make_subject):
     tasks = find_tasks(["my_tasks:Coins", "held_out"], {"held_out.max_tokens": 200})
-    outcome = evaluate(subject_of(model, corpus, data=None), tasks, tmp_path, 1)
+    outcome = evaluate(make_subject(model, corpus, data=None), tasks, tmp_path, 1)
     assert [record.task for record in outcome.records] == ["held_out"]
     assert "coins.txt does not exist" in str(outcome.missing)
     assert "get it from the mint" in str(outcome.missing)
     assert "left out" in capsys.readouterr().err
 
 
-def test_a_task_that_needs_a_corpus_says_so(model, tmp_path: Path):
+def test_a_task_that_needs_a_corpus_says_so(model, tmp_path: Path, make_subject):
     with pytest.raises(EvaluationError, match="--corpus"):
-        evaluate(subject_of(model), find_tasks(["held_out"], {}), tmp_path, 0)
+        evaluate(make_subject(model), find_tasks(["held_out"], {}), tmp_path, 0)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maskwright.core.errors import EvaluationError
+from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.items import Items
+from maskwright.evaluation.scorer import MaskedLanguageModel
 
 if TYPE_CHECKING:
     from maskwright.evaluation.subject import Subject
@@ -95,3 +98,27 @@ class Task(ABC):
     def scores(self, items: Items) -> dict[str, float]:
         """Return the scores of some items; pure and vectorised, it is called for every resample of a bootstrap."""
         raise NotImplementedError(f"{type(self).__name__} has no single items")
+
+
+def corpus_of(subject: "Subject") -> Corpus:
+    """Return the corpus that is scored.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    if subject.corpus is None:
+        raise EvaluationError(
+            "there is no corpus to take held-out text from", "a prepared corpus", "name its folder with --corpus"
+        )
+    return subject.corpus
+
+
+def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
+    """Raise an `EvaluationError` where the corpus's token ids mean other tokens to the model."""
+    if model.vocabulary.sha256 != corpus.vocabulary.sha256:
+        raise EvaluationError(
+            f"{corpus.folder} was prepared with another tokenizer ({corpus.vocabulary.size:,} tokens) than the "
+            f"model's ({model.vocabulary.size:,} tokens)",
+            "a corpus prepared with the model's tokenizer",
+            "prepare the text again with the model's folder as its tokenizer",
+        )

@@ -22,7 +22,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
 from maskwright.evaluation.subject import Subject
-from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
+from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
 from maskwright.heads.vocabulary import VocabularyHead
 
 
@@ -231,30 +231,6 @@ class HeldOut(Task):
                 "num_tokens": clozes.num_tokens,
                 "num_documents_in_split": split.num_documents,
             },
-        )
-
-
-def corpus_of(subject: Subject) -> Corpus:
-    """Return the corpus that is scored.
-
-    Raises:
-        EvaluationError: there is none.
-    """
-    if subject.corpus is None:
-        raise EvaluationError(
-            "the task held_out was given no corpus", "a prepared corpus", "name its folder with --corpus"
-        )
-    return subject.corpus
-
-
-def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
-    """Raise an `EvaluationError` where the corpus's token ids mean other tokens to the model."""
-    if model.vocabulary.sha256 != corpus.vocabulary.sha256:
-        raise EvaluationError(
-            f"{corpus.folder} was prepared with another tokenizer ({corpus.vocabulary.size:,} tokens) than the "
-            f"model's ({model.vocabulary.size:,} tokens)",
-            "a corpus prepared with the model's tokenizer",
-            "prepare the text again with the model's folder as its tokenizer",
         )
 
 
