@@ -71,17 +71,13 @@ def words_of(values: dict[str, Any], name: str) -> list[Any]:
     return value
 
 
-def is_taken(values: dict[str, Any], where: dict[str, Any]) -> bool:
+def is_taken(values: dict[str, Any], where: dict[str, list[str]]) -> bool:
     """Return whether a row is one of those that are taken.
 
     Raises:
         BadRow: it has no such column.
     """
-    for name, wanted in where.items():
-        value = written(value_at(values, name))
-        if value not in (wanted if isinstance(wanted, list) else [wanted]):
-            return False
-    return True
+    return all(written(value_at(values, name)) in wanted for name, wanted in where.items())
 
 
 def opened(row: Row, path: str) -> Iterator[Row]:

@@ -51,11 +51,12 @@ def _load(section: DataSection, hub: str, split: str, title: str) -> Any:
             "--data, or the library and a network",
             f'{by_folder}; or pip install "maskwright[hub]"',
         ) from error
-    owner, _, rest = hub.partition("/")
-    name, _, configuration = rest.partition("/")
+    name, _, revision = hub.partition("@")
+    owner, name, configuration = [*name.split("/", 2), "", ""][:3]
     try:
-        return datasets.load_dataset(f"{owner}/{name}", configuration or None, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        return datasets.load_dataset(f"{owner}/{name}", configuration or None, split=split, revision=revision or None)
+    # RuntimeError: the data set is a script, which is never run.
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingData(
             f"{title or 'the data set'}: no --data was given, and hf:{hub}, split {split}, can't be loaded: {problem}",

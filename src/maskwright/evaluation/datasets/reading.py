@@ -17,9 +17,9 @@ from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.datasets.places import Located, locate
 from maskwright.evaluation.datasets.section import Cut, DataSection, Kind, Reading, written
 from maskwright.evaluation.datasets.targets import (
+    ExampleReader,
     UnknownLabel,
     classes_of,
-    example_of,
     indexed,
     occurring,
     repeated,
@@ -85,8 +85,8 @@ def read_splits(section: DataSection, kind: Kind, data: Path | None, title: str 
         classes = classes_of(raw["train"].reading, raw["train"].targets)
         _require_known_classes(raw, classes, kind)
     finished = {name: _numbered(split, classes) for name, split in raw.items()}
-    notes = [_told(split) for split in raw.values() if split.skipped]
-    for note in dict.fromkeys(notes):
+    notes = list(dict.fromkeys(_told(split) for split in raw.values() if split.skipped))
+    for note in notes:
         warn(note)
     return Splits(
         finished["train"],
@@ -94,7 +94,7 @@ def read_splits(section: DataSection, kind: Kind, data: Path | None, title: str 
         finished.get("validation"),
         classes,
         finished.get("selected_by_babylm"),
-        list(dict.fromkeys(notes)),
+        [found.layout.note] * bool(found.layout.note) + notes,
     )
 
 
@@ -114,12 +114,13 @@ def _raw_split(section: DataSection, found: Located, name: str, kind: Kind, titl
         rows = rows_of_file(found.paths[name], reading)
     as_read = reading
     if reading.choices is not None:
-        as_read = reading.model_copy(update={"label": "is_right", "labels": {"false": "wrong", "true": "right"}})
+        as_read = reading.model_copy(update={"label": "is_right", "labels": {"wrong": ["false"], "right": ["true"]}})
     split = RawSplit(origin, as_read)
+    reader = ExampleReader(as_read, kind)
     for source in _expanded(rows, reading):
-        _add(split, source, kind)
+        _add(split, source, reader, kind)
     if not split.ids:
-        taken = " with " + " and ".join(f"{key} {value}" for key, value in reading.where.items())
+        taken = " with " + " and ".join(f"{key} {' or '.join(value)}" for key, value in reading.where.items())
         raise EvaluationError(f"{origin} has no rows{taken if reading.where else ''}", f"rows for the split {name}")
     if (twice := repeated(split.ids)) is not None:
         raise EvaluationError(
@@ -160,7 +161,7 @@ def _expanded(rows: Iterator[Row], reading: Reading) -> Iterator[Source]:
                 yield Source(one, record, name)
 
 
-def _add(split: RawSplit, source: Source, kind: Kind) -> None:
+def _add(split: RawSplit, source: Source, reader: ExampleReader, kind: Kind) -> None:
     """Read a row into a split."""
     reading, row = split.reading, source.row
     try:
@@ -168,7 +169,7 @@ def _add(split: RawSplit, source: Source, kind: Kind) -> None:
             raise BadRow(row.problem)
         if reading.where and not is_taken(row.values, reading.where):
             return
-        example = example_of(row.values, reading, kind)
+        example = reader.read(row.values)
         name = written(value_at(row.values, reading.id)) if reading.id else source.name
         stratum = written(value_at(row.values, reading.strata)) if reading.strata else None
     except BadRow as error:

@@ -56,7 +56,7 @@ class Reading(BaseModel):
         description="path to a list inside a JSON object, such as passage.questions.answers: each item becomes a row "
         "that keeps what stands above it; lists on the way are opened too",
     )
-    where: dict[str, Any] = Field(
+    where: dict[str, list[str]] = Field(
         default={}, description="rows that are taken: column and value, or list of values, such as {condition: test}"
     )
     text: str | list[str] = Field(
@@ -65,10 +65,10 @@ class Reading(BaseModel):
         "into JSON objects and lists. For answers: question and passage",
     )
     label: str = Field(default="label", description="column of the label, the number, the labels or the answers")
-    labels: dict[str, str] | list[str] | None = Field(
+    labels: dict[str, list[str]] | None = Field(
         default=None,
-        description="what may stand as label, in the order of the classes, or a mapping of it to names of classes; "
-        "null: what the training data has, sorted",
+        description="the classes in their order: a list, or a mapping of each name to what stands for it in the file, "
+        "such as {no: [false, 0], yes: [true, 1]}; null: what the training data has, sorted",
     )
     choices: list[str] | None = Field(
         default=None,
@@ -80,13 +80,30 @@ class Reading(BaseModel):
         default=None, description="column with the part of the data that a row belongs to, such as a genre"
     )
 
-    @field_validator("labels", "where", mode="before")
+    @field_validator("where", mode="before")
     @classmethod
-    def _as_written_in_files(cls, value: Any) -> Any:
+    def _as_in_files(cls, value: Any) -> Any:
         """Compare numbers and truth values of YAML with fields of files as text."""
-        if isinstance(value, dict):
-            return {written(key): _texts(inner) for key, inner in value.items()}
-        return _texts(value)
+        return {str(key): _texts(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _values_by_class(cls, value: Any) -> Any:
+        """Read a list as names that stand for themselves."""
+        if isinstance(value, list):
+            value = {written(name): name for name in value}
+        if not isinstance(value, dict):
+            return value
+        return {written(name): _texts(inner) for name, inner in value.items()}
+
+    @field_validator("labels")
+    @classmethod
+    def _one_class_a_value(cls, value: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
+        values = [one for values in (value or {}).values() for one in values]
+        twice = next((one for one in values if values.count(one) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} stands for two classes")
+        return value
 
     @field_validator("text")
     @classmethod
@@ -137,9 +154,10 @@ class Layout(Reading):
     )
     hub: str | None = Field(
         default=None,
-        description="its name on the hub as owner/name or owner/name/configuration, read where --data is not given; "
-        "the splits then name splits of the hub",
+        description="its name on the hub as owner/name or owner/name/configuration, with @revision if need be, read "
+        "where --data is not given; the splits then name splits of the hub",
     )
+    note: str = Field(default="", description="what a reader of scores on this layout must know; goes into the record")
     train: str | SplitFile | None = Field(default=None, description="what is learned from")
     validation: str | SplitFile | None = Field(
         default=None, description="what hyper-parameters and checkpoints are chosen on; null: a part of `train`"
@@ -194,4 +212,6 @@ def written(value: Any) -> str:
 
 
 def _texts(value: Any) -> Any:
-    return [written(one) for one in value] if isinstance(value, list) else written(value) if value is not None else None
+    """Return a value, or a list of values, as a list of texts; anything else as it is, for pydantic to refuse."""
+    values = value if isinstance(value, list) else [value]
+    return [written(one) for one in values] if not any(isinstance(one, dict | list) for one in values) else value

@@ -23,45 +23,60 @@ class Example:
     target: Any
 
 
-def example_of(values: dict[str, Any], reading: Reading, kind: Kind) -> Example:
-    """Read a row.
+class ExampleReader:
+    """Reads rows of one split."""
 
-    Returns:
-        With a target by kind: the name of a class, a float, a list with the name of a class a word, a list of `Answer`.
+    def __init__(self, reading: Reading, kind: Kind) -> None:
+        """Look labels up once."""
+        self._reading = reading
+        self._kind = kind
+        self._class_by_value = {value: name for name, values in (reading.labels or {}).items() for value in values}
 
-    Raises:
-        BadRow: it lacks something.
-        UnknownLabel: its label is not one of those that the task names, or is no number where it should be.
-    """
-    if kind == "token_classification":
-        if not isinstance(reading.text, str):
+    def read(self, values: dict[str, Any]) -> Example:
+        """Read a row.
+
+        Returns:
+            With a target by kind: the name of a class, a float, the names of the classes of words, a list of `Answer`.
+
+        Raises:
+            BadRow: it lacks something.
+            UnknownLabel: its label is not one of those that the task names, or no number where it should be one.
+        """
+        reading = self._reading
+        if self._kind == "token_classification":
+            return self._words(values)
+        texts = texts_of(values, reading.text)
+        label = value_at(values, reading.label)
+        if self._kind == "question_answering":
+            if len(texts) != 2:
+                raise BadRow("text names one column; it must name two, of the question and of the passage")
+            return Example(texts, _answers(label, texts[1]))
+        return Example(texts, _number(label) if self._kind == "regression" else self._class_name(label))
+
+    def _words(self, values: dict[str, Any]) -> Example:
+        text = self._reading.text
+        if not isinstance(text, str):
             raise BadRow("text names two columns; the words of a sentence stand in one")
-        words = [written(word) for word in words_of(values, reading.text)]
-        labels = words_of(values, reading.label)
+        words = [written(word) for word in words_of(values, text)]
+        labels = words_of(values, self._reading.label)
         if len(words) != len(labels) or not words:
             raise BadRow(f"{len(words)} words and {len(labels)} labels")
-        return Example(tuple(words), [_class_name(label, reading) for label in labels])
-    texts = texts_of(values, reading.text)
-    label = value_at(values, reading.label)
-    if kind == "question_answering":
-        if len(texts) != 2:
-            raise BadRow("text names one column; it must name two, of the question and of the passage")
-        return Example(texts, _answers(label, texts[1]))
-    return Example(texts, _number(label) if kind == "regression" else _class_name(label, reading))
+        return Example(tuple(words), [self._class_name(label) for label in labels])
 
-
-def _class_name(label: Any, reading: Reading) -> str:
-    if isinstance(label, dict | list):
-        raise UnknownLabel(f"{reading.label} holds a {type(label).__name__}, not a label")
-    text = written(label)
-    if not text:
-        raise UnknownLabel(f"{reading.label} is empty")
-    if reading.labels is None:
-        return text
-    if text not in reading.labels:
-        known = ", ".join(reading.labels)
-        raise UnknownLabel(f"{text!r} is none of the labels {known}{nearest(text, reading.labels)}")
-    return reading.labels[text] if isinstance(reading.labels, dict) else text
+    def _class_name(self, label: Any) -> str:
+        column = self._reading.label
+        if isinstance(label, dict | list):
+            raise UnknownLabel(f"{column} holds a {type(label).__name__}, not a label")
+        text = written(label)
+        if not text:
+            raise UnknownLabel(f"{column} is empty")
+        if not self._class_by_value:
+            return text
+        name = self._class_by_value.get(text)
+        if name is None:
+            known = list(self._class_by_value)
+            raise UnknownLabel(f"{column} {text!r} is none of the labels {', '.join(known)}{nearest(text, known)}")
+        return name
 
 
 def _number(label: Any) -> float:
@@ -102,8 +117,7 @@ def classes_of(reading: Reading, targets: Iterable[Any]) -> list[str]:
         targets: of the training split: names of classes, or lists of them.
     """
     if reading.labels is not None:
-        names = reading.labels.values() if isinstance(reading.labels, dict) else reading.labels
-        return list(dict.fromkeys(names))
+        return list(reading.labels)
     return sorted(occurring(targets), key=_number_first)
 
 
