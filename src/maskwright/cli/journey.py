@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from maskwright.cli.evaluate import print_examples, print_scores
 from maskwright.cli.places import model_folder_of, record_of
+from maskwright.cli.printing import print_records
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
 from maskwright.core.errors import RecipeError, StorageError
 from maskwright.core.files import remove_folder
@@ -192,9 +192,7 @@ def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
     record = RunRecord.read(folder.run_record)
     export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
     subject = Subject(folder.model, corpus)
-    for evaluation in evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records:
-        print_scores(evaluation)
-        print_examples(evaluation)
+    print_records(evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records)
     RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)
     write_model_card(folder.path)
     write_report(folder.path)

@@ -10,10 +10,12 @@ from typing import Any
 
 from maskwright.cli.evaluate import HowToEvaluate
 from maskwright.cli.places import model_folder_of
+from maskwright.cli.printing import print_comparison, print_records
 from maskwright.cli.recipes import find_plug_ins_in, settings_of
 from maskwright.core.errors import EvaluationError
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
+from maskwright.evaluation.against import Evaluated, compare
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
 from maskwright.evaluation.run import Outcome, evaluate
 from maskwright.evaluation.subject import Subject
@@ -72,8 +74,8 @@ def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Pa
     run = RunFolder(Path(model))
     record = RunRecord.read(run.run_record) if run.run_record.exists() else None
     corpus = how.corpus or (Path(record.corpus) if record else None)
-    is_needed = corpus is not None and any(named.task.needs_corpus for named in tasks)
-    subject = Subject(model_folder_of(model), open_corpus(corpus, verify=True) if is_needed else None, how.data)
+    corpus = corpus if any(named.task.needs_corpus for named in tasks) else None
+    subject = Subject(model_folder_of(model), open_corpus(corpus, verify=True) if corpus else None, how.data)
     if out is None:
         out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")
     own_seed = int(record.recipe["seed"]) if record else 1
@@ -85,3 +87,13 @@ def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> O
     outcome = evaluate(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
     print_records(outcome.records)
     return outcome
+
+
+def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> None:
+    """Score the other model too, and print the two side by side."""
+    score_one(other, tasks, how)
+    names = [ours.subject.name, other.subject.name]
+    if names[0] == names[1]:
+        names = [str(ours.folder.parent), str(other.folder.parent)]
+    evaluated = [Evaluated(name, place.folder) for name, place in zip(names, (ours, other), strict=True)]
+    print_comparison(compare(tasks, *evaluated, ours.seed))
