@@ -41,7 +41,7 @@ class HowToEvaluate:
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
 
 
-def evaluate(model: str, /, how: HowToEvaluate) -> None:
+def evaluate(model: Annotated[str, tyro.conf.arg(metavar="MODEL")], /, how: HowToEvaluate) -> None:
     """Score a model and write one record a task.
 
     Any masked encoder can be scored. Given a run folder, the records go to RUN/evaluation, and report.html and the
@@ -49,7 +49,7 @@ def evaluate(model: str, /, how: HowToEvaluate) -> None:
 
     Args:
         model: a run folder, any Hugging Face model folder, or a model's name on the hub.
-        how: what to score it by.
+        how: by what, on which data, how often.
     """
     from maskwright.cli.scoring import score
 

@@ -95,5 +95,5 @@ def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: How
     names = [ours.subject.name, other.subject.name]
     if names[0] == names[1]:
         names = [str(ours.folder.parent), str(other.folder.parent)]
-    evaluated = [Evaluated(name, place.folder) for name, place in zip(names, (ours, other), strict=True)]
-    print_comparison(compare(tasks, *evaluated, ours.seed))
+    sides = Evaluated(names[0], ours.folder), Evaluated(names[1], other.folder)
+    print_comparison(compare(tasks, *sides, ours.seed))
