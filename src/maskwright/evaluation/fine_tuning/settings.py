@@ -1,0 +1,149 @@
+"""How a model is fine-tuned: the section `training` of a task, and its presets.
+
+What stands in the task's YAML file or after --set wins over the preset, the preset over the defaults here.
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from maskwright.core.errors import nearest
+from maskwright.core.strict_yaml import load_yaml
+
+DEFAULT = "default"
+"""The preset that changes nothing."""
+
+
+class Lora(BaseModel):
+    """Low-rank adaptation; the defaults are those of the BabyLM 2024 pipeline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=8, ge=1, description="rank of the updates, r")
+    alpha: float = Field(default=16, gt=0, description="updates are scaled by alpha / rank")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of what enters the updates")
+
+
+class Search(BaseModel):
+    """A grid; what is best on text held back from training is then trained on all of it. Empty lists: no search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: list[float] = Field(default=[], description="learning rates to try")
+    batch_size: list[int] = Field(default=[], description="batch sizes to try")
+    epochs: list[int] = Field(default=[], description="numbers of epochs to try")
+
+
+class FineTuning(BaseModel):
+    """How a model is fine-tuned. The defaults are meant for small encoders; docs/fine_tuning.md says why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: str = Field(
+        default=DEFAULT, description="values for what is not given here: default, bert, babylm2023, ..."
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
+    batch_size: int = Field(default=32, ge=1, description="examples in a step")
+    epochs: int = Field(default=4, ge=1, description="how often every example is seen")
+    max_length: int = Field(default=128, ge=8, description="longest sequence in tokens; longer texts are cut")
+    warmup_fraction: float = Field(default=0.06, ge=0, lt=1, description="share of the steps spent on the way up")
+    schedule: Literal["linear", "constant"] = Field(
+        default="linear", description="after the warm-up: linear falls to 0 over the rest, constant stays"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled; not applied to biases and norms")
+    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0 does not clip")
+    dropout: float | None = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="of the encoder and the head; null: the encoder's own, and none in the head",
+    )
+    pooling: Literal["first", "mean"] = Field(
+        default="first", description="what a sequence's head sees: the first token, or the mean of all"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of matrix products; auto: bfloat16 where it is measured to be faster"
+    )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor of the learning rate from each block to the one below"
+    )
+    adapt: Literal["full", "bitfit", "lora"] = Field(
+        default="full", description="which weights learn: all, biases only, or low-rank updates; the head always does"
+    )
+    lora: Lora = Field(default_factory=Lora, description="with adapt: lora")
+    selection: Literal["none", "train_part", "reported"] = Field(
+        default="none",
+        description="what the best step is chosen on: none (the last step counts); train_part, examples held back from "
+        "training or the data set's own validation split; the reported split, which makes scores optimistic",
+    )
+    select_by: Literal["main_metric", "f1_or_accuracy"] = Field(
+        default="main_metric", description="by which score; f1_or_accuracy: F1 of two classes, else accuracy (BabyLM)"
+    )
+    held_back_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the training data that is held back where something is chosen"
+    )
+    evaluate_every_steps: int | None = Field(
+        default=None, ge=1, description="how often the score to choose by is computed; null: after every epoch"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many of these without improvement; null: never"
+    )
+    min_improvement: float = Field(default=0.0, ge=0, description="what counts as improvement")
+    search: Search = Field(default_factory=Search, description="a grid to choose hyper-parameters from")
+    seed_changes: Literal["everything", "head"] = Field(
+        default="everything",
+        description="what the seeds change: head, order and dropout, or only the head's first weights",
+    )
+    tokens_per_pass: int = Field(
+        default=16_384,
+        ge=256,
+        description="a batch with more tokens than this goes through the model in parts; changes memory, not results",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        """Lay what was given over the preset."""
+        return laid_over(preset(given.get("preset", DEFAULT)), given) if isinstance(given, Mapping) else given
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of the search, each as the settings it changes; one empty one where there is no search."""
+        combinations: list[dict[str, Any]] = [{}]
+        for name, values in self.search.model_dump().items():
+            if values:
+                combinations = [one | {name: value} for one in combinations for value in values]
+        return combinations
+
+
+def presets() -> dict[str, Path]:
+    """Return the file of every preset but the default, by name."""
+    folder = Path(str(files("maskwright.evaluation.fine_tuning") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def preset(name: Any) -> dict[str, Any]:
+    """Return the values of a preset.
+
+    Raises:
+        ValueError: there is none of this name (pydantic adds where it stands).
+    """
+    known = presets()
+    if name == DEFAULT:
+        return {}
+    if name not in known:
+        every = [DEFAULT, *known]
+        raise ValueError(f"no preset is named {name!r}{nearest(str(name), every)} (there are {', '.join(every)})")
+    return load_yaml(known[name])
+
+
+def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a nested mapping with changes laid over it."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged

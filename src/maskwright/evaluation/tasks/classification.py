@@ -1,0 +1,73 @@
+"""Classification of texts or pairs of texts by fine-tuning; also multiple choice, as one row a choice.
+
+Source: Devlin et al. 2018, BERT, arXiv:1810.04805, section 4.1. Multiple choice: Radford et al. 2018, Improving
+    Language Understanding by Generative Pre-Training, section 3.3.
+Departures: a choice is right or wrong by itself during training; the choices of a question meet only in the answer.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
+from maskwright.evaluation.fine_tuning.encoding import TextEncoder
+from maskwright.evaluation.fine_tuning.model import CrossEntropy, Head, SequenceHead
+from maskwright.evaluation.fine_tuning.questions import Questions
+from maskwright.evaluation.fine_tuning.task import FineTunedTask, items_of
+from maskwright.evaluation.items import Items
+from maskwright.evaluation.metrics import undefined
+
+
+class Classification(FineTunedTask):
+    """Name the class of a text or a pair.
+
+    Scores: accuracy and F1 from 0 to 1, Matthews' correlation from -1 to 1. Baseline `majority`: the class that most
+    training rows have; for multiple choice `first_choice`.
+    """
+
+    kind = "classification"
+    loss = CrossEntropy()
+    citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
+
+    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Questions:
+        """See `FineTunedTask`."""
+        return Questions.about_first_tokens(encoder.encode(rows.texts), np.array(rows.targets, dtype=np.int64))
+
+    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+        """See `FineTunedTask`."""
+        return SequenceHead(width, len(splits.label_names), dropout, self.config.training.pooling)
+
+    def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
+        """See `FineTunedTask`; further the probability that the model gave to the right class."""
+        probabilities_NC = softmax(outputs_MC)
+        if rows.question_ids:
+            names, chosen, right = rows.chosen_and_right(probabilities_NC[:, 1])
+            return items_of(rows, {"prediction": chosen, "target": right}, ids=names)
+        target = np.array(rows.targets, dtype=np.int64)
+        columns = {
+            "prediction": probabilities_NC.argmax(axis=1),
+            "target": target,
+            "probability_of_target": probabilities_NC[np.arange(len(target)), target].round(6),
+        }
+        return items_of(rows, columns)
+
+    def guesses(self, splits: Splits) -> Mapping[str, Items]:
+        """See `FineTunedTask`."""
+        rows = splits.test
+        if rows.question_ids:
+            names, chosen, right = rows.chosen_and_right(np.zeros(len(rows)))
+            return {"first_choice": items_of(rows, {"prediction": chosen, "target": right}, ids=names)}
+        target = np.array(rows.targets, dtype=np.int64)
+        most_frequent = np.bincount(np.array(splits.train.targets, dtype=np.int64)).argmax()
+        return {"majority": items_of(rows, {"prediction": np.full_like(target, most_frequent), "target": target})}
+
+    def notes(self, items: Items) -> list[str]:
+        """See `FineTunedTask`."""
+        has_correlation = "matthews_correlation" in self.metrics
+        return undefined(items.columns["prediction"], items.columns["target"]) if has_correlation else []
+
+
+def softmax(logits_NC: np.ndarray) -> np.ndarray:
+    """Return probabilities, float64 [N, C]."""
+    scores_NC = np.exp(logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True))
+    return scores_NC / scores_NC.sum(axis=1, keepdims=True)
