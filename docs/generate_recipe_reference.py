@@ -54,8 +54,11 @@ def reference() -> str:
     parts = [INTRODUCTION, *section(Recipe, "The recipe", "")]
     for name, field in Recipe.model_fields.items():
         for model in models_in(field.annotation):
-            is_list = get_origin(field.annotation) is tuple
-            parts += section(model, f"`{name}`", f"{name}.0." if is_list else f"{name}.")
+            prefix = f"{name}.0." if get_origin(field.annotation) is tuple else f"{name}."
+            parts += section(model, f"`{name}`", prefix)
+            for inner, inner_field in model.model_fields.items():
+                for inner_model in models_in(inner_field.annotation):
+                    parts += section(inner_model, f"`{prefix}{inner}`", f"{prefix}{inner}.")
     parts.append("# Options of plug-ins\n")
     for name in plug_in_names(OBJECTIVES):
         objective = load_plug_in(OBJECTIVES, name, Objective)

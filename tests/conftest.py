@@ -104,7 +104,7 @@ def raw_recipe(text_file: Path) -> dict[str, Any]:
         "optimizer": {"learning_rate": 1e-3},
         "engine": {"device": "cpu", "dtype": "float32", "compile": "off"},
         "checkpoints": {"every_steps": 3, "every_minutes": None},
-        "probes": {"every_steps": 4, "tokens": 256},
+        "probes": {"every_steps": 4, "tokens": 256, "max_share": None},
     }
 
 

@@ -33,7 +33,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, text_file: Path, maskwrig
         "batch": {"tokens": 512, "micro_batch_tokens": 256},
         "engine": {"device": "cpu", "dtype": "float32", "compile": "off"},
         "checkpoints": {"every_steps": 3, "every_minutes": None},
-        "probes": {"every_steps": 4, "tokens": 256},
+        "probes": {"every_steps": 4, "tokens": 256, "max_share": None},
     }
     said = maskwright("train", written(folder / "recipe.yaml", raw), "--run", folder / "run")
     assert said.code == 0, said.err

@@ -19,7 +19,7 @@ BAD_STEP = 4
 @pytest.fixture
 def loop(raw_recipe, corpus, tmp_path) -> TrainingLoop:
     raw = {**raw_recipe, "checkpoints": {"every_steps": None, "every_minutes": None}, "probes": {}}
-    return TrainingLoop(assemble_run(parse_recipe(raw, "test"), corpus, RunFolder(tmp_path), Ranks(), None))
+    return TrainingLoop(assemble_run(parse_recipe(raw, "test"), corpus, RunFolder(tmp_path), Ranks(), {}))
 
 
 def poisoned_loss(loop: TrainingLoop):

@@ -19,7 +19,7 @@ from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe import parse_recipe
 from maskwright.training.start import assemble_run
 
-TIMING = ("seconds", "tokens_per_second", "utilisation")
+TIMING = ("seconds", "probe_seconds", "tokens_per_second", "utilisation")
 
 
 @dataclass
@@ -68,13 +68,13 @@ def train(corpus: Corpus, raw_recipe: dict[str, Any]) -> Callable[..., TrainingL
     """Return a function that begins or goes on with a run in a folder and returns the loop after it ended."""
 
     def run_it(folder: Path, stop_at_call: int | None = None, **changes: Any) -> TrainingLoop:
-        raw = {**raw_recipe, "probes": {"every_steps": 1}, **changes}
+        raw = {**raw_recipe, "probes": {"every_steps": 1, "max_share": None}, **changes}
         recipe = parse_recipe(raw, "test")
         run_folder = RunFolder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         before = RunRecord.read(run_folder.run_record) if run_folder.run_record.exists() else None
         probe = StoppingProbe(stop_at_call)
-        loop = TrainingLoop(assemble_run(recipe, corpus, run_folder, Ranks(), probe, before=before))
+        loop = TrainingLoop(assemble_run(recipe, corpus, run_folder, Ranks(), {"held_out": probe}, before=before))
         loop.resume()
         loop.train()
         return loop

@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_costs_steps_but_changes_nothing(train, tmp_path):
 
 
 def test_a_run_out_of_patience_stays_stopped(train, tmp_path):
-    probes = {"every_steps": 1, "stop_after_no_improvement": 3}
+    probes = {"every_steps": 1, "stop_after_no_improvement": 3, "max_share": None}
     first = train(tmp_path / "run", probes=probes)
     assert first.is_out_of_patience
     assert first.state.step < NUM_STEPS

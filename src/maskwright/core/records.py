@@ -43,9 +43,19 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def word_checkpoints(self) -> Path:
+        """Hugging Face folders `chck_1M` and so on, by words seen."""
+        return self.path / "babylm"
+
+    @property
     def evaluation(self) -> Path:
         """One `EvaluationRecord` a task, `<task>.json`."""
         return self.path / "evaluation"
+
+    @property
+    def comparisons(self) -> Path:
+        """One `ComparisonRecord` for each other model."""
+        return self.evaluation / "against"
 
     @property
     def report(self) -> Path:

@@ -44,7 +44,9 @@ class TrainingState(Record):
 
     step: int = Field(description="optimizer steps done; the position in the data follows from it")
     num_tokens: int = Field(description="tokens seen, without padding")
+    num_text_tokens: int = Field(description="of them, those that are no special tokens; words seen follow from it")
     seconds: float = Field(description="spent in training steps")
+    probe_seconds: float = Field(default=0.0, description="spent in probes")
     last_loss: float | None = None
     best_step: int | None = None
     best_held_out_loss: float | None = None

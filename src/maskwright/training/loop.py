@@ -3,19 +3,19 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.loader import Loader
+from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
 from maskwright.core.records import EngineRecord, ResultRecord, RunFolder
-from maskwright.encoders.encoder import Encoder
-from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.export import export_model
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches
 from maskwright.training.checkpoint import (
@@ -30,14 +30,10 @@ from maskwright.training.display import Display
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
 from maskwright.training.metrics import MetricsLog
+from maskwright.training.probes import BEST_BY, Probing
 from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, StepLoss, Stepper
-
-Probe = Callable[[Encoder, VocabularyHead, torch.dtype], Mapping[str, float]]
-"""Measures a model in a precision during a run; returns metrics whose names begin with "held_out_"."""
-
-PROBE_LOSS = "held_out_cross_entropy"
-"""The metric that decides which checkpoint is best."""
+from maskwright.training.word_marks import WordMarks
 
 
 @dataclass
@@ -54,7 +50,9 @@ class Run:
         engine: what was decided about this machine.
         flops_per_token: of training, by phase.
         ranks: all processes of the run.
-        probe: measures held-out loss; None where it is never asked for.
+        probing: what is measured during the run, and when.
+        word_marks: when the model is exported, by words seen.
+        tokenizer: goes into those exports.
     """
 
     recipe: Recipe
@@ -66,7 +64,9 @@ class Run:
     engine: EngineRecord
     flops_per_token: list[float]
     ranks: Ranks
-    probe: Probe | None
+    probing: Probing
+    word_marks: WordMarks
+    tokenizer: PreTrainedTokenizerFast
 
 
 class TrainingLoop:
@@ -79,7 +79,7 @@ class TrainingLoop:
         self.dtype = getattr(torch, run.engine.dtype)
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
-        self.state = TrainingState(step=0, num_tokens=0, seconds=0.0)
+        self.state = TrainingState(step=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
         self._saved_at, self._saved_step = time.monotonic(), -1
         self.interrupted_by: signal.Signals | None = None
         self._stepper: tuple[int, Stepper] | None = None
@@ -119,13 +119,14 @@ class TrainingLoop:
         try:
             with Interrupts() as interrupts, Display(num_steps, self.state.step) as display:
                 while self.state.step < num_steps and not self.is_out_of_patience:
+                    text_tokens_before = self.state.num_text_tokens
                     line = self._one_step(loader)
                     display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
-                    if self._is_probe_due():
-                        line |= self._measure()
-                    # Before saving: a run killed after a save has the lines of all its steps.
+                    line |= self._measure()
+                    # Before saving: a run killed after a save has the lines and the exports of all its steps.
                     if metrics:
                         metrics.write(self.state.step, line)
+                    self._export_at_marks(text_tokens_before)
                     is_last = self.state.step == num_steps or self.is_out_of_patience
                     is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
                     if is_interrupted or is_last or self._is_save_due():
@@ -163,11 +164,13 @@ class TrainingLoop:
         factor = run.recipe.schedule.factor((step + 0.5) / run.course.num_steps)
         learning_rate = run.optimizers.step(factor)
         seconds = time.perf_counter() - begin
-        num_tokens = int(run.ranks.sum([float(sum(b.clean.num_real_tokens for b in batches))], self.device)[0])
+        counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]
+        num_tokens, num_text_tokens = map(int, run.ranks.sum(counts, self.device))
         self.state = self.state.model_copy(
             update={
                 "step": step + 1,
                 "num_tokens": self.state.num_tokens + num_tokens,
+                "num_text_tokens": self.state.num_text_tokens + num_text_tokens,
                 "seconds": self.state.seconds + seconds,
                 "last_loss": step_loss.loss,
             }
@@ -180,6 +183,7 @@ class TrainingLoop:
         peak = self.run.engine.matmul_flops_per_second * self.run.engine.num_ranks
         return {
             "tokens": self.state.num_tokens,
+            "words": self.run.word_marks.words(self.state.num_text_tokens),
             "seconds": round(self.state.seconds, 3),
             "phase": phase,
             "progress": self.state.step / self.run.course.num_steps,
@@ -200,26 +204,31 @@ class TrainingLoop:
             self._stepper = phase, stepper
         return self._stepper[1]
 
-    def _is_probe_due(self) -> bool:
-        probes, step, num_steps = self.run.recipe.probes, self.state.step, self.run.course.num_steps
-        if self.run.probe is None:
-            return False
-        if probes.num_probes is not None:
-            return step * probes.num_probes // num_steps > (step - 1) * probes.num_probes // num_steps
-        return probes.every_steps is not None and (step % probes.every_steps == 0 or step == num_steps)
-
     def _measure(self) -> dict[str, float]:
-        """Probe, and note whether it is the best so far."""
-        assert self.run.probe is not None
-        values = dict(self.run.probe(self.run.model.encoder, self.run.model.vocabulary_head, self.dtype))
-        best, loss = self.state.best_held_out_loss, values[PROBE_LOSS]
-        if best is None or loss < best:
-            news = {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}
-            self.state = self.state.model_copy(update=news)
-        else:
-            num_without = self.state.num_probes_without_improvement + 1
-            self.state = self.state.model_copy(update={"num_probes_without_improvement": num_without})
+        """Ask the probes that are due, and note whether the model is the best so far."""
+        names = self.run.probing.due(self.state.step)
+        if not names:
+            return {}
+        values = self.run.probing.measure(names, self.run.model, self.dtype)
+        news: dict[str, float | int] = {"probe_seconds": self.state.probe_seconds + values["probe_seconds"]}
+        best, loss = self.state.best_held_out_loss, values.get(BEST_BY)
+        if loss is not None and (best is None or loss < best):
+            news |= {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}
+        elif loss is not None:
+            news["num_probes_without_improvement"] = self.state.num_probes_without_improvement + 1
+        self.state = self.state.model_copy(update=news)
         return values
+
+    def _export_at_marks(self, text_tokens_before: int) -> None:
+        """Export the model where the words seen came to a mark (rank 0 writes; all have the same weights)."""
+        run = self.run
+        folders = run.word_marks.reached(text_tokens_before, self.state.num_text_tokens)
+        if folders and run.ranks.is_first:
+            for folder in folders:
+                export_model(run.model.encoder, run.model.vocabulary_head, run.tokenizer, folder)
+                say(f"{run.word_marks.words(self.state.num_text_tokens):,} words seen: {folder}")
+        if folders:
+            run.ranks.wait()
 
     def _is_save_due(self) -> bool:
         settings = self.run.recipe.checkpoints
@@ -244,8 +253,17 @@ class TrainingLoop:
             step=self.state.step,
             num_tokens=self.state.num_tokens,
             seconds=self.state.seconds,
+            probe_seconds=self.state.probe_seconds,
             final_loss=self.state.last_loss,
             best_step=self.state.best_step,
             best_held_out_loss=self.state.best_held_out_loss,
             stopped_early=self.is_out_of_patience,
         )
+
+
+def _num_tokens(batch: CorruptedBatch) -> int:
+    return batch.clean.num_real_tokens
+
+
+def _num_text_tokens(batch: CorruptedBatch) -> int:
+    return batch.clean.num_real_tokens - NUM_SPECIALS * int((batch.clean.document_ids_S >= 0).sum())

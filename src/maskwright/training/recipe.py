@@ -5,12 +5,14 @@ the plug-ins. Nobody below `training/` sees more of it than its own section.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from maskwright.core.discovery import load_plug_in
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError
+from maskwright.core.strict_yaml import load_yaml
+from maskwright.core.validation import problem_in_words
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
 from maskwright.encoders.build import build_config
@@ -18,126 +20,19 @@ from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train import TokenizerConfig
-from maskwright.core.strict_yaml import load_yaml
+from maskwright.training.sections import (
+    BatchConfig,
+    Budget,
+    CheckpointConfig,
+    EncoderSection,
+    EngineConfig,
+    Phase,
+    ProbeConfig,
+    Section,
+)
 
 MOST_PROBLEMS = 4
 """Problems listed in one message; the rest is counted, so that the message stays readable."""
-
-
-class Section(BaseModel):
-    """Base of the recipe's sections: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EncoderSection(Section):
-    """Which encoder."""
-
-    family: str = Field(default="modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
-    size: str | None = Field(
-        default="small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
-    )
-    overrides: dict[str, Any] = Field(
-        default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
-    )
-    max_positions: int | None = Field(
-        default=None, ge=8, description="longest sequence the model can read; default: the longest of the phases"
-    )
-
-
-class Budget(Section):
-    """How long to train; exactly one of these."""
-
-    tokens: int | None = Field(default=None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
-    steps: int | None = Field(default=None, ge=1, description="optimizer steps")
-    hours: float | None = Field(
-        default=None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
-    )
-    flops: float | None = Field(default=None, gt=0, description="by the formula that `maskwright plan` shows")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [name for name, value in self if value is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of tokens, steps, hours, flops; got {', '.join(given) or 'none'}")
-        return self
-
-
-class Phase(Section):
-    """A stretch of the run with one objective and one sequence length."""
-
-    objective: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "mlm"},
-        description='the name of a plug-in of objectives/ (or "module:Class") and its options',
-    )
-    share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
-    sequence_length: int = Field(
-        default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"
-    )
-    one_document_per_sequence: bool = Field(
-        default=False,
-        description="never cut a document that fits into a sequence; costs padding (default: cut to fill)",
-    )
-
-
-class BatchConfig(Section):
-    """How much text makes one optimizer step."""
-
-    tokens: int = Field(
-        default=16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches"
-    )
-    micro_batch_tokens: int = Field(
-        default=8_192,
-        ge=8,
-        description="tokens that pass through the encoder at once on one device; memory grows with it",
-    )
-
-
-class EngineConfig(Section):
-    """How the machine is used. `auto` measures at start-up and says what it found."""
-
-    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
-    dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        default="auto", description="of matrix products; auto takes bfloat16 where a one-second probe finds it faster"
-    )
-    compile: Literal["auto", "on", "off"] = Field(
-        default="auto", description="torch.compile; auto compiles where the run is long enough to win the time back"
-    )
-    attention: str = Field(default="auto", description="auto, reference, padded or varlen")
-
-
-class CheckpointConfig(Section):
-    """When to save. Saving never changes what is trained."""
-
-    every_steps: int | None = Field(default=None, ge=1, description="save every so many optimizer steps")
-    every_minutes: float | None = Field(default=10.0, gt=0, description="save when so much time has passed")
-    keep_last: int = Field(default=2, ge=1, description="how many of the newest checkpoints to keep")
-    keep_best: bool = Field(
-        default=True, description="keep also the one with the lowest held-out loss, where it is measured"
-    )
-
-
-class ProbeConfig(Section):
-    """Held-out loss during the run."""
-
-    every_steps: int | None = Field(
-        default=None, ge=1, description="measure every so many optimizer steps; default: never"
-    )
-    num_probes: int | None = Field(
-        default=None, ge=1, description="instead of every_steps: how many times, evenly over the run"
-    )
-    tokens: int = Field(default=16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
-    stop_after_no_improvement: int | None = Field(
-        default=None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
-    )
-
-    @model_validator(mode="after")
-    def _one_rhythm(self) -> Self:
-        if self.every_steps is not None and self.num_probes is not None:
-            raise ValueError("give every_steps or num_probes, not both")
-        if self.stop_after_no_improvement and not (self.every_steps or self.num_probes):
-            raise ValueError("stop_after_no_improvement needs every_steps or num_probes")
-        return self
 
 
 class Recipe(Section):
@@ -156,7 +51,7 @@ class Recipe(Section):
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="the learning rate over the run")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="how the machine is used")
     checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="when to save")
-    probes: ProbeConfig = Field(default_factory=ProbeConfig, description="held-out loss during the run")
+    probes: ProbeConfig = Field(default_factory=ProbeConfig, description="what is measured during the run")
 
     @property
     def longest_sequence(self) -> int:
@@ -213,7 +108,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        problems += [_describe(Recipe, item) for item in error.errors()]
+        problems += [problem_in_words(Recipe, item, "recipe") for item in error.errors()]
     phases = []
     raw_phases = raw.get("phases", [{}])
     for index, raw_phase in enumerate(raw_phases if isinstance(raw_phases, list) else []):
@@ -229,7 +124,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
                 config = _config_of(raw_phase)
                 prefix = f"phases.{index}.objective."
-                problems += [prefix + _describe(config, item) for item in error.errors() if config]
+                problems += [prefix + problem_in_words(config, item, "recipe") for item in error.errors() if config]
         except AttributeError:  # the phase is no dictionary: reported above
             continue
     if recipe is not None:
@@ -246,32 +141,6 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
 def _config_of(raw_phase: dict[str, Any]) -> type[BaseModel] | None:
     name = raw_phase.get("objective", {}).get("name", "")
     return load_plug_in("maskwright.objectives", name, Objective).Config if name else None
-
-
-def _describe(model: type[BaseModel] | None, item: Any) -> str:
-    """Say one validation problem in one line, with the nearest known key for an unknown one."""
-    place = [str(part) for part in item["loc"]]
-    where = ".".join(place) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(place[-1], _fields_at(model, item['loc'][:-1]))}"
-    if item["type"] == "missing":
-        return f"{where}: is missing"
-    got = "" if item["type"] == "value_error" else f", got {item['input']!r:.60}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}{got}"
-
-
-def _fields_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the section at `path` has."""
-    if model is None:
-        return []
-    for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            candidates = [annotation, *getattr(annotation, "__args__", ())]
-            sections = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-            model = sections[0] if sections else model
-    return list(model.model_fields)
 
 
 def _contradictions(recipe: Recipe) -> list[str]:

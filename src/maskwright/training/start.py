@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import memory_errors_explained
-from maskwright.training.loop import Probe, Run
+from maskwright.training.loop import Run
 from maskwright.training.plan import (
     dtype_named,
     fix_course,
@@ -38,8 +39,10 @@ from maskwright.training.plan import (
     require_memory,
     require_memory_for_weights,
 )
+from maskwright.training.probes import Probe, Probing, decide_strides, is_timing_needed, occasions_of
 from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.word_marks import word_marks
 
 SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
 """Training time, uncompiled, from which `compile: auto` compiles: it takes about a minute and wins about a fifth."""
@@ -97,7 +100,7 @@ def assemble_run(
     corpus: Corpus,
     folder: RunFolder,
     ranks: Ranks,
-    probe: Probe | None,
+    probes: Mapping[str, Probe],
     *,
     start_from: tuple[Encoder, VocabularyHead] | None = None,
     before: RunRecord | None = None,
@@ -110,7 +113,7 @@ def assemble_run(
         corpus: prepared.
         folder: of the run.
         ranks: all processes of the run.
-        probe: held-out measurement, handed in by the command line.
+        probes: by name, handed in by the command line; the one that costs least comes first.
         start_from: weights to continue from.
         before: the run's record when it is resumed; what it decided stays decided.
         recipe_folder: where plug-ins of the user's own are looked for.
@@ -120,34 +123,66 @@ def assemble_run(
         CheckpointError: the run was begun on another corpus.
         ExportError: the encoder could not be exported.
     """
+    if before is not None:
+        require_same_corpus(before, corpus)
+    engine, model = _engine_and_model(recipe, corpus, ranks, start_from, before)
+    flops = phase_flops_per_token(recipe, model)
+    numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
+    if before is not None:
+        course = Course(tuple(phase.num_steps for phase in before.plan.phases))
+        strides = before.plan.probe_strides
+    else:
+        engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
+    run = Run(
+        recipe=recipe,
+        folder=folder,
+        model=model,
+        optimizers=Optimizers(model.named_parameters(), recipe.optimizer),
+        batches=StepBatches(recipe, corpus, model, course, numbers),
+        course=course,
+        engine=engine,
+        flops_per_token=flops,
+        ranks=ranks,
+        probing=Probing(probes, occasions_of(recipe, course.num_steps), strides),
+        word_marks=word_marks(recipe.checkpoints.word_marks, corpus.manifest, recipe.batch.tokens, folder),
+        tokenizer=corpus.load_tokenizer(),
+    )
+    if before is None and ranks.is_first:
+        _write_down(run, corpus, start_from is not None, recipe_folder)
+    return run
+
+
+def _engine_and_model(
+    recipe: Recipe,
+    corpus: Corpus,
+    ranks: Ranks,
+    start_from: tuple[Encoder, VocabularyHead] | None,
+    before: RunRecord | None,
+) -> tuple[EngineRecord, Model]:
+    """Decide about the machine, and return that with the model on its device; refuse what could not be finished."""
     engine = decide_engine(recipe, ranks)
     if before is not None:
         engine = _same_decisions(engine, before.engine)
-        require_same_corpus(before, corpus)
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
     require_exportable(model.encoder)
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
-    flops = phase_flops_per_token(recipe, model)
-    numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
-    if before is not None:
-        course = Course(tuple(phase.num_steps for phase in before.plan.phases))
-    else:
-        engine, course = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers)
-    batches = StepBatches(recipe, corpus, model, course, numbers)
-    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
-    if before is None and ranks.is_first:
-        if start_from is not None:
-            # Before the record: a folder that holds a run holds the weights it began with.
-            state = TrainingState(step=0, num_tokens=0, seconds=0.0)
-            Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).save(
-                model.tensors(), optimizers.state_tensors(), state
-            )
-        new_record(recipe, corpus, model, course, engine, flops, recipe_folder).write(folder.run_record)
-        _say_what_was_decided(engine, course, model, batches)
-    return Run(recipe, folder, model, optimizers, batches, course, engine, flops, ranks, probe)
+    return engine, model
+
+
+def _write_down(run: Run, corpus: Corpus, has_start: bool, recipe_folder: Path | None) -> None:
+    """Write the record of a run that is about to begin, and say what was decided."""
+    if has_start:
+        # Before the record: a folder that holds a run holds the weights it began with.
+        state = TrainingState(step=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
+        Checkpoints(run.folder.checkpoints, keep_last=1, keep_best=True).save(
+            run.model.tensors(), run.optimizers.state_tensors(), state
+        )
+    new_record(run, corpus, recipe_folder).write(run.folder.run_record)
+    _say_what_was_decided(run)
+    run.word_marks.announce(_num_words(run))
 
 
 def _measure_and_fix(
@@ -158,20 +193,26 @@ def _measure_and_fix(
     flops: list[float],
     ranks: Ranks,
     numbers: range,
-) -> tuple[EngineRecord, Course]:
-    """Time a step where the budget or `compile: auto` needs it; fix the course and whether to compile."""
-    is_timed = recipe.budget.hours is not None or recipe.engine.compile == "auto"
+    probes: Mapping[str, Probe],
+) -> tuple[EngineRecord, Course, dict[str, int]]:
+    """Fix the course, whether to compile, and how often each probe measures; time a step where any of it needs that."""
+    is_share_bounded = is_timing_needed(recipe, probes)
     seconds = None
-    if is_timed:
+    if is_share_bounded or recipe.budget.hours is not None or recipe.engine.compile == "auto":
         trial = Course((1,) * len(recipe.phases))
         batches = StepBatches(recipe, corpus, model, trial, numbers)
         seconds = [_seconds_of_step(recipe, model, batches, engine, ranks, phase) for phase in range(len(flops))]
     course = fix_course(recipe, flops, seconds)
-    if recipe.engine.compile == "auto" and seconds is not None:
-        total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
+    if seconds is None:
+        return engine, course, {}
+    total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
+    if recipe.engine.compile == "auto":
         worth = SECONDS_WORTH_COMPILING.get(torch.device(engine.device).type, float("inf"))
         engine = engine.model_copy(update={"compiled": total > worth})
-    return engine, course
+    strides = {}
+    if is_share_bounded:
+        strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)
+    return engine, course, strides
 
 
 def _seconds_of_step(
@@ -212,18 +253,12 @@ def require_same_corpus(before: RunRecord, corpus: Corpus) -> None:
         )
 
 
-def new_record(
-    recipe: Recipe,
-    corpus: Corpus,
-    model: Model,
-    course: Course,
-    engine: EngineRecord,
-    flops: list[float],
-    recipe_folder: Path | None,
-) -> RunRecord:
+def new_record(run: Run, corpus: Corpus, recipe_folder: Path | None) -> RunRecord:
     """Return the record of a run that is about to begin."""
+    recipe, model = run.recipe, run.model
     citations = {str(p.objective["name"]): o.citation for p, o in zip(recipe.phases, model.objectives, strict=True)}
     citations[recipe.encoder.family] = model.encoder.citation
+    plan = plan_record(recipe, model, run.course, run.flops_per_token)
     return RunRecord(
         name=recipe.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -234,8 +269,8 @@ def new_record(
         corpus_sha256=corpus.manifest.content_sha256,
         environment=environment(),
         citations=citations,
-        plan=plan_record(recipe, model, course, flops),
-        engine=engine,
+        plan=plan.model_copy(update={"total_words": _num_words(run), "probe_strides": dict(run.probing.strides)}),
+        engine=run.engine,
     )
 
 
@@ -254,12 +289,22 @@ def first_difference(one: Any, other: Any, place: str = "") -> str | None:
     return None if one == other else f"{place} is {one!r} there and {other!r} here"
 
 
-def _say_what_was_decided(engine: EngineRecord, course: Course, model: Model, batches: StepBatches) -> None:
-    num_parameters = sum(parameter.numel() for _, parameter in model.named_parameters())
-    epochs = sum(batches.num_epochs(phase, steps) for phase, steps in enumerate(course.phase_steps))
+def _say_what_was_decided(run: Run) -> None:
+    engine = run.engine
+    num_parameters = sum(parameter.numel() for _, parameter in run.model.named_parameters())
     say(
         f"{num_parameters / 1e6:.1f} M parameters on {engine.device}, {engine.dtype}, attention {engine.attention}, "
         f"{'compiled' if engine.compiled else 'not compiled'}; "
-        f"{course.num_steps} steps, {epochs:.1f} passes over the text; "
+        f"{run.course.num_steps} steps, {_num_epochs(run):.1f} passes over the text; "
         f"matrix products reach {engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s here"
     )
+
+
+def _num_epochs(run: Run) -> float:
+    """Return how often the run sees the training text."""
+    return sum(run.batches.num_epochs(phase, steps) for phase, steps in enumerate(run.course.phase_steps))
+
+
+def _num_words(run: Run) -> int:
+    """Return how many words the run will see."""
+    return round(_num_epochs(run) * run.word_marks.num_words)

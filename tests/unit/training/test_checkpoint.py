@@ -15,7 +15,7 @@ def model(value: float = 0.0) -> dict[str, torch.Tensor]:
 
 
 def save(checkpoints: Checkpoints, step: int, best_step: int | None = None):
-    state = TrainingState(step=step, num_tokens=10 * step, seconds=1.0, best_step=best_step)
+    state = TrainingState(step=step, num_tokens=10 * step, num_text_tokens=9 * step, seconds=1.0, best_step=best_step)
     return checkpoints.save(model(float(step)), {"adamw/encoder.weight/exp_avg": torch.ones(3, 4)}, state)
 
 
