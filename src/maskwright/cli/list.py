@@ -1,8 +1,11 @@
 """`maskwright list`: what was discovered."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FOLDERS = {
     "objectives": "maskwright.objectives",
@@ -16,7 +19,7 @@ FOLDERS = {
 def list_plug_ins(
     kind: tyro.conf.Positional[Literal["objectives", "families", "sources", "tasks", "exporters"]],
 ) -> None:
-    """Show the plug-ins of one kind, each with what it is for and its options.
+    """Show the plug-ins of one kind, each with what it is for and its options; of tasks also those that are data.
 
     Args:
         kind: which plug-ins.
@@ -25,10 +28,14 @@ def list_plug_ins(
     import inspect
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from maskwright.core.discovery import class_name_of, plug_in_names
 
+    console = Console(highlight=False)
+    if kind == "tasks":
+        _show_shipped_tasks(console)
     package = FOLDERS[kind]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
@@ -40,5 +47,22 @@ def list_plug_ins(
         table.add_row(name, about)
         for option, field in options.items():
             default = "required" if field.is_required() else field.get_default(call_default_factory=True)
-            table.add_row("", f"[dim]{option} = {default!s}: {field.description or ''}[/dim]")
-    Console(highlight=False).print(table)
+            shown = "see the documentation" if hasattr(default, "model_fields") else default
+            table.add_row("", f"[dim]{option} = {escape(str(shown))}: {escape(field.description or '')}[/dim]")
+    console.print(table)
+
+
+def _show_shipped_tasks(console: "Console") -> None:
+    """Print the suites and the tasks that are YAML files; the kinds they are made of follow."""
+    from rich.markup import escape
+
+    from maskwright.evaluation.catalogue import shipped_suites, shipped_tasks
+
+    for heading, entries in (("Suites", shipped_suites()), ("Tasks", shipped_tasks())):
+        console.print(f"[bold]{heading}[/bold]")
+        width = max(len(entry.name) for entry in entries)
+        for entry in entries:
+            # Not a table: addresses are copied, so they are not cut.
+            line = f"[bold]{entry.name:{width}}[/bold]  {escape(entry.title)} [dim]({escape(entry.about)})[/dim]"
+            console.print(line, soft_wrap=True)
+    console.print("[bold]Kinds[/bold], for a task of your own (docs/tasks.md)")

@@ -1,7 +1,7 @@
 """From the names on the command line to tasks: shipped YAML files, suites of them, a user's own, and plug-ins."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import RecipeError, nearest
 from maskwright.core.records import TableRecord
 from maskwright.core.strict_yaml import load_yaml
+from maskwright.core.validation import keys_at, problem_in_words
 from maskwright.evaluation.tasks.base import Task
 
 TASKS = "maskwright.evaluation.tasks"
@@ -48,9 +49,57 @@ class NamedTask:
         return self.task.config.title or self.name
 
 
+@dataclass(frozen=True)
+class RawTask:
+    """A task as it stands in YAML.
+
+    Attributes:
+        name: names its record.
+        values: the YAML, with the key `kind`.
+        path: of the YAML; None for a kind by itself.
+        table: the suite it was asked for with, if any.
+    """
+
+    name: str
+    values: dict[str, Any]
+    path: Path | None = None
+    table: TableRecord | None = None
+
+
 def known_names() -> list[str]:
     """Return everything that `--tasks` takes, sorted: suites, YAML tasks, and kinds that need no data to be named."""
     return sorted({*_shipped("suites"), *_shipped("tasks"), *filter(_stands_alone, plug_in_names(TASKS))})
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A suite or a YAML task that comes with the package.
+
+    Attributes:
+        name: what `--tasks` takes.
+        title: what people call it.
+        about: its members, or its kind and where its data comes from.
+    """
+
+    name: str
+    title: str
+    about: str
+
+
+def shipped_suites() -> list[Shipped]:
+    """Return the suites, sorted by name."""
+    suites = {name: Suite.model_validate(load_yaml(path)) for name, path in _shipped("suites").items()}
+    return [Shipped(name, suite.title, ", ".join(suite.tasks)) for name, suite in suites.items()]
+
+
+def shipped_tasks() -> list[Shipped]:
+    """Return the YAML tasks, sorted by name."""
+    tasks: list[Shipped] = []
+    for name, path in _shipped("tasks").items():
+        raw = load_yaml(path)
+        place = raw.get("data") or raw.get("whereabouts") or {}
+        tasks.append(Shipped(name, str(raw.get("title", name)), f"{raw['kind']}; {place.get('source', '')}"))
+    return tasks
 
 
 def find_tasks(names: Sequence[str], settings: Mapping[str, Any]) -> list[NamedTask]:
@@ -64,18 +113,25 @@ def find_tasks(names: Sequence[str], settings: Mapping[str, Any]) -> list[NamedT
     Raises:
         RecipeError: a name or a setting that does not exist, or a YAML file that can't be used.
     """
-    raw_tasks: dict[str, tuple[dict[str, Any], TableRecord | None]] = {}
+    raw_tasks: dict[str, RawTask] = {}
     for name in names:
-        suite = _read_suite(name)
-        members = [_raw_task(member) for member in (suite.tasks if suite else [name])]
+        suite_path, suite = _read_suite(name)
+        members = [_raw_task(_beside(member, suite_path)) for member in (suite.tasks if suite else [name])]
         table = None
         if suite:
-            titles = {member: str(raw.get("title") or member) for member, raw in members}
+            titles = {member.name: str(member.values.get("title") or member.name) for member in members}
             table = TableRecord(name=Path(name).stem, title=suite.title, tasks=titles)
-        for member, raw in members:
-            raw_tasks[member] = raw, table or raw_tasks.get(member, ({}, None))[1]
-    chosen = _settings_by_task({name: raw for name, (raw, _) in raw_tasks.items()}, settings)
-    return [_build(name, _merged(raw, chosen[name]), table) for name, (raw, table) in raw_tasks.items()]
+        for member in members:
+            before = raw_tasks.get(member.name)
+            if before is not None and before.path != member.path:
+                raise RecipeError(
+                    f"two tasks are named {member.name!r}: {before.path or 'a kind'} and {member.path or 'a kind'}",
+                    "a name of its own for each task: records are named by it",
+                    "rename one of the files",
+                )
+            raw_tasks[member.name] = replace(member, table=table or (before.table if before else None))
+    chosen = _settings_by_task({name: raw.values for name, raw in raw_tasks.items()}, settings)
+    return [_build(raw, _merged(raw.values, chosen[name])) for name, raw in raw_tasks.items()]
 
 
 def build_task(kind: str, settings: Mapping[str, Any], name: str | None = None) -> Task:
@@ -89,12 +145,10 @@ def build_task(kind: str, settings: Mapping[str, Any], name: str | None = None) 
         return plug_in(plug_in.Config.model_validate(dict(settings)))  # pyright: ignore[reportAbstractUsage]
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        known = list(plug_in.Config.model_fields)
-        hint = nearest(place, known) if first["type"] == "extra_forbidden" else ""
+        known = keys_at(plug_in.Config, first["loc"][:-1])
         raise RecipeError(
-            f"task {name or kind}: {place or 'settings'}: {first['msg'].removeprefix('Value error, ')}{hint}",
-            "one of " + ", ".join(known),
+            f"task {name or kind}: {problem_in_words(plug_in.Config, first, 'settings')}",
+            "keys that docs/tasks.md explains: " + ", ".join(known),
         ) from error
 
 
@@ -109,40 +163,65 @@ def _stands_alone(kind: str) -> bool:
     return not any(field.is_required() for field in plug_in.Config.model_fields.values())
 
 
-def _read_suite(name: str) -> Suite | None:
-    """Return the suite of a name or path; None where it names no suite."""
-    path = _shipped("suites").get(name) or (Path(name) if _is_path(name) else None)
+def _read_suite(name: str) -> tuple[Path | None, Suite | None]:
+    """Return the file and the suite of a name or path; None where it names no suite."""
+    path = _shipped("suites").get(name) or _own_file(name)
     raw = load_yaml(path) if path else {}
     if "tasks" not in raw:
-        return None
+        return path, None
     try:
-        return Suite.model_validate(raw)
+        return path, Suite.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{path}: {place}: {first['msg']}", "a suite: title and tasks") from error
+        problem = problem_in_words(Suite, error.errors()[0], "suite")
+        raise RecipeError(f"{path}: {problem}", "a suite: title and tasks") from error
 
 
-def _is_path(name: str) -> bool:
-    return name.endswith((".yaml", ".yml"))
+def _own_file(name: str) -> Path | None:
+    """Return the path that a name is; None where it is none.
+
+    Raises:
+        RecipeError: there is no such file.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        return None
+    path = Path(name)
+    if not path.is_file():
+        raise RecipeError(f"{path} is no file", "the YAML file of a task or a suite", "see docs/tasks.md")
+    return path
 
 
-def _raw_task(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of a task's record, and its YAML with the key `kind`."""
-    path = _shipped("tasks").get(name) or (Path(name) if _is_path(name) else None)
+def _beside(member: str, suite: Path | None) -> str:
+    """Return a member of a suite; a path of one is relative to the suite's file."""
+    return str(suite.parent / member) if suite is not None and member.endswith((".yaml", ".yml")) else member
+
+
+def _raw_task(name: str) -> RawTask:
+    """Return a task as it stands in its YAML.
+
+    Raises:
+        RecipeError: there is no such task, or its YAML names no kind.
+    """
+    own_file = _own_file(name)
+    path = _shipped("tasks").get(name) or own_file
+    kinds = plug_in_names(TASKS)
     if path is not None:
         raw = load_yaml(path)
-        if not isinstance(raw.get("kind"), str):
-            raise RecipeError(f"{path}: kind is missing", "one of " + ", ".join(plug_in_names(TASKS)))
-        return path.stem, raw
-    known = known_names()
-    if ":" not in name and name not in plug_in_names(TASKS):
+        kind = raw.get("kind")
+        if not isinstance(kind, str) or (":" not in kind and kind not in kinds):
+            problem = "kind is missing" if kind is None else f"there is no kind {kind!r}{nearest(str(kind), kinds)}"
+            raise RecipeError(f"{path}: {problem}", "one of " + ", ".join(kinds) + ', or "module:Class"')
+        data = raw.get("data")
+        if own_file is not None and isinstance(data, dict):
+            raw = raw | {"data": {"folder": str(path.parent)} | data}
+        return RawTask(path.stem, raw, path)
+    if ":" not in name and name not in kinds:
+        known = known_names()
         raise RecipeError(
             f"no task is named {name!r}{nearest(name, known)}",
             "one of " + ", ".join(known) + ", or the path of a YAML file",
             "see: maskwright list tasks",
         )
-    return name, {"kind": name}
+    return RawTask(name, {"kind": name})
 
 
 def _settings_by_task(raw_tasks: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -182,7 +261,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _build(name: str, raw: Mapping[str, Any], table: TableRecord | None) -> NamedTask:
-    kind = str(raw["kind"])
-    settings = {key: value for key, value in raw.items() if key != "kind"}
-    return NamedTask(name.replace(":", "."), kind, build_task(kind, settings, name), table)
+def _build(raw: RawTask, values: Mapping[str, Any]) -> NamedTask:
+    kind = str(values["kind"])
+    settings = {key: value for key, value in values.items() if key != "kind"}
+    return NamedTask(raw.name.replace(":", "."), kind, build_task(kind, settings, raw.name), raw.table)

@@ -158,22 +158,26 @@ class Layout(Reading):
         "where --data is not given; the splits then name splits of the hub",
     )
     note: str = Field(default="", description="what a reader of scores on this layout must know; goes into the record")
-    train: str | SplitFile | None = Field(default=None, description="what is learned from")
-    validation: str | SplitFile | None = Field(
+    train: SplitFile | None = Field(default=None, description="what is learned from")
+    validation: SplitFile | None = Field(
         default=None, description="what hyper-parameters and checkpoints are chosen on; null: a part of `train`"
     )
-    test: str | SplitFile | None = Field(default=None, description="what is scored and reported")
-    selected_by_babylm: str | SplitFile | None = Field(
+    test: SplitFile | None = Field(default=None, description="what is scored and reported")
+    selected_by_babylm: SplitFile | None = Field(
         default=None, description="what the BabyLM pipelines choose checkpoints on, where it is not `test`"
     )
     cut: Cut | None = Field(default=None, description="holds a part of `train` back, where there is no `test`")
 
+    @field_validator("train", "validation", "test", "selected_by_babylm", mode="before")
+    @classmethod
+    def _file_alone(cls, value: Any) -> Any:
+        """Take a name for a file that is read like the others."""
+        return {"file": value} if isinstance(value, str) else value
+
     def files(self) -> dict[str, SplitFile]:
         """Return the splits that are named."""
         named = {name: getattr(self, name) for name in ("train", "validation", "test", "selected_by_babylm")}
-        return {
-            name: SplitFile(file=split) if isinstance(split, str) else split for name, split in named.items() if split
-        }
+        return {name: split for name, split in named.items() if split is not None}
 
 
 class DataSection(Layout):
