@@ -33,9 +33,16 @@ def build_config(
         max_positions: longest sequence.
 
     Raises:
-        RecipeError: no such family, size or option, or a value out of range; all problems at once.
+        RecipeError: no such family, size or option, a value out of range (all problems at once), or a family that
+            makes no new encoders.
     """
     encoder_class = load_family(family)
+    if not encoder_class.makes_new:
+        raise RecipeError(
+            f"encoder: {family} reads trained models and makes no new ones",
+            "a family that does, such as modernbert or bert",
+            "trained models can be evaluated as they are: maskwright evaluate MODEL",
+        )
     if size is not None and size not in encoder_class.SIZES:
         raise RecipeError(
             f"encoder: {family} has no size {size!r}{nearest(size, encoder_class.SIZES)}",

@@ -60,6 +60,10 @@ class EncoderConfig(BaseModel):
         """Return the number of weights in the matrices of one block: what every token is multiplied with."""
         raise NotImplementedError
 
+    def attention_products(self) -> int:
+        """Return how often attention multiplies a vector of one token with each that it sees: by keys and by values."""
+        return 2
+
     def attention_windows(self) -> list[int | None]:
         """Return the total window of each layer's attention; None is the whole sequence."""
         return [None] * self.num_layers
@@ -75,6 +79,8 @@ class Encoder(nn.Module, ABC):
         SIZES: named sizes: dimensions that a recipe may override one by one.
         citation: where the architecture comes from.
         exporter: name of the file in `export/families/` (or "module:Class") that writes it as a Hugging Face model.
+        makes_new: whether a recipe can ask for a new one; False for what only reads models that are trained already.
+        has_attention_bias: whether attention adds a bias to its scores, which not every backend can.
         config: the options.
         blocks: the layers.
         attention: the backend in use.
@@ -84,6 +90,8 @@ class Encoder(nn.Module, ABC):
     SIZES: ClassVar[Mapping[str, Mapping[str, int]]]
     citation: ClassVar[str]
     exporter: ClassVar[str | None] = None
+    has_attention_bias: ClassVar[bool] = False
+    makes_new: ClassVar[bool] = True
 
     def __init__(self, config: EncoderConfig) -> None:
         """Keep the options. Sub-classes make their modules; `build_encoder` gives them their first weights."""
@@ -164,6 +172,11 @@ class Encoder(nn.Module, ABC):
             raise RecipeError(
                 f"attention_dropout is {self.config.attention_dropout:g}, which the backend 'varlen' does not have",
                 "attention_dropout: 0, or attention: padded",
+            )
+        if backend_name == "varlen" and self.has_attention_bias:
+            raise RecipeError(
+                f"attention of {type(self).__name__} has a bias, which the backend 'varlen' does not take",
+                "attention: padded, or auto",
             )
         self.attention = backend(backend_name)
 

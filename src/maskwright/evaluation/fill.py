@@ -43,8 +43,9 @@ class FilledText:
 
 def best_guesses(model: MaskedLanguageModel, cloze: Cloze, top: int) -> list[list[Guess]]:
     """Return the `top` most probable tokens at each asked position, special tokens left out."""
-    probabilities = model.probabilities(cloze)
-    probabilities[:, list(model.vocabulary.special_ids)] = 0
+    # A model may have more embeddings than its tokenizer has tokens, and a tokenizer tokens that the model lacks.
+    probabilities = model.probabilities(cloze)[:, : model.vocabulary.size]
+    probabilities[:, [index for index in model.vocabulary.special_ids if index < probabilities.shape[1]]] = 0
     values, token_ids = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
     return [
         [Guess(decoded(model, [token_id]), token_id, value) for value, token_id in zip(*pair, strict=True)]

@@ -115,7 +115,8 @@ def import_model(folder: str | Path, dropout: float | None = None) -> ImportedMo
         family, exporter, config = _native_options(folder, dropout)
     except UnknownHere as refusal:
         foreign = import_foreign(folder, dropout)
-        say(f"{printable(str(folder))}: computed by transformers' {foreign.architecture} ({printable(refusal.got)})")
+        reason = refusal.got.removeprefix(f"{folder / 'config.json'}: ")
+        say(printable(f"{folder}: computed by transformers' own {foreign.architecture}: {reason}"))
         return ImportedModel(foreign.encoder, foreign.head, "hugging_face", foreign.has_trained_head)
     return _import_native(folder, family, exporter, config)
 
@@ -214,7 +215,9 @@ def _family_of(folder: Path) -> str:
         if load_plug_in(EXPORTERS, family, Exporter).model_type == model_type:
             return family
     named = ", ".join(values.get("architectures") or []) or "no architecture"
-    raise UnknownHere(f"{path}: {named} (model_type {model_type!r})", "a model of one of " + ", ".join(families))
+    raise UnknownHere(
+        f"{path}: no family of ours has the model_type {model_type!r} ({named})", "one of " + ", ".join(families)
+    )
 
 
 def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]) -> None:

@@ -12,14 +12,17 @@ from maskwright.core.batches import PackedBatch
 from maskwright.core.discovery import plug_in_names
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder
-from maskwright.encoders.build import FAMILIES
+from maskwright.encoders.build import FAMILIES, load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 
 SMALL = {"num_layers": 4, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
-VARIANTS = [(name, {}) for name in plug_in_names(FAMILIES)] + [
+# test_hugging_face.py has what a family that makes no new encoders promises.
+VARIANTS = [(name, {}) for name in plug_in_names(FAMILIES) if load_family(name).makes_new] + [
     ("bert", {"norm_position": "pre"}),
     ("modernbert", {"local_attention": 8}),
+    ("deberta", {"position_to_content": False, "absolute_positions": True, "max_relative_positions": 6}),
+    ("deberta_v2", {"position_buckets": 8, "shared_projections": False}),
 ]
 RandomBatch = Callable[..., PackedBatch]
 
@@ -91,7 +94,9 @@ def test_the_blocks_run_in_pieces(encoder: Encoder, random_batch: RandomBatch) -
 
 def test_positions_are_taken_as_stored(encoder: Encoder, random_batch: RandomBatch) -> None:
     batch = random_batch([20, 12, 9])
-    stretched = replace(batch, position_ids_T=batch.position_ids_T // 2)
+    layout = replace(batch.layout, positions_follow_places=False)
+    assert torch.allclose(hidden_states(encoder, batch), hidden_states(encoder, replace(batch, layout=layout)))
+    stretched = replace(batch, position_ids_T=batch.position_ids_T // 2, layout=layout)
     assert not torch.allclose(hidden_states(encoder, batch), hidden_states(encoder, stretched))
 
 
@@ -128,6 +133,8 @@ def test_dropout_acts_in_training_only(vocabulary: Vocabulary, random_batch: Ran
     dropouts = {
         "modernbert": ["attention_dropout", "embedding_dropout", "feed_forward_dropout"],
         "bert": ["attention_dropout", "hidden_dropout"],
+        "deberta": ["attention_dropout", "hidden_dropout"],
+        "deberta_v2": ["attention_dropout", "hidden_dropout"],
     }
     for family, names in dropouts.items():
         plain = build_encoder(family, None, SMALL, vocabulary, 48, seed=0)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
+from maskwright.batching.assemble import pack_sequences
 from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.export.folder import export_model
@@ -104,3 +105,43 @@ def test_weights_that_are_not_finite_are_refused(model: MaskedLanguageModel):
         model.head.dense.weight[0, 0] = float("nan")
     with pytest.raises(EvaluationError, match="not a finite number"):
         list(model.score(random_clozes(model, 3, 20)))
+
+
+def test_the_place_before_the_text_is_that_of_cls(model: MaskedLanguageModel):
+    cloze = random_clozes(model, 1, 20)[0]
+    framed = np.array([model.vocabulary.cls_id, *cloze.token_ids, model.vocabulary.sep_id])
+    with torch.no_grad():
+        batch = pack_sequences([cloze.token_ids], model.vocabulary, len(framed))
+        x_TD = model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        expected = model.head(x_TD[:1], model.encoder.embedding_weight_VD).softmax(-1)
+    at_cls = model.probabilities(replace(cloze, positions=np.array([-1])))
+    torch.testing.assert_close(at_cls, expected)
+
+
+def test_ranks_are_counted_only_where_asked_for(model: MaskedLanguageModel):
+    clozes = random_clozes(model, 20, 62)
+    (with_ranks,), (without,) = model.score(clozes), model.score(clozes, with_ranks=False)
+    np.testing.assert_array_equal(with_ranks.nats, without.nats)
+    assert len(with_ranks.ranks) == len(with_ranks.nats)
+    assert len(without.ranks) == 0
+
+
+def test_sequences_of_one_length_are_not_padded_and_score_the_same(
+    model: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch
+):
+    clozes = sorted(random_clozes(model, 300, 20), key=lambda cloze: len(cloze.token_ids))
+    alone = [np.concatenate([part.nats for part in model.score([cloze])]) for cloze in clozes]
+    layouts = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: layouts.append(inputs[3]))
+    in_groups = [part.nats for part in replace_budget(model, 400).score(clozes)]
+    np.testing.assert_allclose(np.concatenate(in_groups), np.concatenate(alone), atol=2e-5)
+    uniform = [layout for layout in layouts if layout.one_sequence_per_row]
+    assert len(uniform) > len(layouts) / 2
+    assert all(layout.sequence_starts.diff().unique().tolist() == [layout.row_length] for layout in uniform)
+
+
+def test_a_stream_of_mixed_lengths_fills_its_batches(model: MaskedLanguageModel):
+    clozes = random_clozes(model, 300, 20)
+    num_tokens = sum(len(cloze.token_ids) + 2 for cloze in clozes)
+    num_batches = len(list(replace_budget(model, 400).score(clozes)))
+    assert num_batches <= 1.2 * num_tokens / 400 + 1

@@ -58,24 +58,16 @@ class HuggingFace(Encoder):
     Config = HuggingFaceConfig
     SIZES: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     citation = "Wolf et al. 2020, Transformers: State-of-the-Art Natural Language Processing, arXiv:1910.03771"
+    makes_new = False
 
-    def __init__(self, config: HuggingFaceConfig, body: PreTrainedModel | None = None) -> None:
+    def __init__(self, config: HuggingFaceConfig, body: PreTrainedModel) -> None:
         """Wrap a model; it is used as it is.
 
         Args:
             config: its description, `HuggingFaceConfig.of(body)`.
             body: the model without a head.
-
-        Raises:
-            RecipeError: there is no body; this family reads trained models, it makes no new ones.
         """
         super().__init__(config)
-        if body is None:
-            raise RecipeError(
-                "encoder: hugging_face makes no new models",
-                "a family that does, such as modernbert or bert",
-                "models of transformers can be evaluated as they are: maskwright evaluate FOLDER",
-            )
         self.config: HuggingFaceConfig = config
         self.body = body
         takes_token_types = "token_type_ids" in inspect.signature(body.forward).parameters
