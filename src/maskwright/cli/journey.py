@@ -24,6 +24,7 @@ from maskwright.reports import write_model_card, write_report
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.corpora import prepared
 from maskwright.training.distributed import Ranks
+from maskwright.training.energy import energy_meter
 from maskwright.training.finish import export_run
 from maskwright.training.health import exclusive
 from maskwright.training.loop import TrainingLoop
@@ -172,17 +173,20 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
             RunRecord.read(folder.run_record).model_copy(update=news).write(folder.run_record)
 
     note(status="running")
+    meter = energy_meter(loop.run.recipe.energy, loop.run.engine)
     try:
-        result = loop.train()
+        with meter:
+            result = loop.train()
     except BaseException:
         with contextlib.suppress(StorageError):  # a full disk is why it failed: that is to be told
-            note(status="failed")
+            note(status="failed", energy=meter.record(RunRecord.read(folder.run_record).energy))
         raise
+    energy = meter.record(RunRecord.read(folder.run_record).energy)
     if loop.interrupted_by is not None:
-        note(status="interrupted", result=result)
+        note(status="interrupted", result=result, energy=energy)
         say(f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume")
         raise SystemExit(128 + loop.interrupted_by)
-    note(result=result)
+    note(result=result, energy=energy)
     ranks.wait()
     if ranks.is_first:
         _finish(folder, corpus, best=result.stopped_early, seed=loop.run.recipe.seed)

@@ -206,6 +206,16 @@ class ResultRecord(Record):
     stopped_early: bool = False
 
 
+class EnergyRecord(Record):
+    """What training took from the socket."""
+
+    kwh: float
+    kg_co2: float
+    how: Literal["measured by codecarbon", "estimated"]
+    seconds: float = Field(description="time that it covers, with probes and saving; sessions that were killed lack")
+    assumptions: list[str] = Field(description="in words: power, carbon intensity and their sources")
+
+
 class ExportRecord(Record):
     """A verified export."""
 
@@ -232,6 +242,7 @@ class RunRecord(Record):
     plan: PlanRecord
     engine: EngineRecord
     result: ResultRecord | None = None
+    energy: EnergyRecord | None = None
     export: ExportRecord | None = None
 
 

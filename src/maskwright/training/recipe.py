@@ -25,6 +25,7 @@ from maskwright.training.sections import (
     Budget,
     CheckpointConfig,
     EncoderSection,
+    EnergyConfig,
     EngineConfig,
     Phase,
     ProbeConfig,
@@ -52,6 +53,7 @@ class Recipe(Section):
     engine: EngineConfig = Field(default_factory=EngineConfig, description="how the machine is used")
     checkpoints: CheckpointConfig = Field(default_factory=CheckpointConfig, description="when to save")
     probes: ProbeConfig = Field(default_factory=ProbeConfig, description="what is measured during the run")
+    energy: EnergyConfig = Field(default_factory=EnergyConfig, description="what energy and CO2 are estimated from")
 
     @property
     def longest_sequence(self) -> int:

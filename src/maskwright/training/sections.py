@@ -110,6 +110,22 @@ class CheckpointConfig(Section):
         return marks_of(self.by_words)
 
 
+class EnergyConfig(Section):
+    """What energy and CO2 are estimated from, where codecarbon is not installed (the extra `energy`).
+
+    The default of the carbon intensity is the world's average of 2018 (International Energy Agency 2019, Global Energy
+    and CO2 Status Report); your grid's own is better. The power of the processor is an assumption.
+    """
+
+    processor_watts: float = Field(default=65.0, gt=0, description="power of a machine's processors under load")
+    gpu_watts: float | None = Field(default=None, gt=0, description="of one GPU; default: the driver's limit")
+    kg_co2_per_kwh: float = Field(default=0.475, ge=0, description="carbon intensity of the electricity")
+    intensity_source: str = Field(
+        default="the world's average of 2018 (IEA 2019, Global Energy and CO2 Status Report)",
+        description="where kg_co2_per_kwh is from; goes into the model card",
+    )
+
+
 class PairsProbeConfig(Section):
     """Minimal pairs during the run, such as BLiMP's: how often the good sentence gets the higher score.
 
