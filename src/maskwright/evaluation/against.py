@@ -11,6 +11,7 @@ from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.run import Places
 from maskwright.evaluation.significance import FEWEST_SEEDS, Difference, difference, holm
+from maskwright.evaluation.tasks.base import LOWER_IS_BETTER
 
 LEVEL = 0.05
 """A corrected p-value up to it is evidence."""
@@ -138,7 +139,8 @@ def _row(pair: Paired, found: Difference, p_corrected: float, names: tuple[str, 
     assert metric is not None
     verdict = "no evidence of a difference"
     if p_corrected <= LEVEL and found.value:
-        verdict = f"{names[0] if found.value > 0 else names[1]} is better"
+        is_first_better = (found.value > 0) != (metric in LOWER_IS_BETTER)
+        verdict = f"{names[0] if is_first_better else names[1]} is better"
     return ComparisonRow(
         task=pair.named.name,
         title=pair.named.title,

@@ -101,6 +101,12 @@ def test_one_seed_is_judged_over_items_and_said_to_be(scored: Callable[..., Eval
     assert "silent on how fine-tuning with other seeds would end: RTE" in record.notes[-1]
 
 
+def test_of_errors_the_lower_is_better(scored: Callable[..., Evaluated], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("maskwright.evaluation.against.LOWER_IS_BETTER", {"accuracy"})
+    row = compare([quiz("rte")], scored("a", {"rte": 0.9}), scored("b", {"rte": 0.2}), seed=1).rows[0]
+    assert row.verdict == "b is better"
+
+
 def test_equal_models_are_equal(scored: Callable[..., Evaluated]):
     a = scored("a", {"rte": 0.7})
     row = compare([quiz("rte")], a, a, seed=1).rows[0]

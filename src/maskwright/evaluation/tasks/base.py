@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from maskwright.evaluation.subject import Subject
 
 
+LOWER_IS_BETTER = frozenset({"cross_entropy", "mean_absolute_error"})
+"""Metrics of which the lowest value is the best."""
+
+
 class TaskConfig(BaseModel):
     """Settings of a task: strict, so that a typo is noticed."""
 
