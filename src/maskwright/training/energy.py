@@ -5,6 +5,7 @@ Codecarbon runs offline: no network, no file, no log.
 """
 
 import importlib.util
+import logging
 import os
 import subprocess
 import time
@@ -19,8 +20,6 @@ JOULES_PER_KWH = 3.6e6
 
 ASSUMED_GPU_WATTS = 300.0
 """Of a GPU whose driver doesn't tell its limit."""
-
-LOG_ONLY_FATAL = "critical"
 
 
 class EnergyMeter:
@@ -110,13 +109,12 @@ def energy_meter(config: EnergyConfig, engine: EngineRecord) -> EnergyMeter:
 def _new_tracker() -> Any:
     from codecarbon import OfflineEmissionsTracker  # pyright: ignore[reportMissingImports]
 
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it speaks before it reads `log_level`
     return OfflineEmissionsTracker(
         country_iso_code="USA",  # it wants one; its carbon is not used
-        save_to_file=False,
-        save_to_api=False,
-        save_to_logger=False,
-        allow_multiple_runs=True,
-        log_level=LOG_ONLY_FATAL,
+        output_methods=[],
+        allow_multiple_runs=True,  # without a lock file, whose signal handlers would stand before ours
+        log_level=logging.CRITICAL,
     )
 
 

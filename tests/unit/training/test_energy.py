@@ -1,5 +1,6 @@
 """Energy: measured by a fake codecarbon, estimated without it, and never one for the other."""
 
+import logging
 import sys
 import time
 from types import ModuleType, SimpleNamespace
@@ -62,8 +63,8 @@ def test_codecarbon_measures_offline_and_quietly(codecarbon: type[FakeTracker]):
     assert record.seconds == pytest.approx(60, abs=5)
     assert any("the first of 2 machines" in words for words in record.assumptions)
     assert codecarbon.started is not None
-    assert codecarbon.started["save_to_file"] is codecarbon.started["save_to_api"] is False
-    assert codecarbon.started["log_level"] == "critical"
+    assert codecarbon.started["output_methods"] == []
+    assert codecarbon.started["log_level"] == logging.CRITICAL
 
 
 def test_without_codecarbon_an_estimate_says_what_it_assumes(no_codecarbon: None):
