@@ -181,3 +181,18 @@ def test_a_window_that_shuts_nothing_out_is_dropped() -> None:
 def test_the_cpu_gets_the_padded_backend() -> None:
     assert choose_backend(torch.device("cpu"), torch.bfloat16, 128) == "padded"
     assert choose_backend(torch.device("mps"), torch.float32, 128) == "padded"
+
+
+@pytest.mark.parametrize(("window", "causal"), MASKS)
+def test_rows_known_to_be_whole_sequences_give_the_same_without_a_mask(
+    kernel: str, window: int | None, causal: bool
+) -> None:
+    num_rows, row_length = 4, 9
+    starts = torch.arange(0, num_rows * row_length + 1, row_length, dtype=torch.int32)
+    index_T = torch.arange(num_rows, dtype=torch.int32).repeat_interleave(row_length)
+    layout = SequenceLayout(starts, index_T, row_length, row_length, one_sequence_per_row=True)
+    inputs = random_inputs(layout, seed=6)
+    options = {"window": window, "causal": causal}
+    expected = output_and_gradients("reference", inputs, layout, **options)
+    for ours, theirs in zip(output_and_gradients("padded", inputs, layout, **options), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

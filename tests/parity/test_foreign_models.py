@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
+from packaging.version import Version
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
@@ -28,7 +30,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 16},
     "deberta-v2": {
         **{"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
-        **{"position_biased_input": False, "share_att_key": True, "norm_rel_ebd": "layer_norm", "legacy": False},
+        **{"position_biased_input": False, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
     },
     "mpnet": {"pad_token_id": 1},
     "modernbert": {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3},
@@ -99,6 +101,20 @@ def test_logits_and_gradients_are_those_of_the_whole_model(save_theirs: SaveThei
         if parameter.grad is not None:
             torch.testing.assert_close(ours_by_name[name].grad, parameter.grad, atol=1e-5, rtol=1e-3)
     assert any(parameter.grad is not None for parameter in ours.head.parameters())
+
+
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"), reason="transformers 5.17 can't load what it saves of these"
+)
+def test_a_head_that_asks_the_body_for_its_embedding_finds_it(save_theirs: SaveTheirs) -> None:
+    """The heads of DeBERTa v3 as it was released."""
+    folder = save_theirs("deberta-v2", legacy=False)
+    ours, theirs = import_foreign(folder), AutoModelForMaskedLM.from_pretrained(folder).eval()
+    texts, vocabulary = documents(0)
+    with torch.no_grad():
+        x_TD = our_states(ours, pack_sequences(texts, vocabulary, 64))
+        our_logits = ours.head(x_TD, ours.encoder.embedding_weight_VD)
+        torch.testing.assert_close(our_logits, one_by_one(theirs, texts), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", ["roberta", "deberta-v2", "modernbert"])

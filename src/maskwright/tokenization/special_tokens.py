@@ -53,12 +53,6 @@ def id_of(tokenizer: PreTrainedTokenizerFast, *roles: str) -> int | None:
     return next((token_id for token_id in token_ids if token_id is not None), None)
 
 
-def filler_id(tokenizer: PreTrainedTokenizerFast) -> int:
-    """Return the id to fill a row with: the padding token, or any other where there is none (nobody attends to it)."""
-    found = id_of(tokenizer, "pad", "eos", "sep", "unk")
-    return 0 if found is None else found
-
-
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerFast, role_ids: list[int]) -> str:
     """Return a checksum of what a tokenizer does to text; how it was saved, padded or named does not change it."""
     content = json.dumps([json.loads(stateless(tokenizer).to_str()), role_ids], sort_keys=True, ensure_ascii=False)

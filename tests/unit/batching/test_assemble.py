@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from maskwright.batching.assemble import pack_complete, pack_sequences
+from maskwright.batching.assemble import pack_complete, pack_sequences, stack_sequences
 from maskwright.batching.order import RowStream
 from maskwright.core.vocabulary import Vocabulary
 
@@ -54,6 +54,20 @@ def test_the_same_sequences_are_packed_the_same_way_with_and_without_their_speci
     for name in ("token_ids_T", "position_ids_T", "segment_ids_T", "word_starts_T", "document_ids_S"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     assert torch.equal(ours.layout.sequence_starts, theirs.layout.sequence_starts)
+
+
+def test_sequences_of_one_length_are_stacked_as_rows_of_that_length():
+    tokens_SN = np.arange(10, 22).reshape(4, 3)
+    stacked, packed = stack_sequences(tokens_SN, VOCABULARY), pack_sequences(list(tokens_SN), VOCABULARY, 5)
+    for name in ("token_ids_T", "position_ids_T", "segment_ids_T", "word_starts_T", "document_ids_S"):
+        expected = getattr(packed, name)
+        assert torch.equal(getattr(stacked, name), expected) and getattr(stacked, name).dtype == expected.dtype, name
+    for name in ("sequence_starts", "sequence_index_T"):
+        expected = getattr(packed.layout, name)
+        assert torch.equal(getattr(stacked.layout, name), expected)
+        assert getattr(stacked.layout, name).dtype == expected.dtype
+    assert (stacked.layout.row_length, stacked.num_real_tokens) == (packed.layout.row_length, packed.num_real_tokens)
+    assert stacked.layout.one_sequence_per_row
 
 
 def test_rows_of_a_corpus_hold_its_text(corpus):

@@ -199,6 +199,15 @@ def test_masks_are_filled_by_a_foreign_model_with_tokens_that_its_tokenizer_has(
     assert max(guess.token_id for guess in guesses if guess.probability) < len(subject.tokenizer)
 
 
+def test_fill_takes_a_foreign_folder(save_foreign: SaveForeign, maskwright: Callable[..., Any]):
+    said = maskwright("fill", save_foreign("roberta"), "The court [MASK] the appeal.", "--top", "3")
+    assert said.code == 0, said.err
+    assert said.out.count("%") == 3
+    said = maskwright("fill", save_foreign("electra", body_only=True), "The court [MASK] the appeal.")
+    assert (said.code, said.out) == (EvaluationError.exit_code, "")
+    assert "no trained vocabulary head" in said.err and "Traceback" not in said.err
+
+
 def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
     path = folder / "model.safetensors"
     save_file(change(load_file(path)), path, metadata={"format": "pt"})
