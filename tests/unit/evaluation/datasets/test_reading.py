@@ -142,9 +142,12 @@ def test_rows_are_taken_by_condition_and_selected_on_all(data):
         {"text": f"t{place}", "label": place % 2, "condition": "test" if place < 4 else "control"} for place in range(6)
     ]
     folder = data(a_dot_jsonl=lines(*rows))
-    described = section(
-        "{train: a.jsonl, test: {file: a.jsonl, where: {condition: test}}, selected_by_babylm: a.jsonl, strata: condition}"
-    )
+    described = section("""
+      train: a.jsonl
+      test: {file: a.jsonl, where: {condition: test}}
+      selected_by_babylm: a.jsonl
+      strata: condition
+    """)
     splits = read_splits(described, "classification", folder)
     assert splits.test.ids == ["1", "2", "3", "4"]
     assert splits.as_selected_by_babylm is not None and len(splits.as_selected_by_babylm) == 6
