@@ -69,10 +69,6 @@ class Experiment:
         self.settings: FineTuning = self.task.config.training
         self.course_seed = self.seed if self.settings.seed_changes == "everything" else FIXED_SEED
         limit = self.subject.limit_tokens
-        if limit < self.settings.max_length:
-            self._note(
-                f"training.max_length is {self.settings.max_length}; the model's limit of {limit} tokens was used."
-            )
         self.text_encoder = TextEncoder(self.subject.tokenizer, min(self.settings.max_length, limit))
         self.dtype = precision(self.settings, self.subject.device)
 
@@ -155,8 +151,10 @@ class Experiment:
         require_some(questions, f"{rows.origin} ({role} split)")
         if num_cut := questions.sequences.num_cut:
             length = self.text_encoder.max_length
+            whose = ", the model's limit," if length < self.settings.max_length else ""
             self._note(
-                f"{num_cut:,} of {len(rows):,} texts of the {role} split were longer than {length} tokens and were cut."
+                f"{num_cut:,} of {len(rows):,} texts of the {role} split were longer than {length} tokens{whose} "
+                "and were cut."
             )
         return questions
 
