@@ -47,7 +47,7 @@ def list_plug_ins(
         table.add_row(name, about)
         for option, field in options.items():
             default = "required" if field.is_required() else field.get_default(call_default_factory=True)
-            shown = "see the documentation" if hasattr(default, "model_fields") else default
+            shown = "see the documentation" if hasattr(type(default), "model_fields") else default
             table.add_row("", f"[dim]{option} = {escape(str(shown))}: {escape(field.description or '')}[/dim]")
     console.print(table)
 
