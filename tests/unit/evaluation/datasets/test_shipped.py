@@ -258,14 +258,9 @@ def test_msgs_is_scored_where_the_features_disagree(name, column, tmp_path):
     assert splits.test.texts == [("2.",), ("3.",)]
     assert splits.test.targets == [0, 1]
     assert splits.as_selected_by_babylm is not None and len(splits.as_selected_by_babylm) == 6
-    write(
-        tmp_path / "filtered" / "msgs_filtered" / f"{name}.train.json",
-        [row | {"label": 1 - place % 2} for place, row in enumerate(rows)],
-    )
-    write(
-        tmp_path / "filtered" / "msgs_filtered" / f"{name}.validation.json",
-        [row | {"label": 1 - place % 2} for place, row in enumerate(rows)],
-    )
+    labelled = [row | {"label": 1 - place % 2} for place, row in enumerate(rows)]
+    for split in ("train", "validation"):
+        write(tmp_path / "filtered" / "msgs_filtered" / f"{name}.{split}.json", labelled)
     assert read(name, tmp_path / "filtered").test.targets == [1, 0]
 
 
@@ -316,8 +311,8 @@ def test_real_stsb_and_treebank():
 def test_real_msgs(tmp_path):
     name = "syntactic_category_relative_position"
     with tarfile.open(DATA / "msgs_regenerated" / "msgs_regenerated.tar.xz") as archive:
-        for file in ("train", "test"):
-            archive.extract(archive.getmember(f"{name}/{file}.jsonl"), tmp_path, filter="data")
+        files = [member for member in archive if member.name.removeprefix("./").startswith(f"{name}/")]
+        archive.extractall(tmp_path, files, filter="data")
     meta = json.loads((DATA / "msgs_regenerated" / "meta.json").read_text())[name]["test"]["by_condition"]
     splits = read(name, tmp_path)
     assert Counter(splits.test.targets) == {0: meta["('test', '0', '1')"], 1: meta["('test', '1', '0')"]}
