@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from maskwright.reports.formatting import clean, spoken
-from maskwright.reports.gather import PROBE_PREFIX, Story
+from maskwright.reports.gather import PROBE_PREFIXES, Story
 
 BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
 """Told apart with every common kind of colour vision (after Okabe and Ito 2008), darkened to 4.5 : 1 on white."""
@@ -152,42 +152,48 @@ def loss_chart(story: Story) -> str | None:
 
 
 def probe_charts(story: Story) -> list[str]:
-    """Held-out scores during training: what is in nats, and what is a share; the unigram baseline dashed."""
-    names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIX)})
-    shares = [name for name in names if name.endswith("accuracy")]
-    others = [name for name in names if name not in shares]
-    baseline = story.held_out.baselines.get("unigram", {}) if story.held_out else {}
-
-    def chart(kind: str, title: str, chosen: list[str]) -> str | None:
-        curves = {name: series(story.probes, name) for name in chosen}
-        curves = {name: curve for name, curve in curves.items() if len(curve[2])}
-        if not curves:
-            return None
-
-        def paint(axes: Axes) -> None:
-            for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
-                metric = name.removeprefix(PROBE_PREFIX)
-                label = short(spoken(metric))
-                axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
-                if metric in baseline:
-                    axes.axhline(baseline[metric], color=colour, linewidth=1, linestyle=(0, (2, 2)))
-            if chosen is shares:
-                axes.yaxis.set_major_formatter(PERCENT)
-                axes.set_ylim(bottom=0)
-            else:
-                axes.set_ylabel("nats per scored token")
-            axes.set_title(title)
-            tokens_axis(axes)
-            axes.legend(loc="best")
-
-        last = ", ".join(f"{spoken(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
-        return draw(f"probe-{kind}", f"{title} during training; at the end {last}", paint)
-
+    """Scores during training: held-out accuracy and cross-entropy, the unigram baseline dashed, and minimal pairs."""
+    names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIXES)})
+    names = [name for name in names if not name.removeprefix("blimp_").startswith("num_")]
+    pairs = [name for name in names if name.startswith("blimp_")]
+    shares = [name for name in names if name.endswith("accuracy") and name not in pairs]
+    others = [name for name in names if name not in shares + pairs]
+    unigram = story.held_out.baselines.get("unigram", {}) if story.held_out else {}
+    baseline = {f"held_out_{metric}": value for metric, value in unigram.items()}
+    chance = dict.fromkeys(pairs, 0.5)
     charts = [
-        chart("shares", "Held-out accuracy", shares),
-        chart("nats", "Held-out cross-entropy", others),
+        probe_chart(story, "shares", "Held-out accuracy", shares, baseline),
+        probe_chart(story, "nats", "Held-out cross-entropy", others, baseline),
+        probe_chart(story, "pairs", "Minimal pairs (dashed: chance)", pairs, chance),
     ]
     return [found for found in charts if found is not None]
+
+
+def probe_chart(story: Story, kind: str, title: str, names: list[str], baseline: dict[str, float]) -> str | None:
+    """Return one chart of what probes measured; None without data."""
+    curves = {name: series(story.probes, name) for name in names}
+    curves = {name: curve for name, curve in curves.items() if len(curve[2])}
+    if not curves:
+        return None
+
+    def paint(axes: Axes) -> None:
+        for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
+            label = short(spoken(name.removeprefix("held_out_").removeprefix("blimp_")))
+            axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
+            if name in baseline:
+                axes.axhline(baseline[name], color=colour, linewidth=1, linestyle=(0, (2, 2)))
+        if kind == "nats":
+            axes.set_ylabel("nats per scored token")
+        else:
+            axes.yaxis.set_major_formatter(PERCENT)
+        if kind == "shares":
+            axes.set_ylim(bottom=0)
+        axes.set_title(title)
+        tokens_axis(axes)
+        axes.legend(loc="best")
+
+    last = ", ".join(f"{spoken(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
+    return draw(f"probe-{kind}", f"{title} during training; at the end {last}", paint)
 
 
 def step_charts(story: Story) -> list[str]:

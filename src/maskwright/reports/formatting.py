@@ -75,6 +75,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def amount(value: float) -> str:
+    """Return three digits, without a prefix: 0.01234 -> "0.0123", 1234.5 -> "1,235"."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def duration(seconds: float) -> str:
     """3725 -> "1 h 2 min"."""
     if seconds < 100:
@@ -111,7 +116,7 @@ def spoken(name: str) -> str:
 
 
 NUMBER_FILTERS: Mapping[str, Callable[..., str]] = {
-    function.__name__: function for function in (whole, compact, metric, percent, duration, score)
+    function.__name__: function for function in (whole, compact, metric, percent, amount, duration, score)
 }
 """What templates may call on numbers; the results hold no foreign text."""
 

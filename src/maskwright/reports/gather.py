@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.records import CorpusManifest, EvaluationRecord, RunFolder, RunRecord
+from maskwright.core.records import ComparisonRecord, CorpusManifest, EvaluationRecord, RunFolder, RunRecord
 
-PROBE_PREFIX = "held_out_"
-"""Begins the names of what probes measured during training."""
+PROBE_PREFIXES = ("held_out_", "blimp_")
+"""Begin the names of what probes measured during training."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Story:
         corpus_note: why `corpus` is None.
         unigram_counts_V: int64 [V], of the train split; None without the corpus.
         evaluations: records by task, sorted.
+        comparisons: with other models, by their names, sorted.
     """
 
     folder: RunFolder
@@ -39,6 +40,12 @@ class Story:
     corpus_note: str
     unigram_counts_V: np.ndarray | None
     evaluations: dict[str, EvaluationRecord]
+    comparisons: list[ComparisonRecord]
+
+    @property
+    def unranked(self) -> dict[str, EvaluationRecord]:
+        """Scores without a main metric: they stand beside their baselines and in no table of tasks."""
+        return {task: record for task, record in self.evaluations.items() if record.main_metric is None}
 
     @property
     def held_out(self) -> EvaluationRecord | None:
@@ -76,6 +83,11 @@ class Story:
         """Mean share of the measured matmul rate, over the training steps in the log."""
         values = [line["utilisation"] for line in self.training if line.get("utilisation") is not None]
         return float(np.mean(values)) if values else None
+
+    @property
+    def dropped(self) -> list[tuple[str, int]]:
+        """What was left out of the text, by reason."""
+        return [(reason, count) for reason, count in self.corpus.dropped.items() if count] if self.corpus else []
 
     @property
     def description(self) -> str:
@@ -120,6 +132,7 @@ def gather(run: Path) -> Story:
         corpus_note=note,
         unigram_counts_V=np.load(counts_path, allow_pickle=False) if corpus and counts_path.exists() else None,
         evaluations={evaluation.task: evaluation for evaluation in evaluations},
+        comparisons=[ComparisonRecord.read(path) for path in sorted(folder.comparisons.glob("*.json"))],
     )
 
 
@@ -157,7 +170,7 @@ def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
         except (ValueError, KeyError, TypeError):
             num_unreadable += 1
             continue
-        kind = probes if any(name.startswith(PROBE_PREFIX) for name in values) else training
+        kind = probes if any(name.startswith(PROBE_PREFIXES) for name in values) else training
         kind[step] = values
     return (
         [training[step] for step in sorted(training)],

@@ -1,5 +1,7 @@
 """`report.html`: one self-contained file that reads well offline, in print and in ten years. No script in it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from markupsafe import Markup
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
-from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean
+from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean, score, spoken
 from maskwright.reports.gather import Story, gather
+from maskwright.reports.score_charts import parts_chart
+from maskwright.reports.tables import INTERVAL, WHOLE, Table, comparison_table, detail_table, score_tables, title_of
 
 
 def write_report(run: Path) -> Path:
@@ -38,18 +42,28 @@ def render(story: Story) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({**NUMBER_FILTERS, **TEXT_FILTERS})
+    environment.filters.update({**NUMBER_FILTERS, **TEXT_FILTERS, "title_of": title_of})
+    tables = score_tables(list(story.evaluations.values()))
     return environment.get_template("report.html.j2").render(
         story=story,
         record=story.record,
         recipe=yaml.safe_dump(story.record.recipe, sort_keys=False, allow_unicode=True, width=100),
-        dropped=[(reason, count) for reason, count in story.corpus.dropped.items() if count] if story.corpus else [],
+        score_tables=tables,
+        parts_charts=charts_of_parts(story),
+        details=detail_table(list(story.evaluations.values())),
+        comparisons=[comparison_table(comparison) for comparison in story.comparisons],
         loss_chart=markup(loss_chart(story)),
         probe_charts=[markup(chart) for chart in probe_charts(story)],
         step_charts=[markup(chart) for chart in step_charts(story)],
         frequency_chart=markup(frequency_chart(story)),
-        headlines=headlines(story),
+        headlines=[*headlines_of_tables(tables), *headlines_of_held_out(story)],
     )
+
+
+def charts_of_parts(story: Story) -> dict[str, Markup | None]:
+    """Return the charts that stand under the tables of parts, by the tables' names."""
+    drawn = {record.task: parts_chart(record) for record in story.evaluations.values()}
+    return {f"{task}-parts": markup(chart) for task, chart in drawn.items() if chart is not None}
 
 
 def cleaned(value: Any) -> Any:
@@ -62,13 +76,50 @@ def markup(svg: str | None) -> Markup | None:
     return None if svg is None else Markup(svg)
 
 
-def headlines(story: Story) -> list[dict[str, Any]]:
-    """Return the scores that stand on top: name, value, the baseline's value and which of the two should be larger."""
+@dataclass(frozen=True)
+class Headline:
+    """A score that stands on top.
+
+    Attributes:
+        label: what it is.
+        value: as text.
+        unit: of the value.
+        versus: what it is to be compared with.
+    """
+
+    label: str
+    value: str
+    unit: str = ""
+    versus: str = ""
+
+
+def headlines_of_tables(tables: Sequence[Table]) -> list[Headline]:
+    """Return the averages of suites and the whole of sets with intervals, such as BLiMP."""
+    found = []
+    for table in tables:
+        if table.total is None or INTERVAL not in table.columns:
+            continue
+        label, *cells = table.total
+        score = next((cell for cell in cells if cell), "")
+        what = label if label != WHOLE else table.columns[1]
+        found.append(Headline(table.title, score.partition(" ±")[0], versus=what))
+    return found
+
+
+def headlines_of_held_out(story: Story) -> list[Headline]:
+    """Return the scores on held-out text beside the unigram baseline."""
     if story.held_out is None:
         return []
     baseline = story.held_out.baselines.get("unigram", {})
-    return [
-        {"name": name, "value": story.held_out.scores[name], "baseline": baseline.get(name)}
-        for name in ("top1_accuracy", "top5_accuracy", "cross_entropy")
-        if name in story.held_out.scores
-    ]
+    found = []
+    for name in ("top1_accuracy", "top5_accuracy", "cross_entropy"):
+        if name not in story.held_out.scores:
+            continue
+        value, versus = story.held_out.scores[name], ""
+        if name in baseline:
+            versus = f"unigram baseline {score(name, baseline[name])}"
+            if name != "cross_entropy" and baseline[name] > 0:
+                versus += f" · {value / baseline[name]:.1f} times that"
+        unit = "nats" if name == "cross_entropy" else ""
+        found.append(Headline(f"Masked {spoken(name)}", score(name, value), unit, versus))
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maskwright.core.errors import CheckpointError
@@ -18,20 +18,15 @@ from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, Verbatim, clean, markdown_safe
 from maskwright.reports.gather import Story, flat, gather
+from maskwright.reports.hub_results import model_index, write_eval_results
+from maskwright.reports.tables import comparison_table, detail_table, score_tables, title_of
 
 BEGIN = "<!-- maskwright: generated, edits below this line are overwritten -->"
 END = "<!-- maskwright: end of the generated part, text below this line stays -->"
 
-HELD_OUT_METRICS = {
-    "top1_accuracy": ("accuracy", "Masked top-1 accuracy"),
-    "top5_accuracy": ("top_5_accuracy", "Masked top-5 accuracy"),
-    "cross_entropy": ("cross_entropy", "Masked cross-entropy (nats per token)"),
-}
-"""Score -> the hub's metric type and the name that people read."""
-
 
 def write_model_card(run: Path) -> Path:
-    """Write `model/README.md` of a run from the records in its folder.
+    """Write `model/README.md` of a run, and its scores for the hub, from the records in its folder.
 
     Returns:
         Where it was written.
@@ -52,6 +47,7 @@ def write_model_card(run: Path) -> Path:
         after = rest.partition(END)[2] if begin else ""
         body = "\n\n".join(part for part in (before.strip(), body, after.strip()) if part)
     write_text_atomically(path, f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
+    write_eval_results(list(story.evaluations.values()), folder)
     return path
 
 
@@ -80,7 +76,7 @@ def metadata_of(story: Story, existing: ModelCard | None) -> ModelCardData:
         "library_name": "transformers",
         "pipeline_tag": "fill-mask",
         "model_name": " ".join(clean(record.name).split()) or "model",
-        "eval_results": eval_results(story),
+        "eval_results": model_index(list(story.evaluations.values())) or None,
     }
     tags = ["maskwright", "masked-language-modeling", "pretrained-encoder", *sorted(objectives(story))]
     if existing is not None:
@@ -96,26 +92,6 @@ def objectives(story: Story) -> list[str]:
     return list(dict.fromkeys(clean(phase.objective) for phase in story.record.plan.phases))
 
 
-def eval_results(story: Story) -> list[EvalResult] | None:
-    """Return the held-out scores as the hub's `model-index` has them; None before the first evaluation."""
-    if story.held_out is None:
-        return None
-    return [
-        EvalResult(
-            task_type="fill-mask",
-            task_name="Masked language modelling",
-            dataset_type="held-out",
-            dataset_name="Held-out documents of the training corpus",
-            dataset_split="held_out",
-            metric_type=metric_type,
-            metric_name=name,
-            metric_value=round(story.held_out.scores[score], 4),
-        )
-        for score, (metric_type, name) in HELD_OUT_METRICS.items()
-        if score in story.held_out.scores
-    ]
-
-
 def generated_body(story: Story) -> str:
     """Return the generated part of the card, between its markers."""
     environment = Environment(
@@ -127,14 +103,19 @@ def generated_body(story: Story) -> str:
         lstrip_blocks=True,
     )
     numbers = {name: verbatim(function) for name, function in NUMBER_FILTERS.items()}
-    environment.filters.update({**numbers, **TEXT_FILTERS})
+    environment.filters.update({**numbers, **TEXT_FILTERS, "title_of": title_of})
     recipe = story.record.recipe
+    evaluations = list(story.evaluations.values())
     return environment.get_template("model_card.md.j2").render(
         begin=Verbatim(BEGIN),
         end=Verbatim(END),
         story=story,
         record=story.record,
         objectives=objectives(story),
+        score_tables=score_tables(evaluations),
+        details=detail_table(evaluations),
+        comparisons=[comparison_table(comparison) for comparison in story.comparisons],
+        task_citations={title_of(record): record.citation for record in evaluations if record.citation},
         settings=[leaf for part in ("optimizer", "schedule", "batch") for leaf in flat(recipe.get(part), part)],
         recipe=fenced(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)),
     )

@@ -11,7 +11,10 @@ import pytest
 
 from maskwright.core.files import sha256_of_file
 from maskwright.core.records import (
+    ComparisonRecord,
+    ComparisonRow,
     CorpusManifest,
+    EnergyRecord,
     EngineRecord,
     EvaluationRecord,
     ExportRecord,
@@ -20,8 +23,10 @@ from maskwright.core.records import (
     ResultRecord,
     RunFolder,
     RunRecord,
+    SeedRecord,
     ShardRecord,
     SplitRecord,
+    TableRecord,
     TokenizerAudit,
 )
 
@@ -231,6 +236,16 @@ def write_run(
             best_step=400,
             best_held_out_loss=3.021,
         )
+        values["energy"] = EnergyRecord(
+            kwh=0.00543,
+            kg_co2=0.00258,
+            how="estimated",
+            seconds=301.0,
+            assumptions=[
+                "assumed: 65 W for the processor, all the time",
+                "0.475 kg of CO2 per kWh, the world's average",
+            ],
+        )
         values["export"] = ExportRecord(
             family="modernbert",
             architecture="ModernBertForMaskedLM",
@@ -243,6 +258,122 @@ def write_run(
     write_metrics(folder.metrics, probe_name)
     RunRecord(**{**values, **changes}).write(folder.run_record)
     return run
+
+
+def fine_tuned_record(
+    task: str, title: str, metric: str, scores: list[float], table: TableRecord | None, **changes: Any
+) -> EvaluationRecord:
+    """Return the scores of a fine-tuned task with seeds 12 and up."""
+    seeds = [SeedRecord(seed=12 + number, scores={metric: score}, seconds=61) for number, score in enumerate(scores)]
+    values: dict[str, Any] = {
+        "task": task,
+        "title": title,
+        "kind": "classification",
+        "citation": f"Author et al. 2018, {title}: a task, arXiv:1804.07461",
+        "table": table,
+        "model": "model",
+        "model_sha256": "1" * 64,
+        "settings": {
+            "data": {"layouts": [{"folders": ["glue"], "test": "dev.tsv"}, {"hub": f"nyu-mll/glue/{task}"}]},
+            "training": {"learning_rate": 5e-5, "epochs": 10},
+        },
+        "main_metric": metric,
+        "scores": {metric: float(np.mean(scores))},
+        "deviations": {metric: float(np.std(scores, ddof=1))} if len(scores) > 1 else {},
+        "intervals": {metric: (float(np.mean(scores)) - 0.02, float(np.mean(scores)) + 0.02)},
+        "seeds": seeds,
+        "baselines": {"majority": {metric: 0.0 if metric == "matthews_correlation" else 0.513}},
+        "notes": ["The best step was chosen on the reported split, as the BabyLM pipelines do."],
+        "data_sha256": {f"glue/{title}/dev.tsv": "3" * 64},
+        "environment": {"device": "cpu"},
+        "seconds": 244.0,
+    }
+    return EvaluationRecord(**{**values, **changes})
+
+
+PHENOMENA = {"anaphor_agreement": 0.81, "argument_structure": 0.66, "binding": 0.71, "island_effects": 0.47,
+             "npi_licensing": 0.51, "subject_verb_agreement": 0.74}  # fmt: skip
+
+
+def blimp_record(**changes: Any) -> EvaluationRecord:
+    """Return scores of minimal pairs with phenomena and one paradigm."""
+    groups = {
+        name: {"accuracy": score, "low": score - 0.015, "high": score + 0.015, "num_pairs": 2000, "num_ties": 3}
+        for name, score in [*PHENOMENA.items(), ("binding/principle_A_c_command", 0.62)]
+    }
+    values: dict[str, Any] = {
+        "task": "blimp",
+        "title": "BLiMP",
+        "kind": "minimal_pairs",
+        "citation": "Warstadt et al. 2020, BLiMP, arXiv:1912.00582",
+        "model": "model",
+        "model_sha256": "1" * 64,
+        "settings": {"whereabouts": {"hub": "nyu-mll/blimp"}, "mode": "original", "ties": "half"},
+        "main_metric": "accuracy",
+        "scores": {"accuracy": 0.65, "num_pairs": 12000, "num_ties": 18},
+        "intervals": {"accuracy": (0.643, 0.657)},
+        "groups": groups,
+        "baselines": {"chance": {"accuracy": 0.5}},
+        "seeds": [SeedRecord(seed=1, scores={"accuracy": 0.65}, seconds=80)],
+        "notes": ["18 of 24,000 sentences are longer than the model takes; their ends were left out."],
+        "data_sha256": {"nyu-mll/blimp": "4" * 64},
+        "environment": {"device": "cpu"},
+        "seconds": 80.0,
+    }
+    return EvaluationRecord(**{**values, **changes})
+
+
+def comparison_record(**changes: Any) -> ComparisonRecord:
+    """Return two models side by side: one difference, one that is none."""
+    row: dict[str, Any] = {
+        "task": "rte", "title": "RTE", "metric": "accuracy", "model_mean": 0.61, "model_deviation": 0.012,
+        "other_mean": 0.56, "other_deviation": 0.02, "difference": 0.05, "interval": (0.02, 0.08), "p_items": 0.002,
+        "p_seeds": 0.004, "p_corrected": 0.0008, "num_items": 277, "num_seeds": 4, "verdict": "small is better",
+    }  # fmt: skip
+    equal = row | {
+        "task": "cola", "title": "CoLA", "metric": "matthews_correlation", "model_mean": -0.01, "difference": -0.004,
+        "p_corrected": 0.31, "verdict": "no evidence of a difference",
+    }  # fmt: skip
+    values: dict[str, Any] = {
+        "model": "small",
+        "other": "runs/other",
+        "model_sha256": "1" * 64,
+        "other_sha256": "5" * 64,
+        "num_resamples": 1000,
+        "seed": 1,
+        "rows": [ComparisonRow(**row), ComparisonRow(**equal)],
+        "notes": ["Holm's correction for 2 comparisons."],
+    }
+    return ComparisonRecord(**{**values, **changes})
+
+
+def write_scores(run: Path) -> Path:
+    """Add what an evaluation by a suite, by minimal pairs and against another model leaves; WNLI is missing."""
+    folder = RunFolder(run)
+    rows = {"cola": "CoLA", "sst2": "SST-2", "rte": "RTE", "wnli": "WNLI"}
+    glue = TableRecord(name="glue", title="GLUE (development sets)", tasks=rows)
+    for record in (
+        fine_tuned_record("cola", "CoLA", "matthews_correlation", [0.462, 0.508, 0.481, 0.489], glue),
+        fine_tuned_record("sst2", "SST-2", "accuracy", [0.889, 0.893, 0.888, 0.894], glue),
+        fine_tuned_record("rte", "RTE", "accuracy", [0.61, 0.55, 0.57, 0.594], glue),
+        fine_tuned_record("ag_news", "AG News", "accuracy", [0.913], None, notes=[], baselines={}),
+        blimp_record(),
+    ):
+        record.write(folder.evaluation / f"{record.task}.json")
+    comparison_record().write(folder.comparisons / "runs--other.json")
+    return run
+
+
+@pytest.fixture
+def scored_run(make_run: Callable[..., Path]) -> Path:
+    """A run folder with scores by suites and minimal pairs, and a comparison."""
+    return write_scores(make_run())
+
+
+@pytest.fixture
+def records() -> dict[str, Callable[..., Any]]:
+    """What makes records of scores."""
+    return {"fine_tuned": fine_tuned_record, "blimp": blimp_record, "comparison": comparison_record}
 
 
 @pytest.fixture
