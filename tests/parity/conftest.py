@@ -7,9 +7,33 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DebertaConfig,
+    DebertaForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+ROLES = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+DEBERTA_V3 = {"position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+CLASSES: dict[str, tuple[type[PreTrainedModel], type[PretrainedConfig], dict[str, Any]]] = {
+    "bert": (BertForMaskedLM, BertConfig, NO_DROPOUT),
+    "modernbert": (ModernBertForMaskedLM, ModernBertConfig, ROLES),
+    "deberta": (DebertaForMaskedLM, DebertaConfig, NO_DROPOUT | RELATIVE),
+    "deberta_v2": (DebertaV2ForMaskedLM, DebertaV2Config, NO_DROPOUT | RELATIVE | DEBERTA_V3),
+}
+"""Class, configuration, and what differs from its defaults."""
 
 
 @pytest.fixture
@@ -30,12 +54,8 @@ def their_folder(tmp_path: Path) -> Callable[..., Path]:
         shape |= {"intermediate_size": 48, "max_position_embeddings": 300, "pad_token_id": 0}
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            if architecture == "bert":
-                dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-                model = BertForMaskedLM(BertConfig(**(shape | dropout | options)))
-            else:
-                roles = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
-                model = ModernBertForMaskedLM(ModernBertConfig(**(shape | roles | options)))
+            model_class, config_class, family_options = CLASSES[architecture]
+            model = model_class(config_class(**(shape | family_options | options)))
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(0.1 * torch.randn_like(parameter))

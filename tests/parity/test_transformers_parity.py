@@ -22,6 +22,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("modernbert", {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}),
     ("bert", {}),
     ("bert", {"layer_norm_eps": 1e-5, "type_vocab_size": 1}),
+    ("deberta", {}),
+    ("deberta", {"position_biased_input": True, "type_vocab_size": 2, "max_relative_positions": 20}),
+    ("deberta", {"pos_att_type": ["c2p"]}),
+    ("deberta", {"pos_att_type": ["p2c"], "layer_norm_eps": 1e-5}),
+    ("deberta_v2", {}),
+    ("deberta_v2", {"position_buckets": 8, "max_relative_positions": 40}),
+    ("deberta_v2", {"share_att_key": False, "norm_rel_ebd": "none", "position_buckets": -1}),
+    ("deberta_v2", {"share_att_key": False, "pos_att_type": ["p2c"], "position_biased_input": True}),
+    ("deberta_v2", {"pos_att_type": ["c2p"], "type_vocab_size": 2}),
 ]
 LENGTHS = [5, 30, 64, 11]
 VOCABULARY = Vocabulary(100, pad_id=0, cls_id=2, sep_id=3, mask_id=4, unk_id=1, special_ids=(0, 1, 2, 3, 4), sha256="0")

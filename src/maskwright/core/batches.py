@@ -52,6 +52,8 @@ class SequenceLayout(Movable):
         max_length: longest sequence, at most `row_length`.
         one_sequence_per_row: whether every row is known to be one whole sequence, so that nothing has to be kept from
             seeing something else.
+        positions_follow_places: whether the positions in each sequence are known to grow by one from place to place, so
+            that distances between them need not be looked up. False is always right.
     """
 
     sequence_starts: Tensor
@@ -59,6 +61,7 @@ class SequenceLayout(Movable):
     row_length: int
     max_length: int
     one_sequence_per_row: bool = False
+    positions_follow_places: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class PackedBatch(Movable):
     layout: SequenceLayout
     document_ids_S: Tensor
     num_real_tokens: int
+
+    def __post_init__(self) -> None:
+        """Refuse positions that are not what the layout says of them (on the host, where batches are made)."""
+        if not self.layout.positions_follow_places or self.position_ids_T.device.type != "cpu":
+            return
+        place_T = torch.arange(len(self.position_ids_T))
+        if not torch.equal(self.position_ids_T, place_T - self.layout.sequence_starts[self.layout.sequence_index_T]):
+            raise ValueError(
+                "the positions of a batch don't grow by one from place to place, as its layout says they do; "
+                "a batch with other positions needs a layout with positions_follow_places=False"
+            )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from maskwright.encoders.encoder import EncoderConfig
 def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fraction: float) -> float:
     """Return the FLOPs of the forward and backward pass per token (three times the forward pass).
 
-    `6 N_body + 12 D sum(context of each layer) + 6 (V D + D D) f`: matrix products only; norms, activations and the
-    look-up of embeddings are left out. `tests/unit/encoders/test_flops.py` compares it with torch's counter.
+    `6 N_body + 6 D P sum(context of each layer) + 6 (V D + D D) f`, P the products of attention, 2 in most families:
+    matrix products with tokens only; norms, activations, the look-up of embeddings, and what is projected once a batch
+    (relative positions) are left out. `tests/unit/encoders/test_flops.py` compares it with torch's counter.
 
     Args:
         config: of the encoder.
@@ -17,5 +18,6 @@ def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fracti
     """
     body = config.num_layers * config.block_matrix_parameters()
     contexts = sum(min(window or sequence_length, sequence_length) for window in config.attention_windows())
+    attention = 6 * config.hidden_size * config.attention_products() * contexts
     head = config.vocabulary_size * config.hidden_size + config.hidden_size**2
-    return 6 * body + 12 * config.hidden_size * contexts + 6 * head * scored_fraction
+    return 6 * body + attention + 6 * head * scored_fraction

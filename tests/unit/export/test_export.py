@@ -25,6 +25,12 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("modernbert", {"decoder_bias": False, "num_layers": 1}),
     ("bert", {}),
     ("bert", {"num_segments": 3, "norm_eps": 1e-5}),
+    ("deberta", {}),
+    ("deberta", {"absolute_positions": True, "num_segments": 2, "max_relative_positions": 30}),
+    ("deberta", {"position_to_content": False, "hidden_dropout": 0.1}),
+    ("deberta_v2", {"position_buckets": 16}),
+    ("deberta_v2", {"position_buckets": 0, "relative_norm": False, "shared_projections": False}),
+    ("deberta_v2", {"content_to_position": False, "shared_projections": False}),
 ]
 
 
@@ -72,7 +78,7 @@ def test_the_folder_holds_what_readers_old_and_new_look_for(
     assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
 
 
-@pytest.mark.parametrize("family", ["modernbert", "bert"])
+@pytest.mark.parametrize("family", ["modernbert", "bert", "deberta", "deberta_v2"])
 def test_fill_mask_and_the_tokenizer_work_without_our_code(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str
 ) -> None:
@@ -131,18 +137,23 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [({"norm_position": "pre"}, "norm_position is 'pre'"), ({"head_bias": False}, "head_bias is false")],
+    ("family", "overrides", "message"),
+    [
+        ("bert", {"norm_position": "pre"}, "norm_position is 'pre'"),
+        ("bert", {"head_bias": False}, "head_bias is false"),
+        ("deberta_v2", {"norm_bias": False}, "norm_bias is false, which no DebertaV2ForMaskedLM has"),
+    ],
 )
 def test_what_transformers_does_not_have_is_refused_by_its_key(
     make_model: MakeModel,
     tokenizer: PreTrainedTokenizerFast,
     tmp_path: Path,
+    family: str,
     overrides: dict[str, Any],
     message: str,
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        export_model(*make_model("bert", **overrides), tokenizer, tmp_path / "model")
+        export_model(*make_model(family, **overrides), tokenizer, tmp_path / "model")
 
 
 def test_a_misspelt_key_is_noticed(

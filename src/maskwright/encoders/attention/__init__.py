@@ -18,7 +18,7 @@ BACKENDS: dict[str, type[Attention]] = {"reference": Reference, "padded": Padded
 __all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window", "require_backend"]
 
 
-def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int) -> str:
+def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, has_bias: bool = False) -> str:
     """Return the backend to use, decided once at start-up.
 
     `varlen` needs an NVIDIA GPU of compute capability 8.0 or higher and 16-bit numbers; rows so short that nothing is
@@ -28,8 +28,10 @@ def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int) ->
         device: where the encoder runs.
         dtype: of the matrix products (autocast's, where it is on).
         row_length: tokens in a row.
+        has_bias: whether scores get a bias, as the family's `has_attention_bias` says; only `padded` is fast then.
     """
-    return "varlen" if row_length >= Varlen.MIN_ROW_LENGTH and Varlen.runs_on(device, dtype) else "padded"
+    is_worth_it = row_length >= Varlen.MIN_ROW_LENGTH and not has_bias
+    return "varlen" if is_worth_it and Varlen.runs_on(device, dtype) else "padded"
 
 
 def require_backend(name: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -88,3 +88,11 @@ class Exporter(ABC):
                 raise ExportError(f"config.json: {key} is {values[key]!r}", f"{value!r}; this family has nothing else")
         options = {ours: values[theirs] for ours, theirs in self.options.items()}
         return options | self.further_options(values)
+
+
+def weights_and_biases(parts: TensorNames) -> TensorNames:
+    """Return the names of the tensors of modules that have a weight and a bias each."""
+    kinds = ("weight", "bias")
+    return {
+        f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for ours, theirs in parts.items() for kind in kinds
+    }

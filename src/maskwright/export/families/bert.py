@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import bert
-from maskwright.export.families.base import Exporter, TensorNames
+from maskwright.export.families.base import Exporter, TensorNames, weights_and_biases
 
 TRANSFORM = "cls.predictions.transform"
 
@@ -67,13 +67,13 @@ class Bert(Exporter):
                 f"{ours}.feed_forward_out": (f"{theirs}.output.dense",),
                 f"{ours}.feed_forward_norm": (f"{theirs}.output.LayerNorm",),
             }
-        names |= _weights_and_biases(parts)
+        names |= weights_and_biases(parts)
         return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
 
     def head_tensors(self, config: EncoderConfig) -> TensorNames:
         """See `Exporter`."""
         parts: TensorNames = {"dense": (f"{TRANSFORM}.dense",), "norm": (f"{TRANSFORM}.LayerNorm",)}
-        return {**_weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+        return {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
 
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""
@@ -102,10 +102,3 @@ class Bert(Exporter):
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """See `Exporter`."""
         return {"cls_token_id": values["bos_token_id"], "sep_token_id": values["eos_token_id"]}
-
-
-def _weights_and_biases(parts: TensorNames) -> TensorNames:
-    kinds = ("weight", "bias")
-    return {
-        f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for ours, theirs in parts.items() for kind in kinds
-    }
