@@ -84,7 +84,7 @@ def our_scores(model_folder: Path, sentences: list[str], mode: str) -> dict[str,
     from maskwright.evaluation.subject import Subject
 
     model = Subject(model_folder, device=torch.device("cpu")).masked_language_model
-    scores, _ = pseudo_log_likelihoods(model, tokenize(model, sentences), mode)  # pyright: ignore[reportArgumentType]
+    scores, _ = pseudo_log_likelihoods(model, tokenize(model.tokenizer, sentences, model.max_tokens), mode)  # pyright: ignore[reportArgumentType]
     return dict(zip(sentences, scores.tolist(), strict=True))
 
 

@@ -82,7 +82,7 @@ def score_of_2025(folder: Path, sentence: str, backend: str) -> float:
 
 def our_scores(folder: Path, mode: str, leading_space: bool) -> np.ndarray:
     model = Subject(folder, device=torch.device("cpu")).masked_language_model
-    return pseudo_log_likelihoods(model, tokenize(model, SENTENCES, leading_space), mode)[0]  # pyright: ignore[reportArgumentType]
+    return pseudo_log_likelihoods(model, tokenize(model.tokenizer, SENTENCES, leading_space=leading_space), mode)[0]  # pyright: ignore[reportArgumentType]
 
 
 def test_scores_of_2023_and_2024(exported: Path) -> None:

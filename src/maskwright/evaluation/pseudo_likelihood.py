@@ -17,7 +17,9 @@ from typing import Literal
 from unicodedata import normalize
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
+from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.tokenization.special_tokens import plain_text_encoder
@@ -49,6 +51,11 @@ class Sentences:
         """Tokens of each sentence, int64 [N]."""
         return np.diff(self.starts)
 
+    @property
+    def num_encoded_tokens(self) -> int:
+        """Tokens of all masked copies, special tokens included: the most that scoring sends through the encoder."""
+        return int((self.lengths * (self.lengths + NUM_SPECIALS)).sum())
+
 
 @dataclass
 class Work:
@@ -57,7 +64,7 @@ class Work:
     Attributes:
         num_copies: masked copies, one for each token of each sentence.
         num_forward_passes: of them, those that are different; each goes through the encoder once.
-        num_encoded_tokens: tokens that went through the encoder, special tokens left out.
+        num_encoded_tokens: tokens that went through the encoder, special tokens included.
     """
 
     num_copies: int = 0
@@ -65,12 +72,15 @@ class Work:
     num_encoded_tokens: int = 0
 
 
-def tokenize(model: MaskedLanguageModel, texts: Sequence[str], leading_space: bool = False) -> Sentences:
+def tokenize(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int | None = None, leading_space: bool = False
+) -> Sentences:
     """Tokenize texts, NFC-normalised; what a model can't take is cut off at the end.
 
     Args:
-        model: gives the tokenizer and the longest sequence.
+        tokenizer: the model's.
         texts: sentences. What looks like a special token is text.
+        max_tokens: of a sentence, without special tokens: `MaskedLanguageModel.max_tokens`; None sets no limit.
         leading_space: put a space before each text, as the BabyLM pipelines of 2023 and 2024 do. It matters to
             byte-level tokenizers, for which "The" at the beginning and after a space are two tokens.
 
@@ -78,20 +88,20 @@ def tokenize(model: MaskedLanguageModel, texts: Sequence[str], leading_space: bo
         EvaluationError: a text of which no token is left.
     """
     prefix = " " if leading_space else ""
-    encoder = plain_text_encoder(model.tokenizer)
+    encoder = plain_text_encoder(tokenizer)
     encodings = encoder.encode_batch([prefix + normalize("NFC", text) for text in texts], add_special_tokens=False)
-    ids = [encoding.ids[: model.max_tokens] for encoding in encodings]
+    ids = [encoding.ids[:max_tokens] for encoding in encodings]
     lengths = np.array([len(one) for one in ids], dtype=np.int64)
     if len(lengths) and lengths.min() == 0:
         raise EvaluationError(
             f"the tokenizer makes no token of {texts[int(lengths.argmin())]!r}", "a sentence of at least one token"
         )
-    words = [encoding.word_ids[: model.max_tokens] for encoding in encodings]
+    words = [encoding.word_ids[:max_tokens] for encoding in encodings]
     return Sentences(
         np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())),
         _numbered(np.array([-1 if word is None else word for word in chain.from_iterable(words)], dtype=np.int64)),
         np.concatenate([[0], np.cumsum(lengths)]),
-        np.array([len(encoding.ids) > model.max_tokens for encoding in encodings], dtype=bool),
+        np.array([len(encoding.ids) > len(kept) for encoding, kept in zip(encodings, ids, strict=True)], dtype=bool),
     )
 
 
@@ -111,7 +121,7 @@ def pseudo_log_likelihoods(
 
     Args:
         model: scores the masked copies; its `tokens_per_batch` is the size of a batch.
-        sentences: made by `tokenize` for the same model.
+        sentences: made by `tokenize` with the model's tokenizer.
         mode: `original` hides one token at a time; `within_word_l2r` hides the later tokens of its word as well, so
             that a word of several tokens is not given away by its own end; `mntp` reads the prediction of the hidden
             token one place to its left, for models that were trained to predict the next token there.
@@ -131,7 +141,7 @@ def pseudo_log_likelihoods(
         nats_K, num_forward_passes = _nats(model, copies_KL, asked_K, token_ids_NL.ravel(), advance)
         nats_T[place_NL.ravel()] = nats_K
         work.num_forward_passes += num_forward_passes
-        work.num_encoded_tokens += num_forward_passes * length
+        work.num_encoded_tokens += num_forward_passes * (length + NUM_SPECIALS)
     return -np.add.reduceat(nats_T, sentences.starts[:-1]) if len(nats_T) else np.empty(0), work
 
 

@@ -96,7 +96,7 @@ def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, 
         raise EvaluationError(
             f"{record.task}: {changed} is not the data that was scored", "the same --data", "evaluate again"
         )
-    pairs = task.pairs(subject)
+    pairs = task.pairs(subject.data)
     place = {str(name): number for number, name in enumerate(pairs.ids.tolist())}
     is_good = items.columns["good_log_likelihood"] >= items.columns["bad_log_likelihood"]
     space = " " if year.has_leading_space and year.container != "lines" else ""

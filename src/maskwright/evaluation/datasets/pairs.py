@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
 from maskwright.core.randomness import numpy_generator
+from maskwright.evaluation.datasets.files import rows_of_file
 from maskwright.evaluation.datasets.places import Whereabouts, find_files
+from maskwright.evaluation.datasets.section import Reading
 
 
 class PairFields(BaseModel):
@@ -83,7 +85,7 @@ def find_pair_files(whereabouts: Whereabouts, files: Sequence[str], data: Path, 
 
 
 def read_pairs(files: Sequence[Path], fields: PairFields, group_names: Mapping[str, str]) -> Pairs:
-    """Read JSON lines, one file a paradigm.
+    """Read files of pairs, one a paradigm: JSON lines, or tables with a header (`.csv`, `.tsv`).
 
     Args:
         files: the files.
@@ -96,27 +98,22 @@ def read_pairs(files: Sequence[Path], fields: PairFields, group_names: Mapping[s
     return _pairs([(path.stem, _rows(path)) for path in files], fields, group_names)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a file and where each stands."""
     is_empty = True
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                is_empty = False
-                yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+    for row in rows_of_file(path, Reading()):
+        is_empty = False
+        if row.problem:
+            raise EvaluationError(f"{path}, {row.place}: {row.problem}", "a pair of sentences in every row")
+        yield f"{path}, {row.place}", row.values
     if is_empty:
-        raise EvaluationError(f"{path} is empty", "one JSON object a line, each a pair of sentences")
-
-
-def _parsed(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-        raise EvaluationError(f"{place}: not JSON: {error}", "one JSON object a line") from error
+        raise EvaluationError(f"{path} is empty", "JSON lines (or a CSV or TSV file), each a pair of sentences")
 
 
 def _pairs(
-    sources: Sequence[tuple[str, Iterator[tuple[str, Any]]]], fields: PairFields, group_names: Mapping[str, str]
+    sources: Sequence[tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]],
+    fields: PairFields,
+    group_names: Mapping[str, str],
 ) -> Pairs:
     """Collect the rows of each paradigm."""
     place_of_paradigm: dict[str, int] = {}
@@ -135,10 +132,8 @@ def _pairs(
     return Pairs(np.array(ids), good, bad, np.array(index, dtype=np.int64), list(place_of_paradigm))
 
 
-def _sentence(row: Any, field: str, place: str) -> str:
+def _sentence(row: Mapping[str, Any], field: str, place: str) -> str:
     """Return the text in a field of a row."""
-    if not isinstance(row, Mapping):
-        raise EvaluationError(f"{place}: a {type(row).__name__}", "a JSON object with a pair of sentences")
     if field not in row:
         known = ", ".join(map(str, row)) or "none"
         raise EvaluationError(

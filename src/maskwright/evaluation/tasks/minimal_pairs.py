@@ -79,10 +79,10 @@ class MinimalPairs(Task):
             MissingData: the pairs are not there.
             MissingDependency: they are on the hub, and `datasets` is not installed.
         """
-        if self._is_on_hub(subject):
+        if self._is_on_hub(subject.data):
             hub = str(self.config.whereabouts.hub)
             return {hub: sha256_of_pairs(load_hub_pairs(hub, self.config.fields, self.config.group_names))}
-        return {path.name: sha256_of_file(path) for path in self._files(subject)}
+        return {path.name: sha256_of_file(path) for path in self._files(subject.data)}
 
     def evaluate(self, subject: Subject, seed: int) -> TaskResult:
         """Score a model on all pairs.
@@ -90,7 +90,7 @@ class MinimalPairs(Task):
         Raises:
             EvaluationError: the model has no mask token or no vocabulary head, or a file can't be read.
         """
-        model, pairs = subject.masked_language_model, self.pairs(subject)
+        model, pairs = subject.masked_language_model, self.pairs(subject.data)
         if self.config.max_pairs is not None:
             pairs = pairs.sample(self.config.max_pairs, seed)
         items, work = scored_items(model, pairs, self.config.mode, self.config.ties, self.config.leading_space)
@@ -122,24 +122,27 @@ class MinimalPairs(Task):
             "num_truncated_sentences": int(items.columns["num_truncated"].sum()),
         }
 
-    def pairs(self, subject: Subject) -> Pairs:
+    def pairs(self, data: Path | None) -> Pairs:
         """Read the pairs.
+
+        Args:
+            data: the folder that holds them, or a file of pairs; None reads from the hub.
 
         Raises:
             MissingData: they are not there.
             EvaluationError: a file can't be read; names file, line and field.
         """
         fields, names = self.config.fields, self.config.group_names
-        if self._is_on_hub(subject):
+        if self._is_on_hub(data):
             return load_hub_pairs(str(self.config.whereabouts.hub), fields, names)
-        return read_pairs(self._files(subject), fields, names)
+        return read_pairs(self._files(data), fields, names)
 
-    def _is_on_hub(self, subject: Subject) -> bool:
-        return subject.data is None and self.config.whereabouts.hub is not None
+    def _is_on_hub(self, data: Path | None) -> bool:
+        return data is None and self.config.whereabouts.hub is not None
 
-    def _files(self, subject: Subject) -> list[Path]:
+    def _files(self, data: Path | None) -> list[Path]:
         title = self.config.title or "minimal pairs"
-        return find_pair_files(self.config.whereabouts, self.config.files, subject.data or Path(), title)
+        return find_pair_files(self.config.whereabouts, self.config.files, data or Path(), title)
 
 
 def scored_items(
@@ -157,9 +160,8 @@ def scored_items(
         One item a pair, with the columns "credit" (1, 0.5 or 0), "good_log_likelihood" and "bad_log_likelihood"
         (natural logarithms), "good_num_tokens", "bad_num_tokens" and "num_truncated" (sentences); and what it took.
     """
-    sentences = tokenize(
-        model, [text for pair in zip(pairs.good, pairs.bad, strict=True) for text in pair], leading_space
-    )
+    texts = [text for pair in zip(pairs.good, pairs.bad, strict=True) for text in pair]
+    sentences = tokenize(model.tokenizer, texts, model.max_tokens, leading_space)
     with progress(f"Scoring {len(pairs):,} minimal pairs, masked copies", len(sentences.token_ids)) as advance:
         log_likelihoods, work = pseudo_log_likelihoods(model, sentences, mode, advance)
     good, bad = log_likelihoods[0::2], log_likelihoods[1::2]

@@ -1,0 +1,77 @@
+"""Minimal pairs as a probe during training: the same few pairs every time."""
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.randomness import numpy_generator
+from maskwright.encoders.encoder import Encoder
+from maskwright.evaluation.datasets.pairs import Pairs, phenomena_of
+from maskwright.evaluation.pseudo_likelihood import Mode, pseudo_log_likelihoods, tokenize
+from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.heads.vocabulary import VocabularyHead
+
+
+class MinimalPairsProbe:
+    """The accuracy on a sample of minimal pairs, by phenomenon; a tie counts half.
+
+    Attributes:
+        num_pairs: how many are scored.
+        num_tokens: the most that a call sends through the encoder, forward only; training costs three times as much a
+            token.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        tokenizer: PreTrainedTokenizerFast,
+        num_pairs: int,
+        seed: int,
+        name: str = "blimp",
+        mode: Mode = "original",
+        max_tokens: int | None = None,
+    ) -> None:
+        """Draw and tokenize the sample once.
+
+        Args:
+            pairs: what is drawn from, evenly over the paradigms.
+            tokenizer: the model's.
+            num_pairs: how many are drawn; all if there are fewer.
+            seed: of the sample.
+            name: what the metrics begin with.
+            mode: how sentences are scored.
+            max_tokens: the longest sentence the model takes, without special tokens; what is longer is cut.
+        """
+        sample = pairs.take(even_sample(pairs.paradigm_index, num_pairs, seed))
+        texts = [text for pair in zip(sample.good, sample.bad, strict=True) for text in pair]
+        self._tokenizer, self._name = tokenizer, name
+        self._mode: Mode = mode
+        self._sentences = tokenize(tokenizer, texts, max_tokens)
+        self._phenomenon_of_pair = np.array(phenomena_of(pairs.paradigms))[sample.paradigm_index]
+        self.num_pairs = len(sample)
+        self.num_tokens = self._sentences.num_encoded_tokens
+
+    def __call__(self, encoder: Encoder, head: VocabularyHead, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+        """Score live modules and leave them in the mode they were in.
+
+        Returns:
+            "blimp_accuracy", the mean over the phenomena, and "blimp_<phenomenon>" for each, from 0 to 1.
+        """
+        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype)
+        log_likelihoods, _ = pseudo_log_likelihoods(model, self._sentences, self._mode)
+        credit = (np.sign(log_likelihoods[0::2] - log_likelihoods[1::2]) + 1) / 2
+        phenomena = sorted(set(self._phenomenon_of_pair.tolist()))
+        accuracies = {each: float(credit[self._phenomenon_of_pair == each].mean()) for each in phenomena}
+        mean = float(np.mean(list(accuracies.values())))
+        return {f"{self._name}_accuracy": mean} | {f"{self._name}_{each}": value for each, value in accuracies.items()}
+
+
+def even_sample(paradigm_index: np.ndarray, num_pairs: int, seed: int) -> np.ndarray:
+    """Return the indices of a random sample with as many pairs of every paradigm as possible, ascending."""
+    shuffled = numpy_generator(seed, "minimal_pairs_probe").permutation(len(paradigm_index))
+    by_paradigm = shuffled[np.argsort(paradigm_index[shuffled], kind="stable")]
+    counts = np.bincount(paradigm_index)
+    rank = np.arange(len(by_paradigm)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # Every paradigm gives its first, then every one its second, and so on; who comes first in a round is random.
+    turn = np.lexsort((numpy_generator(seed, "minimal_pairs_turn").permutation(len(rank)), rank))
+    return np.sort(by_paradigm[turn[:num_pairs]])
