@@ -1,4 +1,4 @@
-"""Writes docs/recipes.md, the reference of every recipe key, from the models that read recipes.
+"""Writes docs/recipes.md and docs/task_keys.md, the references of every key, from the models that read the YAML.
 
     .venv/bin/python docs/generate_recipe_reference.py
 
@@ -17,12 +17,17 @@ from pydantic.fields import FieldInfo
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
 from maskwright.encoders.build import FAMILIES, load_family
+from maskwright.evaluation.datasets.section import Cut, DataSection, Layout, Reading, SplitFile
+from maskwright.evaluation.fine_tuning.settings import FineTuning
+from maskwright.evaluation.tasks.base import Task
 from maskwright.objectives.base import Objective
 from maskwright.training.recipe import Recipe
 
 REFERENCE = Path(__file__).with_name("recipes.md")
+TASK_REFERENCE = Path(__file__).with_name("task_keys.md")
 
 OBJECTIVES = "maskwright.objectives"
+TASKS = "maskwright.evaluation.tasks"
 
 DECIDED_ELSEWHERE = {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
 """Options of an encoder that follow from the tokenizer and the phases, and are not overridden."""
@@ -70,6 +75,44 @@ def reference() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+TASK_INTRODUCTION = """\
+# Keys of a task
+
+<!-- Written by docs/generate_recipe_reference.py; changes belong into the descriptions in the code. -->
+
+A task is one YAML file; [tasks.md](tasks.md) shows how it is written. Every key is listed here with its default. An
+unknown key is an error that names the nearest known one. `--set my_task.training.epochs=5` changes one for a run.
+"""
+
+
+def task_reference() -> str:
+    """Return the page of a task's keys: those of each kind, then those that the kinds of fine-tuning share."""
+    parts = [TASK_INTRODUCTION]
+    shared = {"data", "training"}
+    for name in plug_in_names(TASKS):
+        kind = load_plug_in(TASKS, name, Task)
+        left_out = shared & set(kind.Config.model_fields)
+        parts += [f"## Kind `{name}`\n", f"{summary(kind)}\n", table(kind.Config, "", left_out)]
+        parts += inner_sections(kind.Config, "", left_out)
+        if left_out:
+            parts.append("And the sections [`data`](#data) and [`training`](#training).\n")
+    parts += [
+        "## `data`\n",
+        f"{summary(DataSection)} `train`, and `test` or `cut`, must be given, here or in each layout.\n",
+    ]
+    own_keys = set(DataSection.model_fields) - set(Layout.model_fields) - {"folder"}
+    parts += ["Only here:\n", table(DataSection, "data.", set(DataSection.model_fields) - own_keys)]
+    layout_keys = set(Layout.model_fields) - set(Reading.model_fields)
+    parts += ["Here, or in each of `data.layouts`:\n", table(Layout, "data.", set(Layout.model_fields) - layout_keys)]
+    parts += [f"Here, in a layout, or in a split. {summary(Reading)}\n", table(Reading, "data.", set())]
+    parts += [f"A split as a mapping: {summary(SplitFile)}\n"]
+    parts += [table(SplitFile, "data.train.", set(Reading.model_fields))]
+    parts += [f"`cut` as a mapping: {summary(Cut)}\n", table(Cut, "data.cut.", set())]
+    parts += section(FineTuning, "`training`", "training.")
+    parts += inner_sections(FineTuning, "training.", set())
+    return "\n".join(parts).rstrip() + "\n"
+
+
 def section(model: type[BaseModel], title: str, prefix: str) -> list[str]:
     """Return a section of the page: what it is about, and the table of its keys."""
     return [f"## {title}\n", f"{summary(model)}\n", table(model, prefix, set())]
@@ -78,10 +121,18 @@ def section(model: type[BaseModel], title: str, prefix: str) -> list[str]:
 def plug_in(owner: type[Any], config: type[BaseModel], title: str, prefix: str, left_out: set[str]) -> list[str]:
     """Return the section of one plug-in and of the models that its options hold."""
     parts = [f"## {title}\n", f"{summary(owner)}\n", table(config, prefix, left_out)]
-    for name, field in config.model_fields.items():
-        for model in models_in(field.annotation):
-            parts += [f"`{name}` as a mapping: {summary(model)}\n", table(model, f"{prefix}{name}.", set())]
-    return parts
+    return parts + inner_sections(config, prefix, set())
+
+
+def inner_sections(config: type[BaseModel], prefix: str, left_out: set[str]) -> list[str]:
+    """Return the tables of the models that a model's fields hold."""
+    return [
+        line
+        for name, field in config.model_fields.items()
+        for model in models_in(field.annotation)
+        if name not in left_out
+        for line in (f"`{name}` as a mapping: {summary(model)}\n", table(model, f"{prefix}{name}.", set()))
+    ]
 
 
 def summary(owner: type[Any]) -> str:
@@ -122,7 +173,7 @@ def kind_of(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(kind_of(one) for one in arguments)
-    if origin is tuple:
+    if origin in (tuple, list):
         return "list of sections" if models_in(arguments[0]) else f"list of {kind_of(arguments[0])}"
     return "section" if models_in(annotation) and origin is None else "mapping"
 
@@ -146,3 +197,4 @@ def default_of(field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     write_text_atomically(REFERENCE, reference())
+    write_text_atomically(TASK_REFERENCE, task_reference())

@@ -27,8 +27,14 @@ def test_the_recipe_reference_is_up_to_date(generator):
     assert written == generator.reference(), "run: .venv/bin/python docs/generate_recipe_reference.py"
 
 
+def test_the_reference_of_task_keys_is_up_to_date(generator):
+    written = generator.TASK_REFERENCE.read_text(encoding="utf-8")
+    assert written == generator.task_reference(), "run: .venv/bin/python docs/generate_recipe_reference.py"
+
+
 def test_every_recipe_key_in_the_text_exists(generator):
-    known = set(re.findall(r"^\| `([\w.]+)`", generator.reference(), re.MULTILINE))
+    references = generator.reference() + generator.task_reference()
+    known = set(re.findall(r"^\| `([\w.]+)`", references, re.MULTILINE))
     sections = {key.split(".")[0] for key in known if "." in key}
     assert {"optimizer.learning_rate", "phases.0.objective.rate"} <= known
     unknown = [

@@ -158,7 +158,7 @@ class Layout(Reading):
         "where --data is not given; the splits then name splits of the hub",
     )
     note: str = Field(default="", description="what a reader of scores on this layout must know; goes into the record")
-    train: SplitFile | None = Field(default=None, description="what is learned from")
+    train: SplitFile | None = Field(default=None, description="what is learned from: a file's name, or a mapping")
     validation: SplitFile | None = Field(
         default=None, description="what hyper-parameters and checkpoints are chosen on; null: a part of `train`"
     )
