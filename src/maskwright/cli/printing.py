@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maskwright.core.records import ComparisonRecord, EvaluationRecord
+    from maskwright.reports.tables import Table as ScoreTable
 
 
 def print_scores(evaluation: "EvaluationRecord") -> None:
@@ -42,26 +43,39 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
 
 def print_records(records: Sequence["EvaluationRecord"]) -> None:
     """Print what tasks found, and their notes."""
+    from maskwright.reports.tables import score_tables
+
     for evaluation in records:
-        print_scores(evaluation)
+        if evaluation.main_metric is None:
+            print_scores(evaluation)
         print_examples(evaluation)
+    for table in score_tables(records):
+        print_table(table)
 
 
 def print_comparison(comparison: "ComparisonRecord") -> None:
     """Print two models side by side."""
+    from maskwright.reports.tables import comparison_table
+
+    print_table(comparison_table(comparison))
+
+
+def print_table(shown: "ScoreTable") -> None:
+    """Print a table of a report, with its notes."""
     from rich.console import Console
     from rich.table import Table
 
     from maskwright.core.log import printable
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", printable(comparison.model), printable(comparison.other), "difference"):
-        table.add_column(heading, justify="right" if heading else "left")
-    table.add_column("verdict")
-    for row in comparison.rows:
-        numbers = (f"{100 * row.model_mean:.1f}", f"{100 * row.other_mean:.1f}", f"{100 * row.difference:+.1f}")
-        table.add_row(printable(row.title), *numbers, printable(row.verdict))
+    table = Table(title=printable(shown.title), title_justify="left", box=None, pad_edge=False)
+    for place, column in enumerate(shown.columns):
+        table.add_column(printable(column), justify="left" if place == 0 or place in shown.worded else "right")
+    for cells in shown.rows:
+        table.add_row(*map(printable, cells))
+    if shown.total is not None:
+        table.add_row(*map(printable, shown.total), style="bold")
     out = Console(highlight=False)
     out.print(table)
-    for note in comparison.notes:
+    for note in shown.notes:
         out.print(printable(note), style="dim")
+    out.print()

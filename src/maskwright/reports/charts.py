@@ -23,6 +23,9 @@ INK, FAINT = "#3d4451", "#d5dae1"
 
 PERCENT = PercentFormatter(xmax=1, decimals=0, symbol=" %")
 
+PAIRS = "blimp_accuracy"
+"""What the probe of minimal pairs calls its mean over the phenomena."""
+
 MAX_LABEL_CHARACTERS = 40
 
 MAX_POINTS = 600
@@ -154,17 +157,15 @@ def loss_chart(story: Story) -> str | None:
 def probe_charts(story: Story) -> list[str]:
     """Scores during training: held-out accuracy and cross-entropy, the unigram baseline dashed, and minimal pairs."""
     names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIXES)})
-    names = [name for name in names if not name.removeprefix("blimp_").startswith("num_")]
     pairs = [name for name in names if name.startswith("blimp_")]
     shares = [name for name in names if name.endswith("accuracy") and name not in pairs]
     others = [name for name in names if name not in shares + pairs]
     unigram = story.held_out.baselines.get("unigram", {}) if story.held_out else {}
     baseline = {f"held_out_{metric}": value for metric, value in unigram.items()}
-    chance = dict.fromkeys(pairs, 0.5)
     charts = [
         probe_chart(story, "shares", "Held-out accuracy", shares, baseline),
         probe_chart(story, "nats", "Held-out cross-entropy", others, baseline),
-        probe_chart(story, "pairs", "Minimal pairs (dashed: chance)", pairs, chance),
+        pairs_chart(story, pairs),
     ]
     return [found for found in charts if found is not None]
 
@@ -178,7 +179,7 @@ def probe_chart(story: Story, kind: str, title: str, names: list[str], baseline:
 
     def paint(axes: Axes) -> None:
         for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
-            label = short(spoken(name.removeprefix("held_out_").removeprefix("blimp_")))
+            label = short(spoken(name.removeprefix("held_out_")))
             axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
             if name in baseline:
                 axes.axhline(baseline[name], color=colour, linewidth=1, linestyle=(0, (2, 2)))
@@ -194,6 +195,28 @@ def probe_chart(story: Story, kind: str, title: str, names: list[str], baseline:
 
     last = ", ".join(f"{spoken(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
     return draw(f"probe-{kind}", f"{title} during training; at the end {last}", paint)
+
+
+def pairs_chart(story: Story, names: list[str]) -> str | None:
+    """Return the accuracy on minimal pairs, all together and, thin, each phenomenon; chance dashed."""
+    curves = {name: series(story.probes, name) for name in names}
+    if PAIRS not in curves or not len(curves[PAIRS][2]):
+        return None
+    tokens, _, values = curves.pop(PAIRS)
+
+    def paint(axes: Axes) -> None:
+        for number, (part_tokens, _, part_values) in enumerate(curves.values()):
+            label = "each phenomenon" if number == 0 else None
+            axes.plot(part_tokens, part_values, color=INK, alpha=0.3, linewidth=0.8, label=label)
+        axes.plot(tokens, values, color=BLUE, linewidth=1.6, marker="o", markersize=3, label="mean of phenomena")
+        axes.axhline(0.5, color=BLUE, linewidth=1, linestyle=(0, (2, 2)))
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.set_title("Minimal pairs")
+        tokens_axis(axes)
+        axes.legend(loc="best")
+
+    description = f"Minimal pairs during training; at the end {values[-1]:.3f}, chance is 0.5"
+    return draw("probe-pairs", description, paint)
 
 
 def step_charts(story: Story) -> list[str]:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.records import RunFolder
+from maskwright.core.records import RunFolder, TableRecord
 from maskwright.reports import write_model_card, write_report
 
 PAYLOADS = [
@@ -46,6 +47,22 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def add_hostile_scores(run: Path, records: dict[str, Callable[..., Any]]) -> Path:
+    """Add scores and a comparison whose every name, title and note is hostile."""
+    folder = RunFolder(run)
+    table = TableRecord(name=PAYLOAD, title=PAYLOAD, tasks={"task": PAYLOAD, "none": PAYLOAD})
+    texts = {"citation": PAYLOAD, "notes": [PAYLOAD], "kind": PAYLOAD, "settings": {"hub": PAYLOAD, PAYLOAD: PAYLOAD}}
+    values = {PAYLOAD: {PAYLOAD: 0.5}}
+    scores = records["fine_tuned"]("task", PAYLOAD, PAYLOAD, [0.5, 0.6], table, baselines=values, **texts)
+    parts = {f"{PAYLOAD} {part}".replace("/", "|"): {"accuracy": 0.5, "low": 0.4, "high": 0.6} for part in "ab"}
+    pairs = records["blimp"](title=PAYLOAD, groups=parts, **texts)
+    row = records["comparison"]().rows[0].model_dump() | dict.fromkeys(("title", "metric", "verdict"), PAYLOAD)
+    other = records["comparison"](model=PAYLOAD, other=PAYLOAD, notes=[PAYLOAD], rows=[row])
+    for name, record in (("task", scores), ("pairs", pairs), ("against/other", other)):
+        record.write(folder.evaluation / f"{name}.json")
+    return run
+
+
 def hostile_run(make_run: Callable[..., Path]) -> Path:
     """A run where every text that a user, a corpus or a plug-in gives is hostile."""
     example = {"text": f"{PAYLOAD} [MASK] {PAYLOAD}", "answer": PAYLOAD}
@@ -71,7 +88,10 @@ def hostile_run(make_run: Callable[..., Path]) -> Path:
             "audit": audit,
             "created": PAYLOAD,
         },
+        energy={"kwh": 1, "kg_co2": 1, "how": "estimated", "seconds": 1, "assumptions": [PAYLOAD, PAYLOAD]},
         evaluation={
+            "title": PAYLOAD,
+            "notes": [PAYLOAD],
             "settings": {PAYLOAD: PAYLOAD},
             "scores": {PAYLOAD: 1.0, "cross_entropy": 2.0, "top1_accuracy": 0.5},
             "baselines": {PAYLOAD: {PAYLOAD: 2.0}},
@@ -104,8 +124,13 @@ def test_a_strict_policy_forbids_everything_but_inline_style(make_run: Callable[
     assert text.index("Content-Security-Policy") < text.index("<style")
 
 
-def test_hostile_text_stays_text(make_run: Callable[..., Path]):
+@pytest.mark.parametrize("has_scores", [False, True])
+def test_hostile_text_stays_text(
+    make_run: Callable[..., Path], records: dict[str, Callable[..., Any]], has_scores: bool
+):
     run = hostile_run(make_run)
+    if has_scores:
+        add_hostile_scores(run, records)
     text = write_report(run).read_text()
     page = Page(text)
     assert not {"script", "iframe", "object", "embed", "img", "link", "form", "base", "foreignobject", "a"} & set(
@@ -119,8 +144,10 @@ def test_hostile_text_stays_text(make_run: Callable[..., Path]):
     assert "49" not in "".join(piece for piece in page.text if "{{" in piece)
 
 
-def test_no_control_or_direction_character_reaches_the_page(make_run: Callable[..., Path]):
-    run = hostile_run(make_run)
+def test_no_control_or_direction_character_reaches_the_page(
+    make_run: Callable[..., Path], records: dict[str, Callable[..., Any]]
+):
+    run = add_hostile_scores(hostile_run(make_run), records)
     write_report(run)
     write_model_card(run)
     for path in (RunFolder(run).report, RunFolder(run).model / "README.md"):
@@ -143,8 +170,46 @@ def make_run_beside(make_run: Callable[..., Path], **changes: object) -> Path:
     return make_run(at="beside/run", **changes)
 
 
-def test_equal_records_give_equal_bytes(make_run: Callable[..., Path]):
+def test_scores_of_suites_pairs_and_comparisons_are_shown(scored_run: Path):
+    text = write_report(scored_run).read_text()
+    words = " ".join(" ".join(Page(text).text).split())
+    for expected in (
+        *("GLUE (development sets)", "48.5 ± 1.9", "46.5 to 50.5", "average of 3 of 4", "Not scored: WNLI.", "ddof 1"),
+        *("subject verb agreement", "74.0", "72.5 to 75.5", "chance", "The best step was chosen on the reported split"),
+        *("small against runs/other", "no evidence of a difference", "46.2 (12), 50.8 (13)", "AG News"),
+        *("0.00543 kWh, 0.00258 kg of CO2", "assumed: 65 W for the processor"),
+    ):
+        assert expected in words, expected
+    assert "principle A" not in words, "paradigms are in the record"
+
+
+def test_curves_of_minimal_pairs_are_drawn_beside_those_of_held_out_text(make_run: Callable[..., Path]):
     run = make_run()
+    lines = [
+        {"step": step, "tokens": 16384 * step, "blimp_accuracy": 0.5 + step / 1000, "blimp_binding": 0.4}
+        for step in (401, 402)
+    ]
+    with RunFolder(run).metrics.open("a") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in lines)
+    text = write_report(run).read_text()
+    assert 'aria-label="Minimal pairs during training; at the end 0.902, chance is 0.5"' in text
+
+
+def test_records_of_older_versions_are_drawn(make_run: Callable[..., Path]):
+    """Before there were titles, seeds, suites and energy."""
+    run = make_run()
+    newer = {"title", "kind", "citation", "table", "main_metric", "deviations", "intervals", "groups", "seeds", "notes"}
+    for path, dropped in ((RunFolder(run).evaluation / "held_out.json", newer), (run / "run.json", {"energy"})):
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in values.items() if key not in dropped}))
+    words = " ".join(Page(write_report(run).read_text()).text)
+    assert "Held out" in words or "held out" in words
+    assert "43.9 %" in words
+    assert "Energy and CO2: not recorded" in write_model_card(run).read_text()
+
+
+def test_equal_records_give_equal_bytes(scored_run: Path):
+    run = scored_run
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
 

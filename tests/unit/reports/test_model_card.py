@@ -33,8 +33,34 @@ def test_the_card_says_how_the_model_was_trained_and_how_good_it_is(make_run: Ca
         assert expected in text, expected
 
 
-def test_what_people_add_outlives_a_new_drawing(make_run: Callable[..., Path]):
-    run = make_run()
+def test_the_card_is_complete_without_editing(scored_run: Path):
+    text = write_model_card(scored_run).read_text()
+    for expected in (
+        "| CoLA | matthews correlation | 48.5 ± 1.9 | 46.5 to 50.5 | 4 | 0.0 (majority) |",
+        "| WNLI | – | – | – | – | – |",
+        "| **average of 3 of 4** |  | **65.2** |  |  |  |",
+        "| island effects | 47.0 | 45.5 to 48.5 | 2,000 | 3 |",
+        "- CoLA, SST-2, RTE: The best step was chosen on the reported split",
+        "| RTE | accuracy | 61.0 ± 1.2 | 56.0 ± 2.0 | 5.0 | 2.0 to 8.0 | &lt; 0.001 | 4 | small is better |",
+        "0.00543 kWh, **estimated** over 5 min (assumed: 65 W for the processor, all the time)",
+        "CO2: 0.00258 kg, by 0.475 kg of CO2 per kWh, the world's average",
+        "(0.08 hours)",
+        "- BLiMP (evaluation): Warstadt et al. 2020, BLiMP, arXiv:1912.00582",
+        "at most 512 tokens",
+        "Left out: empty 17, duplicate 230",
+        "learning rate: 0.001",
+    ):
+        assert expected in text, expected
+
+
+def test_sessions_that_were_killed_are_missing_from_the_energy(make_run: Callable[..., Path]):
+    energy = {"kwh": 0.1, "kg_co2": 0.04, "how": "measured by codecarbon", "seconds": 200, "assumptions": ["a", "b"]}
+    text = write_model_card(make_run(energy=energy)).read_text()
+    assert "**measured by codecarbon** over 3 min (sessions that were killed are not in it)" in text
+
+
+def test_what_people_add_outlives_a_new_drawing(scored_run: Path):
+    run = scored_run
     path = write_model_card(run)
     text = path.read_text().replace("library_name:", "license: apache-2.0\nlanguage: hu\nlibrary_name:", 1)
     begin = text.index("<!-- maskwright: generated")
