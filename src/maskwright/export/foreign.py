@@ -76,6 +76,7 @@ class _StandIn(nn.Module):
         self._of = (body,)
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> BaseModelOutput:
+        """Return the input as it is."""
         return _HiddenStates(last_hidden_state=inputs_embeds)  # pyright: ignore[reportArgumentType]
 
     def __getattr__(self, name: str) -> Any:
