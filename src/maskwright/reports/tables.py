@@ -24,7 +24,8 @@ IN_POINTS = ("accuracy", "f1", "correlation", "pearson", "spearman", "exact_matc
 
 HOW_TO_READ = (
     "Accuracies, F1 and correlations are times 100 (points): mean ± sample standard deviation (ddof 1) over the seeds; "
-    "without ± there is one seed. The interval is 95 %, bootstrap over the items and, from three seeds on, over the seeds."
+    "without ± there is one seed. The interval is 95 %, bootstrap over the items and, from three seeds on, over the "
+    "seeds."
 )
 
 HOW_TO_READ_PARTS = "In percent; the interval is 95 %, bootstrap over the pairs. The last row is the mean of the parts."
