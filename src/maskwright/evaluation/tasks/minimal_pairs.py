@@ -1,4 +1,4 @@
-"""Minimal pairs: does a model hold the acceptable sentence of a pair more likely than the unacceptable one?
+"""Minimal pairs: whether a model holds the acceptable sentence of a pair more likely than the unacceptable one.
 
 Source: Warstadt et al. 2020, BLiMP: The Benchmark of Linguistic Minimal Pairs for English, arXiv:1912.00582; for masked
     models with the pseudo-log-likelihood of Salazar et al. 2020, arXiv:1910.14659.
@@ -142,7 +142,8 @@ class MinimalPairs(Task):
 
     def _files(self, data: Path | None) -> list[Path]:
         title = self.config.title or "minimal pairs"
-        return find_pair_files(self.config.whereabouts, self.config.files, data or Path(), title)
+        whereabouts = self.config.whereabouts
+        return find_pair_files(whereabouts, self.config.files, data or whereabouts.folder or Path(), title)
 
 
 def scored_items(
