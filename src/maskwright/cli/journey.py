@@ -9,16 +9,17 @@ from pathlib import Path
 
 from maskwright.cli.places import model_folder_of, record_of
 from maskwright.cli.printing import print_records
+from maskwright.cli.probes import probes_of, with_pairs_found
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
-from maskwright.core.errors import RecipeError, StorageError
+from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, StorageError
 from maskwright.core.files import remove_folder
+from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run import evaluate
 from maskwright.evaluation.subject import Subject
-from maskwright.evaluation.tasks.held_out import HeldOutProbe
 from maskwright.export.folder import import_native_model
 from maskwright.reports import write_model_card, write_report
 from maskwright.training.checkpoint import Checkpoints
@@ -28,7 +29,6 @@ from maskwright.training.energy import energy_meter
 from maskwright.training.finish import export_run
 from maskwright.training.health import exclusive
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.probes import HELD_OUT, Probe
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.start import assemble_run, first_difference, require_machine
 
@@ -62,7 +62,7 @@ def begin(
     if from_model is not None:
         from_model = model_folder_of(from_model)
         settings = [*settings, f"tokenizer.existing={from_model}"]
-    recipe = read_with_overrides(recipe_path, data, settings)
+    recipe = with_pairs_found(read_with_overrides(recipe_path, data, settings))
     require_machine(recipe)
     start_from = None
     if from_model is not None:
@@ -146,21 +146,18 @@ def _make_room(folder: RunFolder) -> None:
         remove_folder(folder.checkpoints)
 
 
-def probes_of(recipe: Recipe, corpus: Corpus) -> dict[str, Probe]:
-    """Return what a recipe asks to measure during the run; the cheapest first.
-
-    Raises:
-        MissingData: the minimal pairs are not there.
-    """
-    if not recipe.probes.is_on:
-        return {}
-    held_out = HeldOutProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
-    return {HELD_OUT: held_out}
-
-
 @contextlib.contextmanager
 def _exclusive(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
-    with exclusive(folder.path) if ranks.is_first else contextlib.nullcontext():
+    """Hold the run folder for all ranks; what the first is refused, all are."""
+    refused: MaskwrightError | None = None
+    with contextlib.ExitStack() as held:
+        if ranks.is_first:
+            try:
+                held.enter_context(exclusive(folder.path))
+            except MaskwrightError as error:
+                refused = error
+        if ranks.any(refused is not None, default_device()):
+            raise refused or RunFolderBusy(f"{folder.path} can't be had", "see the first process's message")
         yield
 
 

@@ -1,11 +1,23 @@
-"""Scores on the terminal, on standard output."""
+"""Scores on the terminal, on standard output: the tables of the report, as far as a terminal shows them well."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maskwright.core.records import ComparisonRecord, EvaluationRecord
-    from maskwright.reports.tables import Table as ScoreTable
+    from maskwright.reports.tables import Table
+
+
+def print_records(records: Sequence["EvaluationRecord"]) -> None:
+    """Print what tasks found: the tables, and one by one what stands in none of them."""
+    from maskwright.reports.tables import score_tables
+
+    for evaluation in records:
+        if evaluation.main_metric is None:
+            print_scores(evaluation)
+            print_examples(evaluation)
+    for table in score_tables(records):
+        print_table(table)
 
 
 def print_scores(evaluation: "EvaluationRecord") -> None:
@@ -41,18 +53,6 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
         out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")
 
 
-def print_records(records: Sequence["EvaluationRecord"]) -> None:
-    """Print what tasks found, and their notes."""
-    from maskwright.reports.tables import score_tables
-
-    for evaluation in records:
-        if evaluation.main_metric is None:
-            print_scores(evaluation)
-        print_examples(evaluation)
-    for table in score_tables(records):
-        print_table(table)
-
-
 def print_comparison(comparison: "ComparisonRecord") -> None:
     """Print two models side by side."""
     from maskwright.reports.tables import comparison_table
@@ -60,22 +60,21 @@ def print_comparison(comparison: "ComparisonRecord") -> None:
     print_table(comparison_table(comparison))
 
 
-def print_table(shown: "ScoreTable") -> None:
-    """Print a table of a report, with its notes."""
+def print_table(table: "Table") -> None:
+    """Print a table with its notes; the last row, where it sums up, in bold."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as Grid
 
     from maskwright.core.log import printable
 
-    table = Table(title=printable(shown.title), title_justify="left", box=None, pad_edge=False)
-    for place, column in enumerate(shown.columns):
-        table.add_column(printable(column), justify="left" if place == 0 or place in shown.worded else "right")
-    for cells in shown.rows:
-        table.add_row(*map(printable, cells))
-    if shown.total is not None:
-        table.add_row(*map(printable, shown.total), style="bold")
+    grid = Grid(title=printable(table.title), title_justify="left", box=None, pad_edge=False)
+    for place, heading in enumerate(table.columns):
+        is_worded = place == 0 or place in table.worded
+        grid.add_column(printable(heading), justify="left" if is_worded else "right")
+    for row in table.all_rows:
+        grid.add_row(*map(printable, row), style="bold" if row is table.total else None)
     out = Console(highlight=False)
-    out.print(table)
-    for note in shown.notes:
+    out.print(grid)
+    for note in table.notes:
         out.print(printable(note), style="dim")
     out.print()

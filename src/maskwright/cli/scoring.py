@@ -13,9 +13,11 @@ from maskwright.cli.places import model_folder_of
 from maskwright.cli.printing import print_comparison, print_records
 from maskwright.cli.recipes import find_plug_ins_in, settings_of
 from maskwright.core.errors import EvaluationError
+from maskwright.core.log import printable, warn
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
 from maskwright.evaluation.against import Evaluated, compare
+from maskwright.evaluation.babylm.submission import write_submission
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
 from maskwright.evaluation.run import Outcome, evaluate
 from maskwright.evaluation.subject import Subject
@@ -50,6 +52,8 @@ def score(model: str, how: HowToEvaluate) -> None:
     outcome = score_one(ours, tasks, how)
     if how.against is not None:
         compare_with(ours, place_of(how.against, how, tasks, None), tasks, how)
+    if how.babylm is not None:
+        hand_in(ours, how.babylm, how.data)
     if ours.run is not None and how.out is None:
         write_model_card(ours.run)
         print(write_report(ours.run))
@@ -97,3 +101,11 @@ def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: How
         names = [str(ours.folder.parent), str(other.folder.parent)]
     sides = Evaluated(names[0], ours.folder), Evaluated(names[1], other.folder)
     print_comparison(compare(tasks, *sides, ours.seed))
+
+
+def hand_in(place: Place, year: int, data: Path | None) -> None:
+    """Write the submission to the BabyLM challenge of a year, and say what keeps it from being complete."""
+    submission = write_submission(place.folder, data, year, place.folder / "babylm", Path(place.subject.name).name)
+    print(f"submission: {submission.path} ({submission.num_predictions:,} predictions)")
+    for problem in submission.problems:
+        warn(printable(str(problem)))
