@@ -132,9 +132,9 @@ class Experiment:
     def new_model(self, settings: FineTuning) -> FineTuned:
         """Return the pre-trained encoder with a fresh head, on the device."""
         encoder = self.subject.new_encoder(settings.dropout)
-        has_dropout = encoder.config.attention_dropout > 0
+        is_dense = encoder.config.attention_dropout > 0 or encoder.has_attention_bias
         length = self.text_encoder.max_length
-        encoder.use_attention("padded" if has_dropout else choose_backend(self.subject.device, self.dtype, length))
+        encoder.use_attention("padded" if is_dense else choose_backend(self.subject.device, self.dtype, length))
         adapt(encoder, settings, torch_generator(self.course_seed, "fine_tuning_lora"))
         dropout = own_dropout(encoder) if settings.dropout is None else settings.dropout
         head = self.task.head(encoder.config.hidden_size, self.splits, dropout)
