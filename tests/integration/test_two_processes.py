@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from maskwright.training.health import exclusive
+
 
 def free_port() -> int:
     with socket.socket() as server:
@@ -73,4 +75,13 @@ def test_what_one_process_refuses_ends_both(recipe, tmp_path):
     first, second = run_on_two("train", recipe, "--run", "run", "--set", "batch.micro_batch_tokens=512", cwd=tmp_path)
     assert (first.returncode, second.returncode) == (78, 78)
     assert "1 micro-batches for 2 processes" in first.stderr
+    assert "Traceback" not in first.stderr + second.stderr
+
+
+@pytest.mark.slow
+def test_a_run_folder_in_use_ends_both(recipe, tmp_path):
+    with exclusive(tmp_path / "run"):
+        first, second = run_on_two("train", recipe, "--run", "run", cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (75, 75)
+    assert "is in use by process" in first.stderr
     assert "Traceback" not in first.stderr + second.stderr

@@ -10,7 +10,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from maskwright.core.records import RunRecord
 
-MARKS = (700, 900, 1_000, 2_500, 3_400)
+MARKS = (300, 700, 900, 1_000, 3_400)
 SAVES = {"every_steps": 1, "every_minutes": None, "keep_last": 20, "by_words": list(MARKS)}
 
 
