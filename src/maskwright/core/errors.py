@@ -56,6 +56,8 @@ class EvaluationError(MaskwrightError, ValueError):
 class MissingData(EvaluationError):
     """A data set that is not there; the message says where to get it and in which layout it is expected."""
 
+    exit_code = 68
+
 
 class ExportError(MaskwrightError, ValueError):
     """A model folder that can't be written faithfully, or can't be read."""

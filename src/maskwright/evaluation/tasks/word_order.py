@@ -1,4 +1,4 @@
-"""Word order: does a model prefer a sentence of held-out text to the same with two neighbouring words exchanged?
+"""Word order: whether a model prefers a sentence to the same with two neighbouring words exchanged.
 
 Source: the pairs are made here, for any text whose words stand between spaces; scored as minimal pairs (Salazar et al.
     2020, Masked Language Model Scoring, arXiv:1910.14659).
