@@ -210,9 +210,8 @@ def _raw_task(name: str) -> RawTask:
         if not isinstance(kind, str) or (":" not in kind and kind not in kinds):
             problem = "kind is missing" if kind is None else f"there is no kind {kind!r}{nearest(str(kind), kinds)}"
             raise RecipeError(f"{path}: {problem}", "one of " + ", ".join(kinds) + ', or "module:Class"')
-        data = raw.get("data")
-        if own_file is not None and isinstance(data, dict):
-            raw = raw | {"data": {"folder": str(path.parent)} | data}
+        if own_file is not None:
+            raw = _with_folder(raw, path.parent)
         return RawTask(path.stem, raw, path)
     if ":" not in name and name not in kinds:
         known = known_names()
@@ -222,6 +221,17 @@ def _raw_task(name: str) -> RawTask:
             "see: maskwright list tasks",
         )
     return RawTask(name, {"kind": name})
+
+
+def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the YAML of an own task with the place where its files are looked for after --data: beside it."""
+    config = load_plug_in(TASKS, str(raw["kind"]), Task).Config  # pyright: ignore[reportAbstractUsage]
+    placed = dict(raw)
+    for key, field in config.model_fields.items():
+        section = raw.get(key, None if field.is_required() else {})
+        if "folder" in keys_at(config, [key]) and isinstance(section, dict):
+            placed[key] = {"folder": str(folder)} | section
+    return placed
 
 
 def _settings_by_task(raw_tasks: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -85,6 +85,13 @@ def test_a_file_of_ones_own_is_a_task_or_a_suite(write, tmp_path):
     assert first.table is not None and first.table.tasks == {"my_task": "My task", "cola": "CoLA"}
 
 
+def test_pairs_of_ones_own_lie_beside_their_yaml(write, tmp_path):
+    (named,) = find_tasks([write("my_pairs.yaml", "kind: minimal_pairs")], {})
+    assert named.task.config.whereabouts.folder == tmp_path
+    write("pairs.jsonl", '{"sentence_good": "a", "sentence_bad": "b"}\n')
+    assert len(named.task.pairs(None)) == 1
+
+
 def test_two_tasks_of_one_name_are_refused(write):
     with pytest.raises(RecipeError, match="two tasks are named 'cola'"):
         find_tasks(["cola", write("cola.yaml", OWN)], {})

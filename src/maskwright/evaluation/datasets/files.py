@@ -101,6 +101,13 @@ def _table(path: Path, text: str, delimiter: str, is_quoted: bool, columns: list
         _, columns = next(records, (1, None))
         if columns is None:
             return
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise EvaluationError(
+            f"{path}: two columns are named {twice!r}",
+            "a header that names every column",
+            "if the file has no header, name its columns in the task's YAML under columns",
+        )
     for number, fields in records:
         if len(fields) == len(columns):
             yield Row(f"line {number}", dict(zip(columns, fields, strict=True)))
@@ -133,7 +140,7 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 def _json_row(place: str, text: str) -> Row:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Row(place, {}, f"no JSON: {error}")
     return _object_row(place, value)
 
@@ -155,6 +162,8 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
                     yield _json_row(f"line {number}", line)
             return
         raise EvaluationError(f"{path}, line {error.lineno}: no JSON: {error.msg}", "one JSON value") from error
+    except RecursionError as error:
+        raise EvaluationError(f"{path}: too many brackets inside one another", "rows of a data set as JSON") from error
     entries = value if isinstance(value, list) else [value]
     for number, entry in enumerate(entries, start=1):
         yield _object_row(f"entry {number}", entry)

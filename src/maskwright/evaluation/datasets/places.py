@@ -24,6 +24,11 @@ class Whereabouts(BaseModel):
         default=None, description="its name on the hub as dataset/config, read where --data is not given"
     )
     source: str = Field(default="", description="where to get it, for the message when it is missing")
+    folder: Path | None = Field(
+        default=None,
+        exclude=True,
+        description="where it is looked for without --data; the folder of a YAML file of your own",
+    )
 
 
 def find_files(whereabouts: Whereabouts, names: Sequence[str], data: Path, title: str) -> list[Path]:

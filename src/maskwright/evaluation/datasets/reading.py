@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.errors import EvaluationError, nearest
-from maskwright.core.log import warn
+from maskwright.core.log import progress, warn
 from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.datasets.columns import BadRow, choices_of, is_taken, opened, value_at
 from maskwright.evaluation.datasets.files import Row, rows_of_file
@@ -117,8 +117,11 @@ def _raw_split(section: DataSection, found: Located, name: str, kind: Kind, titl
         as_read = reading.model_copy(update={"label": "is_right", "labels": {"wrong": ["false"], "right": ["true"]}})
     split = RawSplit(origin, as_read)
     reader = ExampleReader(as_read, kind)
-    for source in _expanded(rows, reading):
-        _add(split, source, reader, kind)
+    with progress(f"Reading {origin}", None) as advance:
+        for number, source in enumerate(_expanded(rows, reading), start=1):
+            _add(split, source, reader, kind)
+            if number % 1000 == 0:
+                advance(1000)
     if not split.ids:
         taken = " with " + " and ".join(f"{key} {' or '.join(value)}" for key, value in reading.where.items())
         raise EvaluationError(f"{origin} has no rows{taken if reading.where else ''}", f"rows for the split {name}")

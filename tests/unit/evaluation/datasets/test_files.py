@@ -65,6 +65,11 @@ def test_columns_without_a_header_are_named(read):
     assert rows[0].values == {"source": "gj04", "label": "1", "star": "*", "text": "A text."}
 
 
+def test_two_columns_of_one_name_are_no_header(read):
+    with pytest.raises(EvaluationError, match=r"two columns are named 'good'\n.*\n.*under columns"):
+        read("a.csv", "good,good,1\nbad,day,0\n")
+
+
 @pytest.mark.parametrize("line", ["only one", "a\tb\tc"])
 def test_a_row_with_another_number_of_columns_is_a_problem(read, line):
     good, bad = read("a.tsv", f"text\tlabel\na\tb\n{line}\n")
@@ -86,6 +91,9 @@ def test_json_lines_and_json_files(read):
     broken, number = read("a.jsonl", '{"a": \n3\n')
     assert (broken.place, number.place) == ("line 1", "line 2")
     assert broken.problem.startswith("no JSON") and "a JSON int" in number.problem
+    assert "no JSON" in read("a.jsonl", "[" * 100_000)[0].problem
+    with pytest.raises(EvaluationError, match="too many brackets"):
+        read("a.json", "[" * 100_000)
     with pytest.raises(EvaluationError, match="line 2: no JSON"):
         read("a.json", '{"a": 1,\n "b": }')
 
