@@ -21,6 +21,9 @@ from maskwright.evaluation.babylm.predictions import (
 )
 from maskwright.evaluation.babylm.years import AbsentPart, LabelsPart, PairsPart, Year, year_of
 
+MOST_TOLD = 3
+"""Sub-tasks of one part whose counts are told one by one; the rest is counted."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -110,27 +113,31 @@ def _pairs(
     """Return the predictions of minimal pairs, what is missing, and the mode they were scored in."""
     wanted = year_of(year)
     found = record_and_items(evaluation, part.task, seed)
-    predictions: Predictions = {}
-    problems = []
-    mode = None
-    if found is not None:
-        record, items = found
-        scored = pair_predictions(items, record, data, wanted)
-        predictions = {name: scored[name] for name in part.num_items if name in scored}
-        problems += scoring_problems(record, part, year, wanted)
-        mode = str(record.settings.get("mode"))
-        for name in sorted(set(scored) - set(part.num_items)):
-            problems.append(
-                Problem(f"{part.key}/{name}", f"{len(scored[name])} items", "no such part", "it is left out")
-            )
-    for name, count in part.num_items.items():
-        problems += _count_problem(
-            f"{part.key}/{name}",
-            len(predictions.get(name, [])),
-            count,
-            f"evaluate --tasks {part.task} on the challenge's data ({part.task.replace('blimp_', '')}_filtered)",
-        )
-    return predictions, problems, mode
+    folder = f"{part.task.replace('blimp_', '')}_filtered"
+    to_do = (
+        f"evaluate --tasks {part.task} on the challenge's data, its folder {folder} alone in --data or chosen with "
+        f"--set {part.task}.whereabouts.folders=[{folder}]"
+    )
+    if found is None:
+        amount = sum(count or 0 for count in part.num_items.values())
+        expected = f"{amount:,} items" if amount else "its items"
+        return {}, [Problem(part.key, f"{part.task} was not scored", expected, to_do)], None
+    record, items = found
+    scored = pair_predictions(items, record, data, wanted)
+    predictions = {name: scored[name] for name in part.num_items if name in scored}
+    problems = scoring_problems(record, part, year, wanted)
+    for name in sorted(set(scored) - set(part.num_items)):
+        problems.append(Problem(f"{part.key}/{name}", f"{len(scored[name])} items", "no such part", "it is left out"))
+    miscounted = [
+        problem
+        for name, count in part.num_items.items()
+        for problem in _count_problem(f"{part.key}/{name}", len(predictions.get(name, [])), count, to_do)
+    ]
+    problems += miscounted[:MOST_TOLD]
+    if len(miscounted) > MOST_TOLD:
+        left = len(miscounted) - MOST_TOLD
+        problems.append(Problem(part.key, f"{left} more parts have another number of items", "none", to_do))
+    return predictions, problems, str(record.settings.get("mode"))
 
 
 def _count_problem(part: str, got: int, expected: int | None, to_do: str) -> list[Problem]:

@@ -101,7 +101,6 @@ def test_the_form_of_2025(scored, data, tmp_path, year):
         {"id": f"adjunct_island_{number}", "pred": good if better[f"adjunct_island:{number}"] else bad}
         for number, (good, bad) in enumerate(ADJUNCT)
     ]
-    assert better["adjunct_island:2"]  # a tie goes to the good one
     assert set(whole["blimp"]) == {"adjunct_island", "principle_A_case_1"}
     assert whole["glue"]["rte"]["predictions"][:2] == [{"id": "rte_0", "pred": 0}, {"id": "rte_1", "pred": 1}]
     assert submission.num_predictions == 3 + 2 + 1 + 139
@@ -111,6 +110,24 @@ def test_the_form_of_2025(scored, data, tmp_path, year):
     absent = {"ewok", "entity_tracking", "wug_adj", "wug_past", "comps", "reading", "aoa", "fast_eval_results"}
     assert absent <= {problem.part for problem in submission.problems}
     assert "huggingface.co/datasets/ewok-core" in of_part(submission.problems, "ewok")[0]
+
+
+def test_a_tie_goes_to_the_good_sentence(scored, data, tmp_path):
+    evaluation = scored()
+    path = evaluation / "items" / "blimp.seed-1.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    tied = [row | {"good_log_likelihood": -7.5, "bad_log_likelihood": -7.5} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in tied))
+    submission = write_submission(evaluation, data, 2025, tmp_path / "out", "mine")
+    predictions = json.loads(submission.path.read_text())["blimp"]["adjunct_island"]["predictions"]
+    assert [row["pred"] for row in predictions] == [good for good, _ in ADJUNCT]
+
+
+def test_what_was_not_scored_is_told_once(tmp_path):
+    fine_tuned(tmp_path, "rte", {12: [0] * 139})
+    problems = write_submission(tmp_path, None, 2025, tmp_path / "out", "mine").problems
+    assert len([problem for problem in problems if problem.part.startswith("blimp/")]) == 0
+    assert "blimp was not scored, expected 59,875 items" in of_part(problems, "blimp")[0]
 
 
 def test_another_seed(scored, data, tmp_path):
@@ -154,7 +171,8 @@ def test_the_form_of_2023(scored, data, tmp_path):
     assert lines[0]["predictions"][0] == {"id": "cola_0", "pred": "1"}
     assert lines[1]["predictions"][2] == {"id": "island_effects_2", "pred": ADJUNCT[2][0]}
     assert of_part(submission.problems, "blimp/island_effects") == []
-    assert "0 items, expected some" in of_part(submission.problems, "blimp/binding")[0]
+    assert "0 items, expected some" in of_part(submission.problems, "blimp/anaphor_agreement")[0]
+    assert "8 more parts" in of_part(submission.problems, "blimp")[0]
 
 
 def test_pairs_scored_in_another_way_are_told(scored, data, tmp_path):
@@ -169,7 +187,7 @@ def test_pairs_scored_in_another_way_are_told(scored, data, tmp_path):
 def test_hybrids_are_handed_in_under_their_backend(scored, data, tmp_path):
     submission = write_submission(scored(mode="mntp"), data, 2025, tmp_path / "out", "mine")
     assert submission.path.name == "all_full_preds_and_fast_scores_mntp.json"
-    assert of_part(submission.problems, "blimp") == []
+    assert not any("scored in" in told for told in of_part(submission.problems, "blimp"))
 
 
 def test_a_complete_submission_has_no_problem(scored, data, tmp_path, monkeypatch):
