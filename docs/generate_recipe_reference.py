@@ -32,7 +32,7 @@ TASKS = "maskwright.evaluation.tasks"
 DECIDED_ELSEWHERE = {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
 """Options of an encoder that follow from the tokenizer and the phases, and are not overridden."""
 
-PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Path: "path"}
 
 INTRODUCTION = """\
 # Recipe reference
