@@ -59,7 +59,7 @@ class FineTuning(BaseModel):
         default=0.1,
         ge=0,
         lt=1,
-        description="of the encoder and the head; null: the encoder's own, and none in the head",
+        description="of the encoder and the head; null: the rates that the model folder has",
     )
     pooling: Literal["first", "mean"] = Field(
         default="first", description="what a sequence's head sees: the first token, or the mean of all"
