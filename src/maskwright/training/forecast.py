@@ -3,6 +3,7 @@
 import torch
 
 from maskwright.core.hardware import available_memory_bytes
+from maskwright.core.records import PlanRecord
 from maskwright.training.assemble import build_model
 from maskwright.training.distributed import Ranks
 from maskwright.training.plan import (
@@ -12,8 +13,10 @@ from maskwright.training.plan import (
     phase_flops_per_token,
     plan_record,
 )
+from maskwright.training.probes import occasions_of
 from maskwright.training.recipe import Recipe, vocabulary_asked_for
 from maskwright.training.start import decide_engine
+from maskwright.training.word_marks import name_of_mark
 
 
 def forecast(recipe: Recipe) -> list[tuple[str, str]]:
@@ -62,8 +65,30 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
             f"about {memory / 1e9:.1f} GB ({available / 1e9:.1f} GB available)"
             + ("; it will not fit: lower batch.micro_batch_tokens" if memory > available else ""),
         ),
+        *_on_the_way(recipe, record),
         ("disk", f"{need.checkpoint_bytes * kept / 1e6:,.0f} MB for {kept} checkpoints, and 2 to 4 bytes a token"),
     ]
+
+
+def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:
+    """Return what is measured and exported during the run, where anything is."""
+    rows = []
+    if recipe.probes.is_on:
+        what = "held-out loss" + (" and minimal pairs" if recipe.probes.minimal_pairs else "")
+        share = recipe.probes.max_share
+        bound = f", in at most {share:.0%} of the training time" if share is not None else ""
+        rows.append(("probes", f"{len(occasions_of(recipe, record.total_steps))} times {what}{bound}"))
+    marks = recipe.checkpoints.word_marks
+    if marks:
+        size = 4 * record.num_parameters / 1e6
+        rows.append(
+            (
+                "by words",
+                f"{name_of_mark(marks[0])} ... {name_of_mark(marks[-1])}, as far as the run comes, about "
+                f"{size:,.0f} MB each; how many words it will see is said when the text is prepared",
+            )
+        )
+    return rows
 
 
 def _duration(seconds: float) -> str:

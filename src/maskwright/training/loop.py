@@ -139,6 +139,9 @@ class TrainingLoop:
             loader.close()
             if metrics:
                 metrics.close()
+        if self.state.probe_seconds:
+            share = self.state.probe_seconds / self.state.seconds
+            say(f"probes took {self.state.probe_seconds:,.1f} s, {share:.1%} of the time in training steps")
         return self._result()
 
     @property

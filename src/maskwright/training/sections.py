@@ -132,7 +132,7 @@ class PairsProbeConfig(Section):
     They are never trained on, and never decide which checkpoint is best or when a run ends.
     """
 
-    data: str = Field(description="folder with data sets, as for `maskwright evaluate --data`")
+    data: str = Field(description="folder with data sets in their original layouts")
     task: str = Field(default="blimp", description="a task or YAML file of minimal pairs")
     num_pairs: int = Field(
         default=500, ge=1, description="how many pairs, drawn once, evenly over the parts of the set"
