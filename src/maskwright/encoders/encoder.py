@@ -146,6 +146,7 @@ class Encoder(nn.Module, ABC):
         segment_ids_T: Tensor,
         layout: SequenceLayout,
         causal: bool = False,
+        at_M: Tensor | None = None,
     ) -> Tensor:
         """Return the hidden states of packed tokens.
 
@@ -155,12 +156,26 @@ class Encoder(nn.Module, ABC):
             segment_ids_T: int64 [T], token types; families without them leave them alone.
             layout: which tokens belong together.
             causal: whether a token sees only itself and what came before.
+            at_M: int64 [M], the places whose hidden states are wanted; they may repeat. What only the other places need
+                is left out (`tests/unit/encoders/test_places.py` compares). None wants all.
 
         Returns:
-            float [T, D].
+            float [T, D], or [M, D] at some places.
         """
         x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
-        return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal))
+        if at_M is None:
+            return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal))
+        x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=self.config.num_layers - 1, causal=causal)
+        return self.final_norm(self.run_last_block_at(at_M, x_TD, position_ids_T, layout, causal))
+
+    def run_last_block_at(
+        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
+    ) -> Tensor:
+        """Run the last block and return its output at some places, float [M, D].
+
+        A family overrides this where all that follows attention can be computed for these places alone.
+        """
+        return self.run_blocks(x_TD, position_ids_T, layout, start=self.config.num_layers - 1, causal=causal)[at_M]
 
     def use_attention(self, backend_name: str) -> None:
         """Choose the attention backend; `attention.choose_backend` knows which is best where.

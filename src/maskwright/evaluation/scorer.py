@@ -209,10 +209,13 @@ class MaskedLanguageModel:
         narrow = torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
         with evaluation_mode(self.encoder, self.head), narrow:
             on_device = batch.to(device)
-            x_TD = self.encoder(
-                on_device.token_ids_T, on_device.position_ids_T, on_device.segment_ids_T, on_device.layout
+            yield self.encoder(
+                on_device.token_ids_T,
+                on_device.position_ids_T,
+                on_device.segment_ids_T,
+                on_device.layout,
+                at_M=positions_M.to(device),
             )
-            yield x_TD[positions_M.to(device)]
 
     def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor, with_ranks: bool) -> tuple[np.ndarray, np.ndarray]:
         # A model's vocabulary may be larger than its tokenizer's, rounded up to suit the hardware.

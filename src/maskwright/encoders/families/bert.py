@@ -52,19 +52,25 @@ class BertBlock(nn.Module):
         self.feed_forward_out = nn.Linear(inner, width)
         self.feed_forward_norm = layer_norm(config)
 
-    def forward(self, x_TD: Tensor, attention: Attention) -> Tensor:
-        """Return the block's output [T, D]."""
-        if self.config.norm_position == "pre":
-            x_TD = x_TD + self._attend(self.attention_norm(x_TD), attention)
+    def forward(self, x_TD: Tensor, attention: Attention, at_M: Tensor | None = None) -> Tensor:
+        """Return the block's output [T, D], or [M, D] at some places."""
+        is_pre = self.config.norm_position == "pre"
+        attended_TD = self._attend(self.attention_norm(x_TD) if is_pre else x_TD, attention)
+        if at_M is not None:
+            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
+        x_TD = x_TD + self._project(attended_TD)
+        if is_pre:
             return x_TD + self._feed_forward(self.feed_forward_norm(x_TD))
-        x_TD = self.attention_norm(x_TD + self._attend(x_TD, attention))
+        x_TD = self.attention_norm(x_TD)
         return self.feed_forward_norm(x_TD + self._feed_forward(x_TD))
 
     def _attend(self, x_TD: Tensor, attention: Attention) -> Tensor:
         rate = self.config.attention_dropout if self.training else 0.0
         q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
-        x_THK = attention.attend(q_THK, k_THK, v_THK, dropout_rate=rate)
-        return F.dropout(self.attention_out(x_THK.flatten(1)), self.config.hidden_dropout, self.training)
+        return attention.attend(q_THK, k_THK, v_THK, dropout_rate=rate).flatten(1)
+
+    def _project(self, x_TD: Tensor) -> Tensor:
+        return F.dropout(self.attention_out(x_TD), self.config.hidden_dropout, self.training)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))
@@ -121,12 +127,19 @@ class Bert(Encoder):
         start: int = 0,
         stop: int | None = None,
         causal: bool = False,
+        at_M: Tensor | None = None,
     ) -> Tensor:
-        """See `Encoder`; positions have entered in `embed`."""
+        """See `Encoder`; positions have entered in `embed`. `at_M`: where the last block's output is wanted."""
         attention = self.attention(layout, None, causal)
         for index in range(self.config.num_layers)[start:stop]:
-            x_TD = self.blocks[index](x_TD, attention)
+            x_TD = self.blocks[index](x_TD, attention, at_M if index == self.config.num_layers - 1 else None)
         return x_TD
+
+    def run_last_block_at(
+        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
+    ) -> Tensor:
+        """See `Encoder`."""
+        return self.run_blocks(x_TD, position_ids_T, layout, self.config.num_layers - 1, causal=causal, at_M=at_M)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""

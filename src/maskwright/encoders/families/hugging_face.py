@@ -93,6 +93,7 @@ class HuggingFace(Encoder):
         segment_ids_T: Tensor,
         layout: SequenceLayout,
         causal: bool = False,
+        at_M: Tensor | None = None,
     ) -> Tensor:
         """See `Encoder`; positions are the body's own business, and padding gets zeros.
 
@@ -113,7 +114,8 @@ class HuggingFace(Encoder):
             inputs["token_type_ids"] = segment_ids_T[place_SL].masked_fill(~is_real_SL, 0)
         x_SLD = self.body(**inputs)[0]
         x_TD = x_SLD.new_zeros(len(token_ids_T), x_SLD.shape[-1])
-        return x_TD.index_copy(0, place_SL[is_real_SL], x_SLD[is_real_SL])
+        x_TD = x_TD.index_copy(0, place_SL[is_real_SL], x_SLD[is_real_SL])
+        return x_TD if at_M is None else x_TD[at_M]
 
     def use_attention(self, backend_name: str) -> None:
         """Check the name and change nothing: attention is computed within the body, in its own way."""

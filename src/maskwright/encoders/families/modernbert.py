@@ -77,16 +77,21 @@ class ModernbertBlock(nn.Module):
         self.feed_forward_in = nn.Linear(width, 2 * inner, bias=config.feed_forward_bias)
         self.feed_forward_out = nn.Linear(inner, width, bias=config.feed_forward_bias)
 
-    def forward(self, x_TD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
-        """Return the block's output [T, D]."""
-        x_TD = x_TD + self._attend(self.attention_norm(x_TD), rotation, attention)
+    def forward(self, x_TD: Tensor, rotation: Rotation, attention: Attention, at_M: Tensor | None = None) -> Tensor:
+        """Return the block's output [T, D], or [M, D] at some places."""
+        attended_TD = self._attend(self.attention_norm(x_TD), rotation, attention)
+        if at_M is not None:
+            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
+        x_TD = x_TD + self._project(attended_TD)
         return x_TD + self._feed_forward(self.feed_forward_norm(x_TD))
 
     def _attend(self, x_TD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
         rate = self.config.attention_dropout if self.training else 0.0
         q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
-        x_THK = attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate)
-        return F.dropout(self.attention_out(x_THK.flatten(1)), rate, self.training)
+        return attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate).flatten(1)
+
+    def _project(self, x_TD: Tensor) -> Tensor:
+        return F.dropout(self.attention_out(x_TD), self.config.attention_dropout, self.training)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         value_TF, gate_TF = self.feed_forward_in(x_TD).chunk(2, dim=-1)
@@ -143,8 +148,9 @@ class Modernbert(Encoder):
         start: int = 0,
         stop: int | None = None,
         causal: bool = False,
+        at_M: Tensor | None = None,
     ) -> Tensor:
-        """See `Encoder`."""
+        """See `Encoder`; `at_M` are the places at which the last block's output is wanted."""
         attentions: dict[int | None, Attention] = {}
         rotations: dict[float, Rotation] = {}
         windows = self.config.attention_windows()
@@ -155,8 +161,15 @@ class Modernbert(Encoder):
             window = effective_window(windows[index], layout.row_length)
             if window not in attentions:
                 attentions[window] = self.attention(layout, window, causal)
-            x_TD = self.blocks[index](x_TD, rotations[theta], attentions[window])
+            wanted = at_M if index == self.config.num_layers - 1 else None
+            x_TD = self.blocks[index](x_TD, rotations[theta], attentions[window], wanted)
         return x_TD
+
+    def run_last_block_at(
+        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
+    ) -> Tensor:
+        """See `Encoder`."""
+        return self.run_blocks(x_TD, position_ids_T, layout, self.config.num_layers - 1, causal=causal, at_M=at_M)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""
