@@ -20,6 +20,7 @@ from maskwright.core.log import say, warn
 from maskwright.core.records import EngineRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend, require_backend
+from maskwright.encoders.build import load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.vocabulary import VocabularyHead
@@ -57,7 +58,8 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
         dtype = torch.float32
     attention = asked.attention
     if attention == "auto":
-        attention = choose_backend(device, dtype, recipe.longest_sequence)
+        has_bias = load_family(recipe.encoder.family).has_attention_bias
+        attention = choose_backend(device, dtype, recipe.longest_sequence, has_bias)
     require_backend(attention, device, dtype)
     return EngineRecord(
         device=str(device),

@@ -128,6 +128,16 @@ def test_autocast_stays_close_to_float32(encoder: Encoder, random_batch: RandomB
     assert float((narrow - wide).detach().norm() / wide.detach().norm()) < 0.02
 
 
+def test_every_linear_layer_is_called(encoder: Encoder, random_batch: RandomBatch) -> None:
+    """So that adapters which wrap layers (LoRA) take part; a matrix that is used by itself would leave them out."""
+    called: set[str] = set()
+    linear = {name: module for name, module in encoder.named_modules() if isinstance(module, torch.nn.Linear)}
+    for name, module in linear.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    hidden_states(encoder, random_batch([20, 12]))
+    assert called == set(linear)
+
+
 def test_dropout_acts_in_training_only(vocabulary: Vocabulary, random_batch: RandomBatch) -> None:
     batch = random_batch([20, 12])
     dropouts = {

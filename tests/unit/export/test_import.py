@@ -22,9 +22,10 @@ Folders = dict[str, Path]
 
 @pytest.fixture
 def folders(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Folders:
-    for family in ("modernbert", "bert"):
+    families = ("modernbert", "bert", "deberta_v2")
+    for family in families:
         export_model(*make_model(family), tokenizer, tmp_path / family)
-    return {family: tmp_path / family for family in ("modernbert", "bert")}
+    return {family: tmp_path / family for family in families}
 
 
 def edit_config(folder: Path, removed: tuple[str, ...] = (), **changes: Any) -> None:
@@ -62,6 +63,12 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[
         ),
         ("modernbert", {"num_hidden_layers": 3, "layer_types": None}, "layers.3.attn.Wo.weight has no place"),
         ("modernbert", {"num_hidden_layers": 5, "layer_types": None}, "lack model.layers.4"),
+        ("deberta_v2", {"conv_kernel_size": 3, "conv_act": "gelu"}, "conv_kernel_size is 3"),
+        ("deberta_v2", {"embedding_size": 16}, "embedding_size is 16"),
+        ("deberta_v2", {"relative_attention": False}, "relative_attention is False"),
+        ("deberta_v2", {"pos_att_type": ["p2p"]}, r"pos_att_type is \['p2p'\]"),
+        ("deberta_v2", {"norm_rel_ebd": "batch_norm"}, "norm_rel_ebd is 'batch_norm'"),
+        ("deberta_v2", {"share_att_key": False}, "lack deberta.encoder.layer.0.attention.self.pos_key_proj.weight"),
     ],
 )
 def test_what_our_families_do_not_have_is_refused(
@@ -111,6 +118,29 @@ def test_old_spellings_are_understood(folders: Folders) -> None:
     edit_tensors(folders["bert"], respell)
     got = import_model(folders["bert"]).encoder.state_dict()
     assert all(torch.equal(weight, got[name]) for name, weight in expected.items())
+
+
+def test_the_names_of_published_deberta_models_are_understood(folders: Folders) -> None:
+    """They have the other vocabulary head, a detector, absolute positions that nothing reads, and terms as a string."""
+    folder = folders["deberta_v2"]
+    before = import_native_model(folder)
+    edit_config(folder, removed=("pos_att_type", "legacy"), pos_att_type="p2c|c2p", legacy=False)
+    transform, theirs = "cls.predictions.transform.", "lm_predictions.lm_head."
+
+    def respell(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        renamed = {
+            name.replace(transform, theirs).replace("cls.predictions.bias", f"{theirs}bias"): tensor
+            for name, tensor in tensors.items()
+        }
+        unused = ("mask_predictions.dense.weight", "deberta.embeddings.position_embeddings.weight")
+        return renamed | {name: torch.zeros(3, 3) for name in unused}
+
+    edit_tensors(folder, respell)
+    after = import_native_model(folder)
+    assert after.has_trained_head
+    assert after.encoder.config == before.encoder.config
+    for old, new in ((before.encoder, after.encoder), (before.head, after.head)):
+        assert all(torch.equal(weight, new.state_dict()[name]) for name, weight in old.state_dict().items())
 
 
 def test_old_and_new_rotary_keys_mean_the_same(

@@ -71,20 +71,22 @@ def position_bias(
     k_THK: Tensor,
     position_k_WHK: Tensor | None,
     position_q_WHK: Tensor | None,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Return the bias on the scores, float [rows, H, L, L], by query and key: content to position and back.
+    """Return what positions add to the scores, float [rows, H, L, L], by query and key.
 
     Args:
         offsets: of this batch.
-        q_THK, k_THK: float [T, H, K], queries and keys of the tokens, scaled as the caller likes.
+        q_THK, k_THK: float [T, H, K], queries and keys of the tokens.
         position_k_WHK: keys of the relative positions, in the order of `offsets`: of query minus key. None leaves out
             content to position.
         position_q_WHK: their queries, likewise. None leaves out position to content.
+        scale: factor of the result.
     """
     terms: list[Tensor] = []
     if position_k_WHK is not None:
         # Seen from the query the offset is key minus query, so columns run the other way.
-        terms.append(offsets.products(q_THK, position_k_WHK.flip(0)))
+        terms.append(offsets.products(q_THK, position_k_WHK.flip(0) * scale))
     if position_q_WHK is not None:
-        terms.append(offsets.products(k_THK, position_q_WHK).transpose(-1, -2))
+        terms.append(offsets.products(k_THK, position_q_WHK * scale).transpose(-1, -2))
     return functools.reduce(torch.add, terms)

@@ -116,18 +116,15 @@ class DebertaBlock(nn.Module):
         """Return queries, keys and values, float [T, H, K]; in the matrix those of one head lie together."""
         heads = (self.config.num_heads, -1)
         q_bias_HK, v_bias_HK = self.q_bias.unflatten(0, heads), self.v_bias.unflatten(0, heads)
-        bias_H3K = torch.stack([q_bias_HK, torch.zeros_like(q_bias_HK), v_bias_HK], dim=1)
-        qkv_TD = F.linear(x_TD, self.qkv.weight, bias_H3K.flatten())
-        q_THK, k_THK, v_THK = qkv_TD.unflatten(-1, (self.config.num_heads, 3, -1)).unbind(2)
-        return q_THK, k_THK, v_THK
+        q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (self.config.num_heads, 3, -1)).unbind(2)
+        return q_THK + q_bias_HK, k_THK, v_THK + v_bias_HK
 
-    def project_position_keys(self, x_WD: Tensor) -> Tensor:
-        """Return keys [W, D] of relative positions."""
-        return self.position_key(x_WD)
-
-    def project_position_queries(self, x_WD: Tensor) -> Tensor:
-        """Return queries [W, D] of relative positions."""
-        return self.position_query(x_WD)
+    def project_positions(self, x_WD: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return keys and queries of relative positions, float [W, H, K]; None for a term that there isn't."""
+        heads = (self.config.num_heads, -1)
+        keys = self.position_key(x_WD).unflatten(-1, heads) if self.config.content_to_position else None
+        queries = self.position_query(x_WD).unflatten(-1, heads) if self.config.position_to_content else None
+        return keys, queries
 
     def forward(self, x_TD: Tensor, relative: RelativePositions, attention: Attention) -> Tensor:
         """Return the block's output [T, D]."""
@@ -136,24 +133,14 @@ class DebertaBlock(nn.Module):
 
     def _attend(self, x_TD: Tensor, relative: RelativePositions, attention: Attention) -> Tensor:
         config = self.config
-        # Scores are divided by sqrt(K x number of terms); the backend divides by sqrt(K) itself.
-        scale = (1 + config.num_position_terms) ** -0.5
         q_THK, k_THK, v_THK = self.project(x_TD)
-        q_THK = q_THK * scale
         x_WD = F.dropout(relative.vectors_ND, config.hidden_dropout, self.training)[relative.index_W]
-        heads = (config.num_heads, config.head_size)
-        key_scale, query_scale = config.head_size**-0.5, scale * config.head_size**-0.5
-        keys = self.project_position_keys(x_WD) * key_scale if config.content_to_position else None
-        queries = self.project_position_queries(x_WD) * query_scale if config.position_to_content else None
-        bias = position_bias(
-            relative.offsets,
-            q_THK,
-            k_THK,
-            None if keys is None else keys.unflatten(-1, heads),
-            None if queries is None else queries.unflatten(-1, heads),
-        )
+        # All scores are divided by sqrt(K x number of terms); the backend divides those of the content by sqrt(K).
+        share = (1 + config.num_position_terms) ** -0.5
+        scale = share * config.head_size**-0.5
+        bias = position_bias(relative.offsets, q_THK, k_THK, *self.project_positions(x_WD), scale=scale)
         rate = config.attention_dropout if self.training else 0.0
-        x_THK = attention.attend(q_THK, k_THK, v_THK, bias, rate)
+        x_THK = attention.attend(q_THK * share, k_THK, v_THK, bias, rate)
         return F.dropout(self.attention_out(x_THK.flatten(1)), config.hidden_dropout, self.training)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ Departures: no dropout unless asked for; no convolution beside the first layer, 
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -70,16 +69,15 @@ class DebertaV2Block(DebertaBlock):
         q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
         return q_THK, k_THK, v_THK
 
-    def project_position_keys(self, x_WD: Tensor) -> Tensor:
-        """Return keys [W, D] of relative positions."""
-        return self._as_tokens(x_WD, 1) if self.config.shared_projections else self.position_key(x_WD)
-
-    def project_position_queries(self, x_WD: Tensor) -> Tensor:
-        """Return queries [W, D] of relative positions."""
-        return self._as_tokens(x_WD, 0) if self.config.shared_projections else self.position_query(x_WD)
-
-    def _as_tokens(self, x_WD: Tensor, part: int) -> Tensor:
-        return F.linear(x_WD, self.qkv.weight.chunk(3)[part], self.qkv.bias.chunk(3)[part])
+    def project_positions(self, x_WD: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return keys and queries of relative positions, float [W, H, K]; None for a term that there isn't."""
+        if not self.config.shared_projections:
+            return super().project_positions(x_WD)
+        q_WHK, k_WHK, _ = self.project(x_WD)
+        return (
+            k_WHK if self.config.content_to_position else None,
+            q_WHK if self.config.position_to_content else None,
+        )
 
 
 class DebertaV2(Deberta):
