@@ -4,7 +4,7 @@ Only here do evaluation and reports meet, so that neither imports the other.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> O
 
 def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> None:
     """Score the other model too, and print the two side by side."""
-    score_one(other, tasks, how)
+    # One seed for both: what a task draws, such as a sample of pairs, must be the same items.
+    score_one(replace(other, seed=ours.seed), tasks, how)
     names = [ours.subject.name, other.subject.name]
     if names[0] == names[1]:
         names = [str(ours.folder.parent), str(other.folder.parent)]
