@@ -23,7 +23,7 @@ OVERLAY = ROOT / ".venv" / f"compat-{VERSION}"
 @pytest.mark.skipif(
     not OVERLAY.is_dir(), reason=f"{OVERLAY} is absent: make compat installs transformers {VERSION} there"
 )
-@pytest.mark.parametrize("family", ["modernbert", "bert"])
+@pytest.mark.parametrize("family", ["modernbert", "bert", "deberta", "deberta_v2"])
 def test_an_exported_folder_gives_the_same_logits_in_an_old_transformers(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str
 ) -> None:
