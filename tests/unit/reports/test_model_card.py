@@ -44,7 +44,7 @@ def test_the_card_is_complete_without_editing(scored_run: Path):
         "| RTE | accuracy | 61.0 ± 1.2 | 56.0 ± 2.0 | 5.0 | 2.0 to 8.0 | &lt; 0.001 | 4 | small is better |",
         "0.00543 kWh, **estimated** over 5 min (assumed: 65 W for the processor, all the time)",
         "CO2: 0.00258 kg, by 0.475 kg of CO2 per kWh, the world's average",
-        "(0.08 hours)",
+        "(0.0828 hours)",
         "- BLiMP (evaluation): Warstadt et al. 2020, BLiMP, arXiv:1912.00582",
         "at most 512 tokens",
         "Left out: empty 17, duplicate 230",

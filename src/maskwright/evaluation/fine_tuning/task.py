@@ -20,10 +20,7 @@ from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.metrics import METRICS, metrics_of
 from maskwright.evaluation.subject import Subject
-from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
-
-LOWER_IS_BETTER = {"mean_absolute_error"}
-"""Metrics of which the lowest value is the best."""
+from maskwright.evaluation.tasks.base import LOWER_IS_BETTER, Task, TaskConfig, TaskResult
 
 
 class FineTunedTask(Task):
