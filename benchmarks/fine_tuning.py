@@ -24,7 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,10 @@ def trainer(is_tuned: bool) -> Contestant:
             callbacks=[clock],
         )
         engine.train()
-        logits = engine.predict(tokenized(work, work.splits.test)).predictions  # pyright: ignore[reportArgumentType]
-        items = work.task.items(None, np.asarray(logits), work.splits.test, work.splits)  # pyright: ignore[reportArgumentType]
+        answered = engine.predict(tokenized(work, work.splits.test))  # pyright: ignore[reportArgumentType]
+        # Grouping by length reorders the answers too; their labels come in the same order.
+        rows = replace(work.splits.test, targets=np.asarray(answered.label_ids).tolist())
+        items = work.task.items(None, np.asarray(answered.predictions), rows, work.splits)  # pyright: ignore[reportArgumentType]
         return Done(len(work.splits.train) * training.epochs / clock.seconds, work.task.scores(items))
 
     return run

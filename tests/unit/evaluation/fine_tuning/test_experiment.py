@@ -98,7 +98,7 @@ def test_seeds_may_change_the_head_only(subject, splits):
     "training",
     [
         {"selection": "none"},
-        {"selection": "train_part", "evaluate_every_steps": 2, "patience": 2},
+        {"selection": "train_part", "evaluate_every_steps": 2},
         {"search": {"learning_rate": [1e-4, 3e-3]}},
     ],
 )
