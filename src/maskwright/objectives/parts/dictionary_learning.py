@@ -37,11 +37,9 @@ class DictionaryConfig(BaseModel):
         default=800, gt=0, description="minibatches; 800 x 512 states, near the reference's 400,000"
     )
     forgetting: float = Field(
-        default=5.0, ge=0, description="rho: update t keeps (1 - 1/t)^rho of the earlier statistics; 0 forgets nothing"
+        default=2.0, ge=0, description="rho: update t keeps (1 - 1/t)^rho of the earlier statistics; 0 forgets nothing"
     )
-    tolerance: float = Field(
-        default=1e-2, ge=1e-5, lt=1, description="relative duality gap of the codes it learns from"
-    )
+    tolerance: float = Field(default=0.1, ge=1e-5, lt=1, description="relative duality gap of the codes while learning")
     patience_states: int | None = Field(
         default=None, gt=0, description="states after which an unused atom is drawn anew; 10 times the atoms if not set"
     )

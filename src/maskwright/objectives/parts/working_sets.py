@@ -52,7 +52,7 @@ def solve_by_working_sets(
     codes_MA = states_MD.new_zeros(len(states_MD), len(atoms_AD))
     if start_MA is not None:
         codes_MA.copy_(start_MA)
-    rows = 256 if states_MD.device.type == "cpu" else 8192
+    rows = 512 if states_MD.device.type == "cpu" else 8192
     num_rounds = 0
     for x_MD, out_MA in zip(states_MD.split(rows), codes_MA.split(rows), strict=True):
         num_rounds = max(num_rounds, _solve_chunk(atoms_AD, gram_AA, x_MD, penalty, tolerance, out_MA))
@@ -90,11 +90,14 @@ def _working_sets(codes_BA: Tensor, slope_BA: Tensor, penalty: float) -> Tensor:
     num_violating = int((slope_BA > penalty).sum(1).max())
     size = num_in_use + min(num_violating, max(FIRST_SIZE // 2, num_in_use)) if num_in_use else FIRST_SIZE
     size = min(-(-size // 8) * 8, codes_BA.shape[1])
-    return slope_BA.masked_fill(in_use_BA, torch.inf).topk(size, dim=1, sorted=False).indices.T
+    return slope_BA.masked_fill(in_use_BA, torch.inf).topk(size, dim=1, sorted=False).indices.T.contiguous()
 
 
 class _SmallProblems:
-    """The problems of B states on their working sets: minimise over a >= 0 from the current codes and slopes."""
+    """The problems of B states on their working sets: minimise over a >= 0 from the current codes.
+
+    `excess_WB` is the slope D^T r minus the penalty: zero at the optimum for atoms in use, at most zero for others.
+    """
 
     def __init__(
         self, gram_AA: Tensor, atom_ids_WB: Tensor, codes_BA: Tensor, slope_BA: Tensor, penalty: float
@@ -103,7 +106,7 @@ class _SmallProblems:
         places_WWB = (atom_ids_WB * len(gram_AA))[:, None, :] + atom_ids_WB[None]
         self.gram_WWB = torch.take(gram_AA, places_WWB)
         self.codes_WB = codes_BA.T.gather(0, atom_ids_WB)
-        self.slope_WB = slope_BA.T.gather(0, atom_ids_WB)
+        self.excess_WB = slope_BA.T.gather(0, atom_ids_WB) - penalty
         diagonal_WB = torch.diagonal(self.gram_WWB).T
         # An atom that is zero never moves.
         self.inverse_WB = torch.where(diagonal_WB > 0, diagonal_WB.reciprocal(), 0.0).contiguous()
@@ -124,19 +127,18 @@ class _SmallProblems:
             self._newton_step(far)
 
     def _gaps(self, energy_B: Tensor) -> Tensor:
-        largest_B = self.slope_WB.amax(0).clamp_min(torch.finfo(energy_B.dtype).tiny)
-        scale_B = (self.penalty / largest_B).clamp_max(1)
-        slack_WB = self.penalty - scale_B * self.slope_WB
+        scale_B = self.penalty / (self.penalty + self.excess_WB.amax(0).clamp_min(0))
+        slack_WB = self.penalty * (1 - scale_B) - scale_B * self.excess_WB
         return 0.5 * (1 - scale_B).square() * energy_B + (self.codes_WB * slack_WB).sum(0)
 
     def _descend(self) -> None:
         """One pass of coordinate descent: each coordinate goes to its optimum, the others being as they are."""
-        for gram_WB, code_B, slope_B, inverse_B in zip(
-            self.gram_WWB, self.codes_WB, self.slope_WB, self.inverse_WB, strict=True
+        for gram_WB, code_B, excess_B, inverse_B in zip(
+            self.gram_WWB, self.codes_WB, self.excess_WB, self.inverse_WB, strict=True
         ):
-            change_B = torch.relu(code_B + (slope_B - self.penalty) * inverse_B).sub_(code_B)
-            code_B += change_B
-            self.slope_WB.addcmul_(gram_WB, change_B, value=-1)
+            moved_B = torch.addcmul(code_B, excess_B, inverse_B).relu_()
+            self.excess_WB.addcmul_(gram_WB, code_B - moved_B)
+            code_B.copy_(moved_B)
 
     def _newton_step(self, chosen: Tensor) -> None:
         """Move the chosen states towards the optimum of their atoms in use, if that makes the objective smaller.
@@ -144,7 +146,7 @@ class _SmallProblems:
         Of two steps the better one is taken: the whole one with negative codes cut to zero, and the part of it up to
         where the first code becomes zero.
         """
-        codes_BW, excess_BW = self.codes_WB.T[chosen], self.slope_WB.T[chosen] - self.penalty
+        codes_BW, excess_BW = self.codes_WB.T[chosen], self.excess_WB.T[chosen]
         gram_BWW = self.gram_WWB.permute(2, 0, 1)[chosen]
         in_use_BW = (codes_BW > 0).to(codes_BW)
         system_BWW = gram_BWW * in_use_BW[:, None] * in_use_BW[:, :, None]
@@ -164,4 +166,4 @@ class _SmallProblems:
         step_BW = torch.where(is_descent_B1, steps_BW2.gather(2, column).squeeze(2), 0.0)
         gram_step_BW = torch.where(is_descent_B1, gram_steps_BW2.gather(2, column).squeeze(2), 0.0)
         self.codes_WB[:, chosen] = torch.relu(codes_BW + step_BW).T
-        self.slope_WB[:, chosen] -= gram_step_BW.T
+        self.excess_WB[:, chosen] -= gram_step_BW.T
