@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=30_000)
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--penalty", type=float, default=0.05)
+    parser.add_argument("--conditions", default="idle machine", help="said in the record")
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -170,6 +171,7 @@ def main() -> None:
     record = {
         "claim": "at least 5 times as fast as MiniBatchDictionaryLearning, with an objective at most 1 % above its own",
         "environment": environment(),
+        "conditions": arguments.conditions,
         "load_average": {"before": round(load, 1), "after": round(os.getloadavg()[0], 1)},
         "num_states": len(train_ND),
         "width": train_ND.shape[1],

@@ -48,7 +48,7 @@ def home(tmp_path_factory, text_file: Path) -> Path:
 
 
 def test_pages_that_run_are_found():
-    assert [name_of(page) for page in PAGES_THAT_RUN] == ["README.md", "docs/journey.md"]
+    assert [name_of(page) for page in PAGES_THAT_RUN] == ["README.md", "docs/journey.md", "docs/sparse_coding.md"]
 
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
