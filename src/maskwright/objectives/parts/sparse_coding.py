@@ -222,9 +222,9 @@ def fista(
 ) -> Tensor:
     """Return codes after a fixed number of FISTA steps from zero: the reference's targets with 100.
 
-    `tests/unit/objectives/parts/test_sparse_coding.py` compares with the recursion written down again in NumPy. The gradient
-    costs 4 A D operations a step and state as two products with D, 2 A A as one with its Gram matrix; the cheaper form
-    is taken.
+    `tests/unit/objectives/parts/test_sparse_coding.py` compares with the recursion written down again in NumPy. The
+    gradient costs 4 A D operations a step and state as two products with D, 2 A A as one with its Gram matrix; the
+    cheaper form is taken.
 
     Args:
         atoms_AD: [A, D].
