@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 import torch
 import transformers
 from sklearn.decomposition import MiniBatchDictionaryLearning, sparse_encode
@@ -159,6 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
     states_ND = hidden_states(arguments.model, arguments.text, arguments.states + NUM_HELD_OUT)
     train_ND, held_ND = states_ND[:-NUM_HELD_OUT], states_ND[-NUM_HELD_OUT:]
     batch = DictionaryConfig().batch_states
