@@ -1,8 +1,10 @@
 """What this machine is and can do: description, memory, and a one-second measurement of its matmul rate."""
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -99,6 +101,14 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     narrow = matmul_flops_per_second(device, torch.bfloat16)
     wide = matmul_flops_per_second(device, torch.float32)
     return torch.bfloat16 if narrow > 1.25 * wide else torch.float32
+
+
+def can_compile(device: torch.device) -> bool:
+    """Return whether `torch.compile` finds the compiler that it needs for a device."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    return device.type == "cpu" and any(compiler and shutil.which(compiler) for compiler in compilers)
 
 
 def available_memory_bytes(device: torch.device) -> int:

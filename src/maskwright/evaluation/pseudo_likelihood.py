@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
+from maskwright.core.runs import ranges
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.tokenization.special_tokens import plain_text_encoder
 
@@ -51,6 +52,12 @@ class Sentences:
         """Tokens of each sentence, int64 [N]."""
         return np.diff(self.starts)
 
+    def take(self, index: np.ndarray) -> "Sentences":
+        """Return some sentences, in the given order."""
+        place = ranges(self.starts[index], self.lengths[index])
+        starts = np.concatenate([[0], np.cumsum(self.lengths[index])])
+        return Sentences(self.token_ids[place], self.words[place], starts, self.is_truncated[index])
+
     @property
     def num_encoded_tokens(self) -> int:
         """Tokens of all masked copies, special tokens included: the most that scoring sends through the encoder."""
@@ -70,6 +77,14 @@ class Work:
     num_copies: int = 0
     num_forward_passes: int = 0
     num_encoded_tokens: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        """Return what both took together."""
+        return Work(
+            self.num_copies + other.num_copies,
+            self.num_forward_passes + other.num_forward_passes,
+            self.num_encoded_tokens + other.num_encoded_tokens,
+        )
 
 
 def tokenize(
@@ -130,6 +145,7 @@ def pseudo_log_likelihoods(
     Returns:
         float64 [N], natural logarithms, not divided by the length; and what it took.
     """
+    model.compile_for(sentences.num_encoded_tokens)
     nats_T = np.empty(len(sentences.token_ids))
     work = Work(num_copies=len(nats_T))
     for chosen in _chunks(sentences.lengths):

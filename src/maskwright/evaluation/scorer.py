@@ -5,7 +5,7 @@ head, so scoring costs little more than the encoder's forward pass.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,10 +19,12 @@ from maskwright.batching.assemble import pack_sequences, stack_sequences
 from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import EvaluationError
-from maskwright.core.hardware import default_device
+from maskwright.core.hardware import can_compile, default_device
+from maskwright.core.log import say
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
+from maskwright.encoders.flops import flops_per_token
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
@@ -38,6 +40,10 @@ AMD EPYC, busy, 2026-11-21).
 
 SMALLEST_SHARE_OF_BUDGET = 8
 """A run of sequences of one length gets a batch of its own from an eighth of the token budget on."""
+
+COMPILED_FROM_FLOPS = 3e13
+"""Work from which an encoder is compiled: five minutes at 100 GFLOP/s, of which it saves more than the minute it takes
+(2 cores of an AMD EPYC, 2026-11-21)."""
 
 LOGITS_PER_CHUNK = 1 << 25
 """The head's output is made in pieces of at most this many numbers (128 MiB in float32)."""
@@ -118,6 +124,7 @@ class MaskedLanguageModel:
         self.tokenizer = tokenizer
         self.vocabulary: Vocabulary = vocabulary_of(tokenizer)
         self.dtype = dtype
+        self._compiled: dict[torch.dtype, Callable[..., Tensor]] = {}
         self.tokens_per_batch = tokens_per_batch or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
 
     @classmethod
@@ -166,6 +173,28 @@ class MaskedLanguageModel:
         """The longest sequence the model takes, without [CLS] and [SEP]."""
         return self.encoder.config.max_positions - NUM_SPECIALS
 
+    @contextlib.contextmanager
+    def in_precision(self, dtype: torch.dtype) -> Iterator[None]:
+        """Compute in another precision for a while."""
+        before, self.dtype = self.dtype, dtype
+        try:
+            yield
+        finally:
+            self.dtype = before
+
+    def compile_for(self, num_tokens: int) -> None:
+        """Compile the encoder, in the present precision, if so many tokens to come win back the time that it takes.
+
+        `tests/unit/evaluation/test_scorer.py` compares the scores with those of the encoder as it is.
+        """
+        config = self.encoder.config
+        flops = num_tokens * flops_per_token(config, config.max_positions, 0) / 3
+        is_ours = self.encoder.makes_new
+        if flops < COMPILED_FROM_FLOPS or self.dtype in self._compiled or not (is_ours and can_compile(self.device)):
+            return
+        say(f"compiling the encoder: {flops:.1e} FLOPs to come")
+        self._compiled[self.dtype] = torch.compile(self.encoder, dynamic=True)
+
     def probabilities(self, cloze: Cloze) -> Tensor:
         """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
         batch, positions_M = self._packed([cloze])
@@ -209,7 +238,7 @@ class MaskedLanguageModel:
         narrow = torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
         with evaluation_mode(self.encoder, self.head), narrow:
             on_device = batch.to(device)
-            yield self.encoder(
+            yield self._compiled.get(self.dtype, self.encoder)(
                 on_device.token_ids_T,
                 on_device.position_ids_T,
                 on_device.segment_ids_T,

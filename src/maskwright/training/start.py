@@ -11,6 +11,7 @@ import torch
 from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.hardware import (
     available_memory_bytes,
+    can_compile,
     default_device,
     environment,
     fastest_dtype,
@@ -209,8 +210,9 @@ def _measure_and_fix(
         return engine, course, {}
     total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
     if recipe.engine.compile == "auto":
-        worth = SECONDS_WORTH_COMPILING.get(torch.device(engine.device).type, float("inf"))
-        engine = engine.model_copy(update={"compiled": total > worth})
+        device = torch.device(engine.device)
+        worth = SECONDS_WORTH_COMPILING.get(device.type, float("inf"))
+        engine = engine.model_copy(update={"compiled": total > worth and can_compile(device)})
     strides = {}
     if is_share_bounded:
         strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)

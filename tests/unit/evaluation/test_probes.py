@@ -40,7 +40,8 @@ def test_a_sample_is_even_and_fixed():
 
 def test_the_probe_agrees_with_the_task(model: MaskedLanguageModel):
     probe = MinimalPairsProbe(PAIRS, model.tokenizer, num_pairs=1000, seed=1)
-    items, work = scored_items(model, PAIRS, "original", "half")
+    scored = scored_items(model, PAIRS, "original", "half")
+    items, work = scored.items, scored.work
     found = probe(model.encoder, model.head)  # pyright: ignore[reportArgumentType]
     assert found["blimp_accuracy"] == pytest.approx(MinimalPairs().scores(items)["accuracy"])
     groups = group_scores(items, seed=1)

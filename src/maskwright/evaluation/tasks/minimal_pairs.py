@@ -6,6 +6,7 @@ Departures: a tie counts half, unless asked for otherwise; no model is better fo
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from maskwright.evaluation.datasets.places import Whereabouts
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.pseudo_likelihood import Mode, Sentences, Work, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.evaluation.screening import SAFETY, Screening, screened_log_likelihoods
 from maskwright.evaluation.significance import percentiles
 from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
@@ -65,6 +67,11 @@ class MinimalPairs(Task):
         leading_space: bool = Field(
             default=False, description="a space before each sentence, as the BabyLM pipelines of 2023 and 2024"
         )
+        screen: bool = Field(
+            default=False,
+            description="decide clear pairs in bfloat16 and close ones in float32: faster where bfloat16 is, with the "
+            "same decisions as far as they can be checked (docs/minimal_pairs.md)",
+        )
         max_pairs: int | None = Field(
             default=None, ge=1, description="score a random sample of each paradigm; null: all pairs"
         )
@@ -93,7 +100,11 @@ class MinimalPairs(Task):
         model, pairs = subject.masked_language_model, self.pairs(subject.data)
         if self.config.max_pairs is not None:
             pairs = pairs.sample(self.config.max_pairs, seed)
-        items, work = scored_items(model, pairs, self.config.mode, self.config.ties, self.config.leading_space)
+        config = self.config
+        scored = scored_items(
+            model, pairs, config.mode, config.ties, config.leading_space, seed if config.screen else None
+        )
+        items, work = scored.items, scored.work
         return TaskResult(
             scores=self.scores(items),
             groups=group_scores(items, seed),
@@ -103,7 +114,7 @@ class MinimalPairs(Task):
                 "num_forward_passes": work.num_forward_passes,
                 "num_encoded_tokens": work.num_encoded_tokens,
             },
-            notes=_notes(items, pairs, model, self.config.ties),
+            notes=_notes(scored, pairs, model, config.ties),
             items=items,
         )
 
@@ -146,9 +157,30 @@ class MinimalPairs(Task):
         return find_pair_files(whereabouts, self.config.files, data or whereabouts.folder or Path(), title)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Scored pairs.
+
+    Attributes:
+        items: one a pair, with the columns "credit" (1, 0.5 or 0), "good_log_likelihood" and "bad_log_likelihood"
+            (natural logarithms), "good_num_tokens", "bad_num_tokens" and "num_truncated" (sentences).
+        work: what it took.
+        screening: which pairs were scored in float32; None where all were.
+    """
+
+    items: Items
+    work: Work
+    screening: Screening | None = None
+
+
 def scored_items(
-    model: MaskedLanguageModel, pairs: Pairs, mode: Mode, ties: Ties, leading_space: bool = False
-) -> tuple[Items, Work]:
+    model: MaskedLanguageModel,
+    pairs: Pairs,
+    mode: Mode,
+    ties: Ties,
+    leading_space: bool = False,
+    screening_seed: int | None = None,
+) -> Scored:
     """Score pairs.
 
     Args:
@@ -156,15 +188,16 @@ def scored_items(
         pairs: at least one.
         mode, leading_space: see `pseudo_log_likelihoods` and `tokenize`.
         ties: what a tie is worth.
-
-    Returns:
-        One item a pair, with the columns "credit" (1, 0.5 or 0), "good_log_likelihood" and "bad_log_likelihood"
-        (natural logarithms), "good_num_tokens", "bad_num_tokens" and "num_truncated" (sentences); and what it took.
+        screening_seed: decide clear pairs in bfloat16, with a sample drawn by this seed; None: all in float32.
     """
     texts = [text for pair in zip(pairs.good, pairs.bad, strict=True) for text in pair]
     sentences = tokenize(model.tokenizer, texts, model.max_tokens, leading_space)
     with progress(f"Scoring {len(pairs):,} minimal pairs, masked copies", len(sentences.token_ids)) as advance:
-        log_likelihoods, work = pseudo_log_likelihoods(model, sentences, mode, advance)
+        screening = None
+        if screening_seed is None:
+            log_likelihoods, work = pseudo_log_likelihoods(model, sentences, mode, advance)
+        else:
+            log_likelihoods, work, screening = screened_log_likelihoods(model, sentences, mode, screening_seed, advance)
     good, bad = log_likelihoods[0::2], log_likelihoods[1::2]
     value_of_tie = 0.5 if ties == "half" else 1.0
     columns = {
@@ -173,7 +206,7 @@ def scored_items(
         "bad_log_likelihood": bad,
         **_sizes(sentences),
     }
-    return Items(pairs.ids, columns, pairs.paradigm_index, pairs.paradigms), work
+    return Scored(Items(pairs.ids, columns, pairs.paradigm_index, pairs.paradigms), work, screening)
 
 
 def _sizes(sentences: Sentences) -> dict[str, np.ndarray]:
@@ -233,9 +266,15 @@ def _is_tie(items: Items) -> np.ndarray:
     return items.columns["good_log_likelihood"] == items.columns["bad_log_likelihood"]
 
 
-def _notes(items: Items, pairs: Pairs, model: MaskedLanguageModel, ties: Ties) -> list[str]:
+def _notes(scored: Scored, pairs: Pairs, model: MaskedLanguageModel, ties: Ties) -> list[str]:
     """Return what a reader must know."""
-    notes = []
+    notes, items = [], scored.items
+    if (screening := scored.screening) is not None:
+        notes.append(
+            f"{screening.num_pairs - screening.num_exact_pairs:,} clear pairs were decided in bfloat16, the other "
+            f"{screening.num_exact_pairs:,} in float32: those of a difference up to {screening.bound_nats:.2f} nats, "
+            f"{SAFETY:g} times the largest error of bfloat16 on a sample."
+        )
     if num_truncated := int(items.columns["num_truncated"].sum()):
         notes.append(
             f"{num_truncated:,} of {2 * len(items):,} sentences are longer than the {model.max_tokens:,} tokens that "

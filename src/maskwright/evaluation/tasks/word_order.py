@@ -59,7 +59,7 @@ class WordOrder(Task):
         model, corpus = subject.masked_language_model, corpus_of(subject)
         require_same_tokenizer(model, corpus)
         pairs = exchanged_pairs(model, corpus, self.config.num_pairs, seed)
-        items, _ = scored_items(model, pairs, self.config.mode, "half")
+        items = scored_items(model, pairs, self.config.mode, "half").items
         shown = [{"good": good, "bad": bad} for good, bad in zip(pairs.good[:3], pairs.bad[:3], strict=True)]
         return TaskResult(
             scores=self.scores(items),
