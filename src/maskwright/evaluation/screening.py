@@ -14,7 +14,7 @@ from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.pseudo_likelihood import Mode, Sentences, Work, pseudo_log_likelihoods
 from maskwright.evaluation.scorer import MaskedLanguageModel
 
-NUM_SAMPLED_PAIRS = 256
+NUM_SAMPLED_PAIRS = 128
 """Pairs that are scored in both precisions."""
 
 SAFETY = 3.0
