@@ -145,3 +145,26 @@ def test_a_stream_of_mixed_lengths_fills_its_batches(model: MaskedLanguageModel)
     num_tokens = sum(len(cloze.token_ids) + 2 for cloze in clozes)
     num_batches = len(list(replace_budget(model, 400).score(clozes)))
     assert num_batches <= 1.2 * num_tokens / 400 + 1
+
+
+@pytest.mark.slow
+def test_a_compiled_encoder_gives_the_same_scores(model: MaskedLanguageModel, monkeypatch):
+    clozes = [Cloze(np.arange(5, 5 + size), np.array([size // 2]), np.array([7])) for size in (4, 4, 9, 9, 17)]
+    expected = np.concatenate([scores.nats for scores in model.score(clozes)])
+    model.compile_for(1000)
+    assert not model._compiled
+    monkeypatch.setattr("maskwright.evaluation.scorer.COMPILED_FROM_FLOPS", 0)
+    model.compile_for(1000)
+    assert list(model._compiled) == [torch.float32]
+    found = np.concatenate([scores.nats for scores in model.score(clozes)])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with model.in_precision(torch.bfloat16):
+        narrow = np.concatenate([scores.nats for scores in model.score(clozes)])
+    assert 0 < np.abs(narrow - expected).max() < 0.5
+
+
+def test_nothing_is_compiled_without_a_compiler(model: MaskedLanguageModel, monkeypatch):
+    monkeypatch.setattr("maskwright.evaluation.scorer.COMPILED_FROM_FLOPS", 0)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    model.compile_for(1 << 40)
+    assert not model._compiled
