@@ -1,5 +1,6 @@
 """What this machine is and can do: description, memory, and a one-second measurement of its matmul rate."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -7,10 +8,13 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
+
+from maskwright.core.errors import MemoryShortage
 
 
 def environment() -> dict[str, str]:
@@ -109,6 +113,23 @@ def can_compile(device: torch.device) -> bool:
         return importlib.util.find_spec("triton") is not None
     compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
     return device.type == "cpu" and any(compiler and shutil.which(compiler) for compiler in compilers)
+
+
+@contextlib.contextmanager
+def allocation_errors_explained(got: str, expected: str, to_do: str) -> Iterator[None]:
+    """Turn "out of memory" into a message that says what to lower.
+
+    Raises:
+        MemoryShortage: an allocation failed, on the host or a device.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch's allocator on the CPU says it in words alone.
+        is_said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+        if not (is_said or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
+            raise
+        raise MemoryShortage(got, expected, to_do) from error
 
 
 def available_memory_bytes(device: torch.device) -> int:

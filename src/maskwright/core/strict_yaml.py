@@ -1,6 +1,7 @@
 """YAML without its traps: safe, no repeated keys, 1e-3 is a number, "no" is a word."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecipeError(f"{path} holds a {type(value).__name__}", "a mapping of keys to values, see recipes/")
     return value
+
+
+def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a nested mapping with changes laid over it."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import RecipeError, nearest
 from maskwright.core.records import TableRecord
-from maskwright.core.strict_yaml import load_yaml
+from maskwright.core.strict_yaml import laid_over, load_yaml
 from maskwright.core.validation import keys_at, problem_in_words
 from maskwright.evaluation.tasks.base import Task
 
@@ -131,7 +131,7 @@ def find_tasks(names: Sequence[str], settings: Mapping[str, Any]) -> list[NamedT
                 )
             raw_tasks[member.name] = replace(member, table=table or (before.table if before else None))
     chosen = _settings_by_task({name: raw.values for name, raw in raw_tasks.items()}, settings)
-    return [_build(raw, _merged(raw.values, chosen[name])) for name, raw in raw_tasks.items()]
+    return [_build(raw, laid_over(raw.values, chosen[name])) for name, raw in raw_tasks.items()]
 
 
 def build_task(kind: str, settings: Mapping[str, Any], name: str | None = None) -> Task:
@@ -253,22 +253,13 @@ def _settings_by_task(raw_tasks: Mapping[str, Any], settings: Mapping[str, Any])
             nested: Any = value
             for part in reversed(path.split(".")):
                 nested = {part: nested}
-            chosen[target] = _merged(chosen[target], nested)
+            chosen[target] = laid_over(chosen[target], nested)
     return chosen
 
 
 def _fields(raw: Mapping[str, Any]) -> list[str]:
     plug_in = load_plug_in(TASKS, raw["kind"], Task)  # pyright: ignore[reportAbstractUsage]
     return list(plug_in.Config.model_fields)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries with changes laid over them."""
-    merged = dict(base)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _build(raw: RawTask, values: Mapping[str, Any]) -> NamedTask:

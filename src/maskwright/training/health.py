@@ -5,16 +5,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 
 from maskwright.core.batches import CorruptedBatch
-from maskwright.core.errors import MemoryShortage, NonFiniteError, RunFolderBusy
+from maskwright.core.errors import NonFiniteError, RunFolderBusy
 from maskwright.core.files import (
     disk_errors_explained,
     folder_written_atomically,
@@ -22,6 +21,7 @@ from maskwright.core.files import (
     write_json_atomically,
     write_text_atomically,
 )
+from maskwright.core.hardware import allocation_errors_explained
 from maskwright.core.log import say
 
 
@@ -119,23 +119,11 @@ def refuse_non_finite(
     )
 
 
-@contextmanager
-def memory_errors_explained(micro_batch_tokens: int) -> Iterator[None]:
-    """Turn "out of memory" into a message that says what to lower.
-
-    Raises:
-        MemoryShortage: an allocation failed.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # torch's allocator on the CPU says it in words alone.
-        is_said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
-        if not (is_said or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
-            raise
-        raise MemoryShortage(
-            f"not enough memory for micro-batches of {micro_batch_tokens} tokens",
-            "a micro-batch that fits",
-            f"halve batch.micro_batch_tokens: --set batch.micro_batch_tokens={micro_batch_tokens // 2} (the global "
-            "batch stays the same)",
-        ) from error
+def memory_errors_explained(micro_batch_tokens: int) -> AbstractContextManager[None]:
+    """Turn "out of memory" into a message that says what to lower (`allocation_errors_explained`)."""
+    return allocation_errors_explained(
+        f"not enough memory for micro-batches of {micro_batch_tokens} tokens",
+        "a micro-batch that fits",
+        f"halve batch.micro_batch_tokens: --set batch.micro_batch_tokens={micro_batch_tokens // 2} (the global "
+        "batch stays the same)",
+    )

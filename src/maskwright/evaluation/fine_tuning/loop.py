@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from maskwright.batching.loader import Loader
-from maskwright.core.errors import EvaluationError, MemoryShortage
+from maskwright.core.errors import EvaluationError
+from maskwright.core.hardware import allocation_errors_explained
 from maskwright.core.log import progress
 from maskwright.core.randomness import derived_seed
 from maskwright.evaluation.fine_tuning.adaptation import parameter_groups
@@ -234,23 +235,11 @@ def outputs(model: FineTuned, questions: Questions, machine: Machine) -> np.ndar
     return in_order
 
 
-@contextmanager
-def memory_errors_explained(settings: FineTuning) -> Iterator[None]:
-    """Turn "out of memory" into a message that says what to lower.
-
-    Raises:
-        MemoryShortage: an allocation failed.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # torch's allocator on the CPU says it in words alone.
-        is_said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
-        if not (is_said or isinstance(error, (MemoryError, torch.OutOfMemoryError))):
-            raise
-        raise MemoryShortage(
-            f"not enough memory to fine-tune with {settings.tokens_per_pass} tokens in a pass",
-            "a pass that fits",
-            f"--set training.tokens_per_pass={max(256, settings.tokens_per_pass // 4)} (results stay the same), or "
-            "lower training.max_length",
-        ) from error
+def memory_errors_explained(settings: FineTuning) -> AbstractContextManager[None]:
+    """Turn "out of memory" into a message that says what to lower (`allocation_errors_explained`)."""
+    return allocation_errors_explained(
+        f"not enough memory to fine-tune with {settings.tokens_per_pass} tokens in a pass",
+        "a pass that fits",
+        f"--set training.tokens_per_pass={max(256, settings.tokens_per_pass // 4)} (results stay the same), or "
+        "lower training.max_length",
+    )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from maskwright.core.errors import nearest
-from maskwright.core.strict_yaml import load_yaml
+from maskwright.core.strict_yaml import laid_over, load_yaml
 
 DEFAULT = "default"
 """The preset that changes nothing."""
@@ -138,12 +138,3 @@ def preset(name: Any) -> dict[str, Any]:
         every = [DEFAULT, *known]
         raise ValueError(f"no preset is named {name!r}{nearest(str(name), every)} (there are {', '.join(every)})")
     return load_yaml(known[name])
-
-
-def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a nested mapping with changes laid over it."""
-    merged = dict(base)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
