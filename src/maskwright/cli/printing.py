@@ -54,10 +54,15 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
 
 
 def print_comparison(comparison: "ComparisonRecord") -> None:
-    """Print two models side by side."""
+    """Print two models side by side; the verdicts stand below, as a terminal has no room for them in the table."""
+    from dataclasses import replace
+
     from maskwright.reports.tables import comparison_table
 
-    print_table(comparison_table(comparison))
+    table = comparison_table(comparison)
+    verdicts = [f"{row.title}: {row.verdict}" for row in comparison.rows]
+    rows = [row[:-1] for row in table.rows]
+    print_table(replace(table, columns=table.columns[:-1], rows=rows, notes=[*verdicts, *table.notes]))
 
 
 def print_table(table: "Table") -> None:
