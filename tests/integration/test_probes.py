@@ -73,7 +73,7 @@ def test_probes_that_cost_too_much_are_fewer_and_it_is_recorded(maskwright, raw_
 @pytest.mark.parametrize(
     ("section", "code", "message"),
     [
-        ({"data": "nowhere"}, 67, "nowhere"),
+        ({"data": "nowhere"}, 68, "nowhere"),
         ({"data": "nowhere", "task": "cola"}, 78, "is no task of minimal pairs"),
         ({"data": "nowhere", "task": "blmp"}, 78, "did you mean 'blimp'"),
     ],
