@@ -19,6 +19,8 @@ from maskwright.training.checkpoint import Checkpoints, damage
 def started(tmp_path: Path):
     """Return a function that starts the command line in a process of its own."""
     processes = []
+    # A shell ignores Ctrl-C in what it runs in the background, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "maskwright", *map(str, arguments)]
@@ -29,6 +31,7 @@ def started(tmp_path: Path):
         return process
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for process in processes:
         process.kill()
         process.communicate()
