@@ -18,6 +18,7 @@ from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
 from maskwright.evaluation.against import Evaluated, compare
 from maskwright.evaluation.babylm.submission import write_submission
+from maskwright.evaluation.babylm.years import year_of
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
 from maskwright.evaluation.run import Outcome, evaluate
 from maskwright.evaluation.subject import Subject
@@ -49,9 +50,13 @@ def score(model: str, how: HowToEvaluate) -> None:
     """
     tasks = tasks_asked_for(how)
     ours = place_of(model, how, tasks, how.out)
+    # Before hours go into the first model: the other one is there, and the challenge took place.
+    other = None if how.against is None else place_of(how.against, how, tasks, None)
+    if how.babylm is not None:
+        year_of(how.babylm)
     outcome = score_one(ours, tasks, how)
-    if how.against is not None:
-        compare_with(ours, place_of(how.against, how, tasks, None), tasks, how)
+    if other is not None:
+        compare_with(ours, other, tasks, how)
     if how.babylm is not None:
         hand_in(ours, how.babylm, how.data)
     if ours.run is not None and how.out is None:
