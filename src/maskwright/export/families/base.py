@@ -96,3 +96,13 @@ def weights_and_biases(parts: TensorNames) -> TensorNames:
     return {
         f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for ours, theirs in parts.items() for kind in kinds
     }
+
+
+BERT_TRANSFORM = "cls.predictions.transform"
+"""Begins the names of the vocabulary head's dense layer and norm in BERT's code, which DeBERTa took over."""
+
+
+def bert_head_tensors() -> TensorNames:
+    """Return the names of the vocabulary head's tensors in BERT's code."""
+    parts: TensorNames = {"dense": (f"{BERT_TRANSFORM}.dense",), "norm": (f"{BERT_TRANSFORM}.LayerNorm",)}
+    return {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}

@@ -6,9 +6,7 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import bert
-from maskwright.export.families.base import Exporter, TensorNames, weights_and_biases
-
-TRANSFORM = "cls.predictions.transform"
+from maskwright.export.families.base import Exporter, TensorNames, bert_head_tensors, weights_and_biases
 
 
 class Bert(Exporter):
@@ -72,8 +70,7 @@ class Bert(Exporter):
 
     def head_tensors(self, config: EncoderConfig) -> TensorNames:
         """See `Exporter`."""
-        parts: TensorNames = {"dense": (f"{TRANSFORM}.dense",), "norm": (f"{TRANSFORM}.LayerNorm",)}
-        return {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+        return bert_head_tensors()
 
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""

@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import deberta
-from maskwright.export.families.base import Exporter, TensorNames, weights_and_biases
+from maskwright.export.families.base import BERT_TRANSFORM, Exporter, TensorNames, bert_head_tensors, weights_and_biases
 
-TRANSFORM = "cls.predictions.transform"
 TERMS = {"c2p": "content_to_position", "p2c": "position_to_content"}
 """Their names of the two terms with positions, and ours."""
 
@@ -95,8 +94,7 @@ class Deberta(Exporter):
 
     def head_tensors(self, config: EncoderConfig) -> TensorNames:
         """See `Exporter`."""
-        parts: TensorNames = {"dense": (f"{TRANSFORM}.dense",), "norm": (f"{TRANSFORM}.LayerNorm",)}
-        return {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+        return bert_head_tensors()
 
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""
@@ -108,7 +106,7 @@ class Deberta(Exporter):
     def canonical_name(self, name: str) -> str:
         """Return the name in the default vocabulary head."""
         name = name.replace("lm_predictions.lm_head.bias", "cls.predictions.bias")
-        return name.replace("lm_predictions.lm_head.", f"{TRANSFORM}.")
+        return name.replace("lm_predictions.lm_head.", f"{BERT_TRANSFORM}.")
 
     def further_keys(self, config: Any) -> dict[str, Any]:
         """See `Exporter`."""
