@@ -76,7 +76,7 @@ def _packed(
     """Add positions and layout to tokens that lie in their places."""
     num_tokens = len(token_ids_T)
     sizes = pieces.lengths + NUM_SPECIALS
-    starts, documents = _with_padding(_begins(pieces, row_length), sizes, pieces, row_length)
+    starts, documents, document_starts = _with_padding(_begins(pieces, row_length), sizes, pieces, row_length)
     lengths = np.diff(starts)
     sequence_index_T = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     return PackedBatch(
@@ -92,14 +92,15 @@ def _packed(
             positions_follow_places=True,
         ),
         document_ids_S=torch.from_numpy(documents),
+        document_starts_S=torch.from_numpy(document_starts),
         num_real_tokens=int(sizes.sum()),
     )
 
 
 def _with_padding(
     begins: np.ndarray, sizes: np.ndarray, pieces: Pieces, row_length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the starts (S + 1) and documents (S) of all sequences, runs of padding included.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the starts (S + 1) of all sequences, runs of padding included, their documents and where in those (S).
 
     S is rounded up to a power of two by sequences of length 0 at the end, so that kernels which take the starts see
     few different shapes.
@@ -109,7 +110,9 @@ def _with_padding(
     filled_to = row_ends - row_length + np.diff(size_sums)
     padded_rows = filled_to < row_ends
     starts = np.concatenate([begins, filled_to[padded_rows]])
-    documents = np.concatenate([pieces.documents, np.full(int(padded_rows.sum()), -1)])
+    num_padded = int(padded_rows.sum())
+    documents = np.concatenate([pieces.documents, np.full(num_padded, -1)])
+    document_starts = np.concatenate([pieces.starts, np.zeros(num_padded, np.int64)])
     order = np.argsort(starts, kind="stable")
     num_tokens = pieces.num_rows * row_length
     num_sequences = 1 << max(0, len(starts) - 1).bit_length()
@@ -117,6 +120,7 @@ def _with_padding(
     return (
         np.concatenate([starts[order], np.full(num_unused + 1, num_tokens)]),
         np.concatenate([documents[order], np.full(num_unused, -1)]),
+        np.concatenate([document_starts[order], np.zeros(num_unused, np.int64)]),
     )
 
 
@@ -166,5 +170,6 @@ def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedB
             positions_follow_places=True,
         ),
         document_ids_S=sequences,
+        document_starts_S=torch.zeros_like(sequences),
         num_real_tokens=num_tokens,
     )

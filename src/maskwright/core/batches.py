@@ -75,6 +75,7 @@ class PackedBatch(Movable):
         word_starts_T: bool [T], true where a new word begins (specials and padding begin one each).
         layout: which tokens belong together.
         document_ids_S: int64 [S], the corpus's document of each sequence; -1 for padding.
+        document_starts_S: int64 [S], where in its document each sequence begins, in tokens; 0 for padding.
         num_real_tokens: tokens that are not padding.
     """
 
@@ -84,6 +85,7 @@ class PackedBatch(Movable):
     word_starts_T: Tensor
     layout: SequenceLayout
     document_ids_S: Tensor
+    document_starts_S: Tensor
     num_real_tokens: int
 
     def __post_init__(self) -> None:

@@ -25,6 +25,8 @@ class TokenSplit:
     Attributes:
         num_documents: number of documents; their ids count from 0 in the order they were read.
         document_lengths: int64 [documents], in tokens, without special ones; each at least 1.
+        first_tokens: int64 [documents + 1], the number of each document's first token, counted over the whole split;
+            then how many there are.
     """
 
     def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat) -> None:
@@ -34,6 +36,7 @@ class TokenSplit:
         self.document_lengths = np.concatenate(
             [np.zeros(0, np.int64), *(np.diff(shard.document_offsets) for shard in self._shards)]
         )
+        self.first_tokens = np.concatenate([[0], np.cumsum(self.document_lengths)])
         starts = [np.zeros(0, np.int64), *(shard.document_offsets[:-1] for shard in self._shards)]
         self._document_starts = np.concatenate(starts)
         self._first_documents = np.cumsum([0, *(len(shard.document_offsets) - 1 for shard in self._shards)])

@@ -6,21 +6,15 @@ Departures: the share of scored tokens is exact in every micro-batch instead of 
     sequence; random replacements are never special tokens; always-[MASK] at 30 % is the default.
 """
 
-import math
-from typing import Literal, Self
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.objectives.base import Objective, ObjectiveConfig, scored_batch
-from maskwright.objectives.parts.positions import select_positions
-from maskwright.objectives.parts.replacement import Replacement
-from maskwright.objectives.parts.schedules import Rate, highest, rate_at
+from maskwright.objectives.base import Objective, scored_batch
+from maskwright.objectives.parts.masking import Masking, MaskingOptions
 
 
 class Mlm(Objective):
@@ -28,31 +22,8 @@ class Mlm(Objective):
 
     citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
 
-    class Config(ObjectiveConfig):
+    class Config(MaskingOptions):
         """Options of `mlm`."""
-
-        rate: Rate = Field(
-            default=0.30,
-            description="share of the text tokens that are scored, in (0, 1), or {start, end, shape} over the phase; "
-            "0.30 as MosaicBERT and ModernBERT, 0.15 as BERT",
-        )
-        unit: Literal["token", "whole_word"] = Field(
-            default="token", description="what is selected: single tokens, or words with all their tokens"
-        )
-        mask_fraction: float = Field(
-            default=1.0, ge=0, le=1, description="share of the selected tokens replaced by [MASK]"
-        )
-        random_fraction: float = Field(
-            default=0.0, ge=0, le=1, description="share replaced by a random token (BERT: 0.1)"
-        )
-        kept_fraction: float = Field(default=0.0, ge=0, le=1, description="share left as it is but scored (BERT: 0.1)")
-
-        @model_validator(mode="after")
-        def _fractions_are_a_whole(self) -> Self:
-            total = self.mask_fraction + self.random_fraction + self.kept_fraction
-            if not math.isclose(total, 1.0, abs_tol=1e-6):
-                raise ValueError(f"mask_fraction + random_fraction + kept_fraction is {total:g}, it must be 1")
-            return self
 
     def __init__(
         self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: VocabularyHead
@@ -60,23 +31,17 @@ class Mlm(Objective):
         """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self.config: Mlm.Config = config
-        self._replacement = Replacement(config.mask_fraction, config.random_fraction, vocabulary)
+        self._masking = Masking(config, vocabulary)
 
     def scored_fraction(self) -> float:
         """The highest mask rate."""
-        return highest(self.config.rate)
+        return self.config.highest_rate
 
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
         """Select `rate` of the text tokens and replace them."""
-        rate = rate_at(self.config.rate, progress)
-        is_text_T = self.is_text(batch)
-        unit_starts_T = batch.word_starts_T if self.config.unit == "whole_word" else torch.ones_like(is_text_T)
-        budget = max(1, round(rate * int(is_text_T.sum())))
-        positions = select_positions(is_text_T, unit_starts_T, budget, generator)
-        input_ids_T = batch.token_ids_T.clone()
-        input_ids_T[positions] = self._replacement(batch.token_ids_T[positions], generator)
-        num_slots = math.ceil(rate * len(input_ids_T))
-        return scored_batch(batch, input_ids_T, positions, num_slots, {"mlm": len(positions)})
+        masked = self._masking(batch, self.is_text(batch), generator, progress)
+        counts = {"mlm": len(masked.positions)}
+        return scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Cross-entropy at the selected positions; the head sees no others."""
