@@ -1,0 +1,100 @@
+"""Documents cut from their starts: a segmentation that does not change from epoch to epoch, read batch by batch.
+
+What is computed once for every token of a corpus, such as a teacher's hidden states, is computed in these sequences
+`[CLS] segment [SEP]`. Training cuts and packs documents anew in every epoch (`packing.RowPlan`); a document that is not
+longer than a row is one whole segment here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskwright.batching.assemble import assemble
+from maskwright.batching.packing import NUM_SPECIALS, Pieces, pack_whole
+from maskwright.core.batches import PackedBatch
+from maskwright.core.runs import ranges
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.corpus import TokenSplit
+
+BATCHES_PER_PACKING = 16
+"""Segments are packed in runs of so many batches: enough for nearly full rows, little enough to stay near in the
+corpus."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Pieces of documents, in the order of the corpus.
+
+    Attributes:
+        documents: int64 [P], the document of each segment.
+        starts: int64 [P], first token of the segment in its document.
+        lengths: int64 [P], tokens, without specials.
+    """
+
+    documents: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, document_lengths: np.ndarray, sequence_length: int) -> "Segments":
+        """Cut documents into segments of `sequence_length - 2` tokens; the last of each may be shorter.
+
+        Args:
+            document_lengths: int64 [documents], each at least 1.
+            sequence_length: tokens in a row, with specials.
+        """
+        room = sequence_length - NUM_SPECIALS
+        counts = -(-document_lengths // room)
+        documents = np.repeat(np.arange(len(document_lengths)), counts)
+        starts = ranges(np.zeros_like(counts), counts) * room
+        return cls(documents, starts, np.minimum(document_lengths[documents] - starts, room))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.documents)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all, without specials."""
+        return int(self.lengths.sum())
+
+    def take(self, indices: np.ndarray | slice) -> "Segments":
+        """Return some of them."""
+        return Segments(self.documents[indices], self.starts[indices], self.lengths[indices])
+
+    def sample(self, num_tokens: int, generator: np.random.Generator) -> "Segments":
+        """Return segments drawn uniformly until they have `num_tokens`, in the order of the corpus; all, if fewer."""
+        if self.num_tokens <= num_tokens:
+            return self
+        drawn = generator.permutation(len(self))
+        count = int(np.searchsorted(np.cumsum(self.lengths[drawn]), num_tokens)) + 1
+        return self.take(np.sort(drawn[:count]))
+
+    def batches(
+        self, split: TokenSplit, vocabulary: Vocabulary, sequence_length: int, batch_tokens: int
+    ) -> Iterator[PackedBatch]:
+        """Yield the segments packed whole, on the CPU; the same batches every time.
+
+        Args:
+            split: where the documents are.
+            vocabulary: of its tokenizer.
+            sequence_length: tokens in a row, as the segments were cut for.
+            batch_tokens: tokens of a batch, with specials and padding; at least one row.
+        """
+        rows_per_batch = max(1, batch_tokens // sequence_length)
+        room = rows_per_batch * sequence_length * BATCHES_PER_PACKING
+        ends = np.cumsum(self.lengths + NUM_SPECIALS)
+        begin = 0
+        while begin < len(self):
+            end = max(begin + 1, int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + room, side="right")))
+            part = self.take(slice(begin, end))
+            packed = pack_whole(part.lengths, sequence_length)
+            rows = Pieces(
+                part.documents[packed.documents], part.starts[packed.documents], packed.lengths, packed.row_starts
+            )
+            for first in range(0, rows.num_rows, rows_per_batch):
+                pieces = rows.rows(np.arange(first, min(first + rows_per_batch, rows.num_rows)))
+                tokens = split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
+                yield assemble(pieces, *tokens, vocabulary, sequence_length)
+            begin = end
