@@ -174,9 +174,15 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
     try:
         with meter:
             result = loop.train()
-    except BaseException:
+    except BaseException as error:
+        was_stopped = not isinstance(error, Exception)
         with contextlib.suppress(StorageError):  # a full disk is why it failed: that is to be told
-            note(status="failed", energy=meter.record(RunRecord.read(folder.run_record).energy))
+            note(
+                status="interrupted" if was_stopped else "failed",
+                energy=meter.record(RunRecord.read(folder.run_record).energy),
+            )
+        if was_stopped:
+            say(f"go on with: maskwright train --run {folder.path} --resume")
         raise
     energy = meter.record(RunRecord.read(folder.run_record).energy)
     if loop.interrupted_by is not None:

@@ -37,6 +37,10 @@ class RunFolder:
         """Folders `step-000500/`."""
         return self.path / "checkpoints"
 
+    def phase(self, index: int) -> Path:
+        """What the objective of a phase, counted from 0, made before its first step; named from 1."""
+        return self.path / "phases" / str(index + 1)
+
     @property
     def model(self) -> Path:
         """The exported Hugging Face folder."""

@@ -168,6 +168,31 @@ class Encoder(nn.Module, ABC):
         x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=self.config.num_layers - 1, causal=causal)
         return self.final_norm(self.run_last_block_at(at_M, x_TD, position_ids_T, layout, causal))
 
+    def states_of_layer(
+        self,
+        layer: int,
+        token_ids_T: Tensor,
+        position_ids_T: Tensor,
+        segment_ids_T: Tensor,
+        layout: SequenceLayout,
+    ) -> Tensor:
+        """Return the hidden states after some blocks, float [T, D]; what comes after them is not computed.
+
+        Args:
+            layer: as `hidden_states` of transformers counts: 0 is the embedding's output, the number of blocks is the
+                output of `forward`.
+            token_ids_T, position_ids_T, segment_ids_T, layout: see `forward`.
+
+        Raises:
+            RecipeError: there is no such layer.
+        """
+        last = self.config.num_layers
+        if not 0 <= layer <= last:
+            raise no_such_layer(layer, last)
+        x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
+        x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=layer)
+        return self.final_norm(x_TD) if layer == last else x_TD
+
     def run_last_block_at(
         self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
     ) -> Tensor:
@@ -194,6 +219,14 @@ class Encoder(nn.Module, ABC):
                 "attention: padded, or auto",
             )
         self.attention = backend(backend_name)
+
+
+def no_such_layer(layer: int, last: int) -> RecipeError:
+    """Return the error to raise where a layer is asked for that an encoder does not have."""
+    return RecipeError(
+        f"layer {layer} of an encoder with {last} layers",
+        f"0 (the embedding's output) to {last} (the last), or -1 for the last, -2 for the one before and so on",
+    )
 
 
 def layer_norm(config: EncoderConfig) -> nn.LayerNorm:

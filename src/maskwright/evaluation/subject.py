@@ -4,14 +4,12 @@ Everything is made when it is first asked for, and kept.
 """
 
 import copy
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.core.files import sha256_of_file
 from maskwright.core.hardware import default_device
 from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
@@ -20,7 +18,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
-from maskwright.export.weights import weight_files
+from maskwright.export.weights import weights_sha256
 from maskwright.tokenization.folder import load_tokenizer
 
 
@@ -74,13 +72,12 @@ class Subject:
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum of the weights; of several files, the checksum of their checksums in the order of their names.
+        """Checksum of the weights, see `weights_sha256`.
 
         Raises:
             ExportError: the folder has no safetensors.
         """
-        checksums = [sha256_of_file(path) for path in weight_files(self.folder)]
-        return checksums[0] if len(checksums) == 1 else hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+        return weights_sha256(self.folder)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:

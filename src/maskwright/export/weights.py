@@ -1,5 +1,6 @@
 """Weights under their Hugging Face names, out and in."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskwright.core.errors import ExportError
+from maskwright.core.files import sha256_of_file
 from maskwright.export.families.base import Exporter, TensorNames
 
 
@@ -91,3 +93,13 @@ def weight_files(folder: Path) -> list[Path]:
     if missing:
         raise ExportError(f"{folder / missing[0]} does not exist", f"the files that {index.name} names")
     return [folder / name for name in names]
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the checksum of a model folder's weights; of several files, that of their checksums in order of names.
+
+    Raises:
+        ExportError: the folder has no safetensors.
+    """
+    checksums = [sha256_of_file(path) for path in weight_files(folder)]
+    return checksums[0] if len(checksums) == 1 else hashlib.sha256("\n".join(checksums).encode()).hexdigest()

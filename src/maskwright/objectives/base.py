@@ -5,7 +5,9 @@ To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder
+from maskwright.corpus.corpus import Corpus
+from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.vocabulary import VocabularyHead
 
 
@@ -22,6 +26,57 @@ class ObjectiveConfig(BaseModel):
     """Base of an objective's options: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """What an objective is given before the first step of its phase.
+
+    Attributes:
+        folder: the phase's own in the run folder. What an objective makes there is found again when the run is
+            resumed; it is to be written atomically, by the first rank alone.
+        corpus: the run's.
+        sequence_length: tokens in a row of the phase.
+        seed: of the run.
+        device: where the model is.
+        dtype: of matrix products.
+        micro_batch_tokens: tokens that may pass through an encoder at once.
+        was_begun: whether steps of the phase were made before, so that the encoder has other weights by now than
+            those that the phase began with.
+        is_first_rank: whether this process is the one that writes.
+        wait_for_all: returns when every rank has called it.
+        read_model: reads a folder with any masked encoder (or a run folder) as encoder and head on the CPU, with the
+            checksum of its weights.
+    """
+
+    folder: Path
+    corpus: Corpus
+    sequence_length: int
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    micro_batch_tokens: int
+    was_begun: bool
+    is_first_rank: bool
+    wait_for_all: Callable[[], None]
+    read_model: Callable[[Path], "TrainedModel"]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that was trained before.
+
+    Attributes:
+        encoder: on the CPU, float32.
+        head: called as `VocabularyHead` is.
+        vocabulary: of its tokenizer.
+        sha256: checksum of its weights.
+    """
+
+    encoder: Encoder
+    head: nn.Module
+    vocabulary: Vocabulary
+    sha256: str
 
 
 class Objective(nn.Module, ABC):
@@ -32,8 +87,10 @@ class Objective(nn.Module, ABC):
         citation: where the idea comes from; goes into reports and model cards.
         vocabulary_head: the model's head over the vocabulary. It belongs to the model, is handed to every objective
             of a run and exported with the encoder; an objective that does not predict tokens leaves it alone.
+        needs_begin: whether `begin` must have been called before `corrupt` and `loss`.
     """
 
+    needs_begin: ClassVar[bool] = False
     Config: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     citation: ClassVar[str]
 
@@ -63,6 +120,27 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def scored_fraction(self) -> float:
         """Return the largest share of tokens that the vocabulary head will see, for planning cost and memory."""
+
+    def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
+        """Return the FLOPs of a training step per token of the batch; by default the encoder's and the head's.
+
+        An objective with heads, teachers or decoders of its own, or that leaves tokens out, says its own.
+        """
+        return flops_per_token(config, sequence_length, self.scored_fraction())
+
+    def begin(self, encoder: Encoder, start: PhaseStart) -> None:
+        """Make ready for the phase: read or make what it needs beside the weights. By default nothing.
+
+        Called in every process that goes on with the phase, before its first step there, and after a checkpoint was
+        saved. Making may take long: it shows progress and goes on where it was, should it be killed.
+        """
+
+    def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
+        """Add to a batch, on the device, what takes a forward pass but no gradient: a teacher's targets, for example.
+
+        Called before `loss`, outside the compiled graph and outside autocast. By default the batch as it is.
+        """
+        return batch
 
     @abstractmethod
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:

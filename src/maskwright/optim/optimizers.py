@@ -97,6 +97,11 @@ class Optimizers:
         for optimizer in self._optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
+    def forget(self) -> None:
+        """Drop the state of all parameters, as if no update had been made."""
+        for optimizer in self._optimizers.values():
+            optimizer.state.clear()
+
     def state_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, such as "adamw/encoder.blocks.0.wqkv.weight/exp_avg"."""
         return {

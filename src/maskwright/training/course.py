@@ -11,18 +11,27 @@ class Place:
         phase: index of the phase.
         step_in_phase: counted from 0.
         phase_progress: in [0, 1), of the phase; drives the objective's schedules.
+        schedule_progress: in (0, 1), of the middle of the step within the phases that share their weights; drives the
+            learning rate.
     """
 
     phase: int
     step_in_phase: int
     phase_progress: float
+    schedule_progress: float
 
 
 @dataclass(frozen=True)
 class Course:
-    """The phases' lengths in optimizer steps; fixed before the first step, whatever the unit of the budget."""
+    """The phases' lengths in optimizer steps; fixed before the first step, whatever the unit of the budget.
+
+    Attributes:
+        phase_steps: steps of each phase.
+        fresh_phases: the phases that begin with new weights, and so with a learning-rate schedule of their own.
+    """
 
     phase_steps: tuple[int, ...]
+    fresh_phases: tuple[int, ...] = ()
 
     @property
     def num_steps(self) -> int:
@@ -35,9 +44,20 @@ class Course:
         for phase, num_steps in enumerate(self.phase_steps):
             if step < first + num_steps:
                 inside = step - first
-                return Place(phase, inside, inside / num_steps)
+                return Place(phase, inside, inside / num_steps, self._schedule_progress(step, phase))
             first += num_steps
         raise IndexError(f"step {step} is after the end of the run, {self.num_steps}")
+
+    def first_step(self, phase: int) -> int:
+        """Return the number of a phase's first step; of the step after the last for the phase after the last."""
+        return sum(self.phase_steps[:phase])
+
+    def _schedule_progress(self, step: int, phase: int) -> float:
+        """Return the middle of the step: at its ends, the first or last update would have a learning rate of 0."""
+        begin = max((fresh for fresh in self.fresh_phases if fresh <= phase), default=0)
+        end = min((fresh for fresh in self.fresh_phases if fresh > phase), default=len(self.phase_steps))
+        first = self.first_step(begin)
+        return (step + 0.5 - first) / (self.first_step(end) - first)
 
 
 def split_by_shares(total: float, shares: list[float], cost_per_step: list[float]) -> tuple[int, ...]:

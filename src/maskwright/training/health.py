@@ -73,6 +73,15 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Within the block signals do what they did before: for work that may end anywhere and be begun again."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             sys.stderr.write("\nstopped at once; the last checkpoint is whole\n")

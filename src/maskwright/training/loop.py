@@ -1,5 +1,6 @@
 """The training loop: take a step's batches, one update, and now and then a line, a probe, a checkpoint."""
 
+import contextlib
 import math
 import signal
 import time
@@ -15,6 +16,7 @@ from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
 from maskwright.core.records import EngineRecord, ResultRecord, RunFolder
+from maskwright.corpus.corpus import Corpus
 from maskwright.export import export_model
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches
@@ -30,6 +32,7 @@ from maskwright.training.display import Display
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
 from maskwright.training.metrics import MetricsLog
+from maskwright.training.phases import is_prepared, phase_start, renew_weights
 from maskwright.training.probes import BEST_BY, Probing
 from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, StepLoss, Stepper
@@ -42,6 +45,7 @@ class Run:
 
     Attributes:
         recipe: validated.
+        corpus: prepared.
         folder: where everything is written.
         model: on its device.
         optimizers: of all the model's parameters.
@@ -56,6 +60,7 @@ class Run:
     """
 
     recipe: Recipe
+    corpus: Corpus
     folder: RunFolder
     model: Model
     optimizers: Optimizers
@@ -115,34 +120,59 @@ class TrainingLoop:
         metrics = None
         if run.ranks.is_first:
             metrics = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
-        loader = Loader(run.batches, self.state.step, num_steps)
         try:
-            with Interrupts() as interrupts, Display(num_steps, self.state.step) as display:
-                while self.state.step < num_steps and not self.is_out_of_patience:
-                    text_tokens_before = self.state.num_text_tokens
-                    line = self._one_step(loader)
-                    display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
-                    line |= self._measure()
-                    # Before saving: a run killed after a save has the lines and the exports of all its steps.
-                    if metrics:
-                        metrics.write(self.state.step, line)
-                    self._export_at_marks(text_tokens_before)
-                    is_last = self.state.step == num_steps or self.is_out_of_patience
-                    is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
-                    if is_interrupted or is_last or self._is_save_due():
-                        self.save()
-                    if is_interrupted and not is_last:
-                        # Where another rank was told to stop, this one was not: torchrun's own signal stands in.
-                        self.interrupted_by = interrupts.received or signal.SIGTERM
-                        break
+            with Interrupts() as interrupts:
+                while self.state.step < num_steps and not self.is_out_of_patience and self.interrupted_by is None:
+                    phase = run.course.place(self.state.step).phase
+                    with interrupts.let_through():
+                        self._begin_phase(phase)
+                    self._train_phase(phase, interrupts, metrics)
         finally:
-            loader.close()
             if metrics:
                 metrics.close()
         if self.state.probe_seconds:
             share = self.state.probe_seconds / self.state.seconds
             say(f"probes took {self.state.probe_seconds:,.1f} s, {share:.1%} of the time in training steps")
         return self._result()
+
+    def _begin_phase(self, phase: int) -> None:
+        """Let the phase's objective make ready; where there is something to make, save before."""
+        run, was_begun = self.run, self.state.step > self.run.course.first_step(phase)
+        if is_prepared(run.recipe, run.model, phase) and not was_begun:
+            self.save()
+        start = phase_start(run.recipe, run.folder, run.corpus, phase, self.device, self.dtype, run.ranks, was_begun)
+        run.model.objectives[phase].begin(run.model.encoder, start)
+        if phase in run.recipe.fresh_phases and not was_begun:
+            renew_weights(run.recipe, run.corpus, run.model, run.optimizers, phase)
+            # What the teacher reached is no measure of the weights that begin now.
+            news = {"best_step": None, "best_held_out_loss": None, "num_probes_without_improvement": 0}
+            self.state = self.state.model_copy(update=news)
+
+    def _train_phase(self, phase: int, interrupts: Interrupts, metrics: MetricsLog | None) -> None:
+        """Train to the end of the phase, or until patience ends or a signal asks to stop."""
+        run, num_steps = self.run, self.run.course.num_steps
+        end = run.course.first_step(phase + 1)
+        with (
+            contextlib.closing(Loader(run.batches, self.state.step, end)) as loader,
+            Display(num_steps, self.state.step) as display,
+        ):
+            while self.state.step < end and not self.is_out_of_patience:
+                text_tokens_before = self.state.num_text_tokens
+                line = self._one_step(loader)
+                display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
+                line |= self._measure()
+                # Before saving: a run killed after a save has the lines and the exports of all its steps.
+                if metrics:
+                    metrics.write(self.state.step, line)
+                self._export_at_marks(text_tokens_before)
+                is_last = self.state.step == num_steps or self.is_out_of_patience
+                is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
+                if is_interrupted or is_last or self._is_save_due():
+                    self.save()
+                if is_interrupted and not is_last:
+                    # Where another rank was told to stop, this one was not: torchrun's own signal stands in.
+                    self.interrupted_by = interrupts.received or signal.SIGTERM
+                    return
 
     @property
     def is_out_of_patience(self) -> bool:
@@ -163,8 +193,7 @@ class TrainingLoop:
             run.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
             raise refuse_non_finite(problem, step, run.batches.numbers, batches, self.save(), run.folder.path)
-        # The middle of the step: at its ends, the first or the last update would be made at a learning rate of 0.
-        factor = run.recipe.schedule.factor((step + 0.5) / run.course.num_steps)
+        factor = run.recipe.schedule.factor(place.schedule_progress)
         learning_rate = run.optimizers.step(factor)
         seconds = time.perf_counter() - begin
         counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]

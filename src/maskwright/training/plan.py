@@ -7,7 +7,6 @@ import torch
 from maskwright.core.errors import MemoryShortage
 from maskwright.core.records import PhaseRecord, PlanRecord
 from maskwright.encoders.build import build_config, empty_encoder, load_family
-from maskwright.encoders.flops import flops_per_token
 from maskwright.training.assemble import Model
 from maskwright.training.course import Course, split_by_shares
 from maskwright.training.recipe import Recipe, vocabulary_asked_for
@@ -20,9 +19,9 @@ BYTES_PER_PARAMETER = 16
 
 
 def phase_flops_per_token(recipe: Recipe, model: Model) -> list[float]:
-    """Return the training FLOPs per token of each phase (`encoders/flops.py` has the formula)."""
+    """Return the training FLOPs per token of each phase (`encoders/flops.py` has the formula of most objectives)."""
     return [
-        flops_per_token(model.encoder.config, phase.sequence_length, objective.scored_fraction())
+        objective.flops_per_token(model.encoder.config, phase.sequence_length)
         for phase, objective in zip(recipe.phases, model.objectives, strict=True)
     ]
 
@@ -36,15 +35,17 @@ def fix_course(recipe: Recipe, flops: list[float], seconds_per_step: list[float]
         seconds_per_step: by phase, measured; needed for a budget in hours only.
     """
     budget, tokens = recipe.budget, recipe.batch.tokens
-    shares = [phase.share for phase in recipe.phases]
     if budget.steps is not None:
-        return Course(split_by_shares(budget.steps, shares, [1.0] * len(shares)))
-    if budget.tokens is not None:
-        return Course(split_by_shares(budget.tokens, shares, [float(tokens)] * len(shares)))
-    if budget.flops is not None:
-        return Course(split_by_shares(budget.flops, shares, [tokens * each for each in flops]))
-    assert budget.hours is not None and seconds_per_step is not None
-    return Course(split_by_shares(3600 * budget.hours, shares, seconds_per_step))
+        total, cost_per_step = float(budget.steps), [1.0] * len(flops)
+    elif budget.tokens is not None:
+        total, cost_per_step = float(budget.tokens), [float(tokens)] * len(flops)
+    elif budget.flops is not None:
+        total, cost_per_step = budget.flops, [tokens * each for each in flops]
+    else:
+        assert budget.hours is not None and seconds_per_step is not None
+        total, cost_per_step = 3600 * budget.hours, seconds_per_step
+    shares = [phase.share for phase in recipe.phases]
+    return Course(split_by_shares(total, shares, cost_per_step), recipe.fresh_phases)
 
 
 def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]) -> PlanRecord:

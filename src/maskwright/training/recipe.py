@@ -61,6 +61,11 @@ class Recipe(Section):
         return max(phase.sequence_length for phase in self.phases)
 
     @property
+    def fresh_phases(self) -> tuple[int, ...]:
+        """The phases that begin with new weights; the first does anyway."""
+        return tuple(index for index, phase in enumerate(self.phases) if index and phase.weights == "fresh")
+
+    @property
     def max_positions(self) -> int:
         """Positions the encoder is made for."""
         return self.encoder.max_positions or self.longest_sequence

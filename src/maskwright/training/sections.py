@@ -53,6 +53,11 @@ class Phase(Section):
         default_factory=lambda: {"name": "mlm"},
         description='the name of a plug-in of objectives/ (or "module:Class") and its options',
     )
+    weights: Literal["continue", "fresh"] = Field(
+        default="continue",
+        description="go on with the weights of the phase before, or begin with fresh ones and the learning-rate "
+        "schedule anew: what came before was a teacher",
+    )
     share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
     sequence_length: int = Field(
         default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"

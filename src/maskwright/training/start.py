@@ -25,6 +25,7 @@ from maskwright.encoders.build import load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.objectives.mlm import Mlm
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
 from maskwright.training.checkpoint import Checkpoints, TrainingState
@@ -132,12 +133,13 @@ def assemble_run(
     flops = phase_flops_per_token(recipe, model)
     numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
     if before is not None:
-        course = Course(tuple(phase.num_steps for phase in before.plan.phases))
+        course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_phases)
         strides = before.plan.probe_strides
     else:
         engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
     run = Run(
         recipe=recipe,
+        corpus=corpus,
         folder=folder,
         model=model,
         optimizers=Optimizers(model.named_parameters(), recipe.optimizer),
@@ -202,9 +204,7 @@ def _measure_and_fix(
     is_share_bounded = is_timing_needed(recipe, probes)
     seconds = None
     if is_share_bounded or recipe.budget.hours is not None or recipe.engine.compile == "auto":
-        trial = Course((1,) * len(recipe.phases))
-        batches = StepBatches(recipe, corpus, model, trial, numbers)
-        seconds = [_seconds_of_step(recipe, model, batches, engine, ranks, phase) for phase in range(len(flops))]
+        seconds = _seconds_of_steps(recipe, corpus, model, engine, flops, ranks, numbers)
     course = fix_course(recipe, flops, seconds)
     if seconds is None:
         return engine, course, {}
@@ -217,6 +217,29 @@ def _measure_and_fix(
     if is_share_bounded:
         strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)
     return engine, course, strides
+
+
+def _seconds_of_steps(
+    recipe: Recipe,
+    corpus: Corpus,
+    model: Model,
+    engine: EngineRecord,
+    flops: list[float],
+    ranks: Ranks,
+    numbers: range,
+) -> list[float]:
+    """Time a step of each phase. One that can't run before the phase has begun is judged by FLOPs, beside plain MLM."""
+    plain = Mlm(Mlm.Config(), model.encoder, corpus.vocabulary, model.vocabulary_head)
+    timed = Model(
+        model.encoder, model.vocabulary_head, [plain if each.needs_begin else each for each in model.objectives]
+    )
+    timed.root().to(torch.device(engine.device))
+    batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
+    timed_flops = phase_flops_per_token(recipe, timed)
+    return [
+        _seconds_of_step(recipe, timed, batches, engine, ranks, phase) * flops[phase] / timed_flops[phase]
+        for phase in range(len(flops))
+    ]
 
 
 def _seconds_of_step(

@@ -60,6 +60,7 @@ class Stepper:
             compiled: whether to compile; one graph or an error.
         """
         self._device, self._dtype, self._ranks, self._seed = device, dtype, ranks, seed
+        self._model = model
         self._ddp = None
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
@@ -93,8 +94,10 @@ class Stepper:
             torch.manual_seed(derived_seed(self._seed, "dropout", step, number))
             is_last = index == len(batches) - 1
             with contextlib.nullcontext() if is_last or self._ddp is None else self._ddp.no_sync():
+                with torch.no_grad():
+                    completed = self._model.objective.complete(self._model.encoder, batch.to(self._device))
                 with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-                    terms = self._run(batch.to(self._device))
+                    terms = self._run(completed)
                 means = [term.weight * term.total / max(1.0, counts[term.name]) for term in terms]
                 # DDP averages over the ranks, and the counts are those of all ranks: undo the average.
                 (torch.stack(means).sum() * self._ranks.num_ranks).backward()

@@ -17,6 +17,14 @@ def test_every_step_has_its_phase_and_progress():
         course.place(5)
 
 
+def test_the_learning_rate_begins_anew_with_fresh_weights():
+    progress = [place.schedule_progress for place in map(Course((2, 2)).place, range(4))]
+    assert progress == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    course = Course((2, 1, 3), fresh_phases=(2,))
+    progress = [place.schedule_progress for place in map(course.place, range(6))]
+    assert progress == pytest.approx([1 / 6, 3 / 6, 5 / 6, 1 / 6, 3 / 6, 5 / 6])
+
+
 def test_shares_are_of_the_budget_in_its_own_unit():
     assert split_by_shares(100, [3, 1], [1, 1]) == (75, 25)
     assert split_by_shares(100, [1, 1], [1, 5]) == (50, 10)

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention import backend
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
 
 NO_LIMIT = 1 << 20
 """Longest sequence of models whose positions have no end."""
@@ -104,6 +104,24 @@ class HuggingFace(Encoder):
         """
         if causal:
             _refuse("attend causally")
+        x_TD = self._hidden_states(token_ids_T, segment_ids_T, layout, layer=None)
+        return x_TD if at_M is None else x_TD[at_M]
+
+    def states_of_layer(
+        self,
+        layer: int,
+        token_ids_T: Tensor,
+        position_ids_T: Tensor,
+        segment_ids_T: Tensor,
+        layout: SequenceLayout,
+    ) -> Tensor:
+        """See `Encoder`; the body runs to its end, whatever the layer."""
+        return self._hidden_states(token_ids_T, segment_ids_T, layout, layer)
+
+    def _hidden_states(
+        self, token_ids_T: Tensor, segment_ids_T: Tensor, layout: SequenceLayout, layer: int | None
+    ) -> Tensor:
+        """Return the hidden states [T, D] of a layer; None is the body's output."""
         pad_id = self.config.pad_token_id
         place_SL, is_real_SL = padded_places(token_ids_T == pad_id, layout.sequence_starts)
         inputs = {
@@ -112,10 +130,15 @@ class HuggingFace(Encoder):
         }
         if self._has_token_types:
             inputs["token_type_ids"] = segment_ids_T[place_SL].masked_fill(~is_real_SL, 0)
-        x_SLD = self.body(**inputs)[0]
+        if layer is None:
+            x_SLD = self.body(**inputs)[0]
+        else:
+            states = self.body(**inputs, output_hidden_states=True).hidden_states
+            if not 0 <= layer < len(states):
+                raise no_such_layer(layer, len(states) - 1)
+            x_SLD = states[layer]
         x_TD = x_SLD.new_zeros(len(token_ids_T), x_SLD.shape[-1])
-        x_TD = x_TD.index_copy(0, place_SL[is_real_SL], x_SLD[is_real_SL])
-        return x_TD if at_M is None else x_TD[at_M]
+        return x_TD.index_copy(0, place_SL[is_real_SL], x_SLD[is_real_SL])
 
     def use_attention(self, backend_name: str) -> None:
         """Check the name and change nothing: attention is computed within the body, in its own way."""

@@ -1,4 +1,4 @@
-"""Hiding tokens: which are selected, how many, and what stands in their place; a part that any masked objective takes."""
+"""Hiding tokens: which are selected, how many, what stands in their place; a part that any masked objective takes."""
 
 import math
 from dataclasses import dataclass

@@ -1,0 +1,75 @@
+"""Begins a phase: what its objective needs beside the weights, and fresh weights where the recipe asks for them."""
+
+from pathlib import Path
+
+import torch
+
+from maskwright.core.log import say
+from maskwright.core.randomness import derived_seed
+from maskwright.core.records import RunFolder
+from maskwright.corpus.corpus import Corpus
+from maskwright.export.folder import import_model
+from maskwright.export.weights import weights_sha256
+from maskwright.objectives.base import PhaseStart, TrainedModel
+from maskwright.optim.optimizers import Optimizers
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.tokenization.special_tokens import vocabulary_of
+from maskwright.training.assemble import Model, build_model
+from maskwright.training.distributed import Ranks
+from maskwright.training.recipe import Recipe
+
+
+def phase_start(
+    recipe: Recipe,
+    folder: RunFolder,
+    corpus: Corpus,
+    phase: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    ranks: Ranks,
+    was_begun: bool,
+) -> PhaseStart:
+    """Return what the objective of a phase is given; see `PhaseStart`."""
+    return PhaseStart(
+        folder=folder.phase(phase),
+        corpus=corpus,
+        sequence_length=recipe.phases[phase].sequence_length,
+        seed=recipe.seed,
+        device=device,
+        dtype=dtype,
+        micro_batch_tokens=recipe.batch.micro_batch_tokens,
+        was_begun=was_begun,
+        is_first_rank=ranks.is_first,
+        wait_for_all=ranks.wait,
+        read_model=read_model,
+    )
+
+
+def read_model(path: Path) -> TrainedModel:
+    """Read any masked encoder, from a model folder or a run folder.
+
+    Raises:
+        ExportError: there is none.
+    """
+    run = RunFolder(path)
+    folder = run.model if run.run_record.exists() else path
+    model = import_model(folder)
+    return TrainedModel(model.encoder, model.head, vocabulary_of(load_tokenizer(folder)), weights_sha256(folder))
+
+
+def is_prepared(recipe: Recipe, model: Model, phase: int) -> bool:
+    """Return whether something is done before a phase's first step, so that a checkpoint belongs there."""
+    return model.objectives[phase].needs_begin or phase in recipe.fresh_phases
+
+
+def renew_weights(recipe: Recipe, corpus: Corpus, model: Model, optimizers: Optimizers, phase: int) -> None:
+    """Give encoder and vocabulary head new weights, which the seed and the phase decide, and forget past updates."""
+    seed = derived_seed(recipe.seed, "phase", phase)
+    fresh = build_model(recipe.model_copy(update={"seed": seed}), corpus.vocabulary, None)
+    new = fresh.tensors()
+    with torch.no_grad():
+        for name, tensor in model.tensors().items():
+            if name.startswith(("encoder.", "vocabulary_head.")):
+                tensor.copy_(new[name])
+    optimizers.forget()
+    say(f"phase {phase + 1}: encoder and vocabulary head begin with fresh weights")

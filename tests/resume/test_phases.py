@@ -1,0 +1,78 @@
+"""Phases that make something before their first step, and phases that begin with fresh weights."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.resume.conftest import outcome
+
+from maskwright.objectives.base import PhaseStart
+from maskwright.objectives.mlm import Mlm
+
+PLAIN = {"objective": {"name": "mlm"}, "sequence_length": 16}
+NUM_STEPS = 12
+
+
+class Recalling(Mlm):
+    """Scores with the embedding's norm at the phase's beginning, so that it must be found again when resumed."""
+
+    needs_begin = True
+
+    def begin(self, encoder, start: PhaseStart) -> None:
+        snapshot = start.folder / "snapshot.safetensors"
+        if not start.was_begun:
+            Path(start.folder).mkdir(parents=True, exist_ok=True)
+            save_file({"embedding": encoder.embedding_weight_VD.detach().clone()}, snapshot)
+        self.norm = float(load_file(snapshot)["embedding"].norm())
+
+    def loss(self, encoder, batch):
+        (term,) = super().loss(encoder, batch)
+        return (type(term)(term.name, term.total * self.norm, term.count),)
+
+
+def phases(weights: str) -> list[dict]:
+    recalling = {"objective": {"name": f"{__name__}:Recalling"}, "sequence_length": 16, "weights": weights}
+    return [{**PLAIN, "share": 5}, {**recalling, "share": 7}]
+
+
+@pytest.mark.parametrize("weights", ["continue", "fresh"])
+def test_stopped_at_every_step(train, tmp_path, weights):
+    train(tmp_path / "straight", phases=phases(weights))
+    straight = outcome(tmp_path / "straight")
+    assert len(straight.metrics) == NUM_STEPS
+    for step in range(1, NUM_STEPS):
+        folder = tmp_path / f"stopped-{step}"
+        assert train(folder, stop_at_call=step, phases=phases(weights)).state.step == step
+        train(folder, phases=phases(weights))
+        assert outcome(folder) == straight
+
+
+def test_killed_while_a_phase_begins(train, tmp_path, monkeypatch):
+    train(tmp_path / "straight", phases=phases("fresh"))
+
+    def killed(self, encoder, start):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recalling, "begin", killed)
+        train(tmp_path / "killed", phases=phases("fresh"))
+    assert train(tmp_path / "killed", phases=phases("fresh")).state.step == NUM_STEPS
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "straight")
+
+
+def test_fresh_weights_owe_nothing_to_the_phase_before(train, tmp_path):
+    """A long and a short first phase leave the same beginning for the second."""
+    ends = []
+    for name, share in (("short", 1), ("long", 5)):
+        first = {**PLAIN, "share": share}
+        second = {"objective": {"name": "mlm", "rate": 0.2}, "sequence_length": 16, "weights": "fresh", "share": 6}
+        loop = train(tmp_path / name, phases=[first, second], budget={"steps": share + 6})
+        ends.append((outcome(tmp_path / name), loop.run.course.phase_steps))
+    (short, short_steps), (long, long_steps) = ends
+    assert (short_steps, long_steps) == ((1, 6), (5, 6))
+    rates = [[line["learning_rate"] for line in each.metrics[-6:]] for each in (short, long)]
+    assert rates[0] == pytest.approx(rates[1])
+    updates = [
+        {float(value) for name, value in each.optimizer.items() if name.endswith("/step")} for each in (short, long)
+    ]
+    assert updates == [{6.0}, {6.0}]
