@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from maskwright.core.errors import EvaluationError
+from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.items import Items
 
@@ -160,7 +161,12 @@ def resamples(runs: Sequence[Items], seed: int, num_resamples: int) -> Iterator[
 
 def resampled_scores(score: Score, runs: Sequence[Items], seed: int, num_resamples: int) -> np.ndarray:
     """Return float64 [S, R]: the score of each of S runs on each of R draws of items, the same ones for all."""
-    return np.array([[score(run) for run in drawn] for drawn in resamples(runs, seed, num_resamples)]).T
+    scores_RS = np.empty((num_resamples, len(runs)))
+    with progress("Resampling items", num_resamples) as advance:
+        for scores_S, drawn in zip(scores_RS, resamples(runs, seed, num_resamples), strict=True):
+            scores_S[:] = [score(run) for run in drawn]
+            advance(1)
+    return scores_RS.T
 
 
 def resampled_means(scores_SR: np.ndarray, seed: int, purpose: str) -> np.ndarray:
