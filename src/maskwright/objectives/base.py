@@ -19,13 +19,17 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
-from maskwright.heads.vocabulary import VocabularyHead
 
 
 class ObjectiveConfig(BaseModel):
     """Base of an objective's options: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def needs_phase_before(self) -> bool:
+        """Whether the phase can't be the first of a recipe, because it builds on what the one before left."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class PhaseStart:
             resumed; it is to be written atomically, by the first rank alone.
         corpus: the run's.
         sequence_length: tokens in a row of the phase.
+        num_steps: optimizer steps of the phase.
         seed: of the run.
         device: where the model is.
         dtype: of matrix products.
@@ -52,6 +57,7 @@ class PhaseStart:
     folder: Path
     corpus: Corpus
     sequence_length: int
+    num_steps: int
     seed: int
     device: torch.device
     dtype: torch.dtype
@@ -95,7 +101,7 @@ class Objective(nn.Module, ABC):
     citation: ClassVar[str]
 
     def __init__(
-        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: VocabularyHead
+        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module
     ) -> None:
         """Keep what every objective needs. Subclasses make their own heads here.
 
@@ -113,13 +119,27 @@ class Objective(nn.Module, ABC):
         is_special_V[list(vocabulary.special_ids)] = True
         self._is_special_V = is_special_V  # on the host, where `corrupt` runs; not a buffer
 
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw the weights of the objective's own heads anew; without heads of its own there are none.
+
+        Called once, when the model of a run is built, with a generator that depends on the run's seed.
+        """
+
+    @property
+    def uses_vocabulary_head(self) -> bool:
+        """Whether `loss` runs the vocabulary head; where it does not, the phase leaves the head as it was."""
+        return True
+
     def is_text(self, batch: PackedBatch) -> Tensor:
         """Return which tokens are text: bool [T], false for special tokens and padding."""
         return ~self._is_special_V[batch.token_ids_T]
 
     @abstractmethod
     def scored_fraction(self) -> float:
-        """Return the largest share of tokens that the vocabulary head will see, for planning cost and memory."""
+        """Return the largest share of tokens that the vocabulary head will see, for planning cost and memory.
+
+        Logits of other heads count as so many more: half as many logits as the vocabulary has tokens are half a share.
+        """
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
         """Return the FLOPs of a training step per token of the batch; by default the encoder's and the head's.
@@ -141,6 +161,26 @@ class Objective(nn.Module, ABC):
         Called before `loss`, outside the compiled graph and outside autocast. By default the batch as it is.
         """
         return batch
+
+    def after_step(self, encoder: Encoder, num_steps: int) -> None:
+        """Do what is due between two steps, such as refreshing statistics kept in buffers. By default nothing.
+
+        Called in every process after an update, before a checkpoint is saved.
+
+        Args:
+            encoder: as the update left it.
+            num_steps: of the phase that were made.
+        """
+
+    def forecast(self, config: EncoderConfig, sequence_length: int, flops_per_second: float) -> list[tuple[str, str]]:
+        """Return what `maskwright plan` says of the work beside training steps, as names and values. By default none.
+
+        Args:
+            config: of the encoder.
+            sequence_length: of the phase.
+            flops_per_second: that training is expected to reach.
+        """
+        return []
 
     @abstractmethod
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:

@@ -72,7 +72,9 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
             objectives.append(objectives[twins[0]])
         else:
             plug_in, options = objective_of(phase)
-            objectives.append(plug_in(options, encoder, vocabulary, vocabulary_head))
+            objective = plug_in(options, encoder, vocabulary, vocabulary_head)
+            objective.initialize(torch_generator(recipe.seed, "objective", index))
+            objectives.append(objective)
     return Model(encoder, vocabulary_head, objectives)
 
 

@@ -140,7 +140,9 @@ class TrainingLoop:
         run, was_begun = self.run, self.state.step > self.run.course.first_step(phase)
         if is_prepared(run.recipe, run.model, phase) and not was_begun:
             self.save()
-        start = phase_start(run.recipe, run.folder, run.corpus, phase, self.device, self.dtype, run.ranks, was_begun)
+        start = phase_start(
+            run.recipe, run.folder, run.corpus, run.course, self.state.step, self.device, self.dtype, run.ranks
+        )
         run.model.objectives[phase].begin(run.model.encoder, start)
         if phase in run.recipe.fresh_phases and not was_begun:
             renew_weights(run.recipe, run.corpus, run.model, run.optimizers, phase)
@@ -195,6 +197,7 @@ class TrainingLoop:
             raise refuse_non_finite(problem, step, run.batches.numbers, batches, self.save(), run.folder.path)
         factor = run.recipe.schedule.factor(place.schedule_progress)
         learning_rate = run.optimizers.step(factor)
+        run.model.objectives[place.phase].after_step(run.model.encoder, place.step_in_phase + 1)
         seconds = time.perf_counter() - begin
         counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]
         num_tokens, num_text_tokens = map(int, run.ranks.sum(counts, self.device))

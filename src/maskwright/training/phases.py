@@ -15,6 +15,7 @@ from maskwright.optim.optimizers import Optimizers
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 from maskwright.training.assemble import Model, build_model
+from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
 from maskwright.training.recipe import Recipe
 
@@ -23,22 +24,25 @@ def phase_start(
     recipe: Recipe,
     folder: RunFolder,
     corpus: Corpus,
-    phase: int,
+    course: Course,
+    step: int,
     device: torch.device,
     dtype: torch.dtype,
     ranks: Ranks,
-    was_begun: bool,
 ) -> PhaseStart:
-    """Return what the objective of a phase is given; see `PhaseStart`."""
+    """Return what the objective of the phase that `step` lies in is given before that step; see `PhaseStart`."""
+    place = course.place(step)
+    phase = place.phase
     return PhaseStart(
         folder=folder.phase(phase),
         corpus=corpus,
         sequence_length=recipe.phases[phase].sequence_length,
+        num_steps=course.phase_steps[phase],
         seed=recipe.seed,
         device=device,
         dtype=dtype,
         micro_batch_tokens=recipe.batch.micro_batch_tokens,
-        was_begun=was_begun,
+        was_begun=place.step_in_phase > 0,
         is_first_rank=ranks.is_first,
         wait_for_all=ranks.wait,
         read_model=read_model,

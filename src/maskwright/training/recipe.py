@@ -123,6 +123,10 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             phase = recipe.phases[index] if recipe else Phase(objective=raw_phase.get("objective", {"name": "mlm"}))
             _, options = objective_of(phase)
             name = phase.objective["name"]
+            if index == 0 and options.needs_phase_before:
+                problems.append(
+                    f"phases.0.objective: {name} with these options builds on a phase before, there is none"
+                )
             phases.append(phase.model_copy(update={"objective": {"name": name, **options.model_dump()}}))
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)

@@ -64,7 +64,9 @@ class Stepper:
         self._ddp = None
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
-            self._ddp = runnable = DistributedDataParallel(model, gradient_as_bucket_view=True)
+            self._ddp = runnable = DistributedDataParallel(
+                model, gradient_as_bucket_view=True, find_unused_parameters=not model.objective.uses_vocabulary_head
+            )
         if compiled:
             # Graphs of an earlier phase would make torch.compile take this phase's sizes for ones that vary.
             torch._dynamo.reset()

@@ -1,0 +1,50 @@
+"""The latent head: hidden states at scored positions to logits over the atoms of a dictionary.
+
+Source: Berend 2023, 2023.findings-acl.876.
+Departures: a transform and a decoder of its own, where the reference appends the atoms to the vocabulary's matrix; so
+    it stands beside any vocabulary head, and an exported vocabulary holds real tokens alone.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.core.randomness import torch_generator
+from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
+
+
+class LatentHead(nn.Module):
+    """Dense layer, GELU, norm, and a decoder with one row for each atom."""
+
+    def __init__(self, config: EncoderConfig, num_atoms: int) -> None:
+        """Make the head.
+
+        Args:
+            config: of the encoder below.
+            num_atoms: A.
+        """
+        super().__init__()
+        self._standard_deviation = config.head_initializer_range
+        with torch.device("meta"):
+            self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
+            self.norm = layer_norm(config)
+            self.decoder = nn.Linear(config.hidden_size, num_atoms)
+        self.to_empty(device="cpu")
+        self.initialize(torch_generator(0, "latent_head"))
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw all weights anew: matrices from a truncated normal distribution, biases zero, as vocabulary heads."""
+        for parameter in self.parameters():
+            parameter.zero_()
+        self.norm.weight.fill_(1.0)
+        for layer in (self.dense, self.decoder):
+            truncated_normal_(layer.weight, self._standard_deviation, generator)
+
+    def forward(self, x_MD: Tensor) -> Tensor:
+        """Return logits [M, A].
+
+        Args:
+            x_MD: float [M, D], hidden states at the scored positions only.
+        """
+        return self.decoder(self.norm(F.gelu(self.dense(x_MD))))
