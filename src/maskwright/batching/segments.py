@@ -17,9 +17,9 @@ from maskwright.core.runs import ranges
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import TokenSplit
 
-BATCHES_PER_PACKING = 16
-"""Segments are packed in runs of so many batches: enough for nearly full rows, little enough to stay near in the
-corpus."""
+PACKED_TOKENS = 1 << 17
+"""Segments are packed in runs of about so many tokens: enough for nearly full rows, few enough to lie near in the
+corpus. It is no option, so that the order of the tokens depends on the sequence length alone."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Segments:
     def batches(
         self, split: TokenSplit, vocabulary: Vocabulary, sequence_length: int, batch_tokens: int
     ) -> Iterator[PackedBatch]:
-        """Yield the segments packed whole, on the CPU; the same batches every time.
+        """Yield the segments packed whole, on the CPU; their tokens come in the same order however large batches are.
 
         Args:
             split: where the documents are.
@@ -83,11 +83,11 @@ class Segments:
             batch_tokens: tokens of a batch, with specials and padding; at least one row.
         """
         rows_per_batch = max(1, batch_tokens // sequence_length)
-        room = rows_per_batch * sequence_length * BATCHES_PER_PACKING
         ends = np.cumsum(self.lengths + NUM_SPECIALS)
         begin = 0
         while begin < len(self):
-            end = max(begin + 1, int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + room, side="right")))
+            full = (ends[begin - 1] if begin else 0) + PACKED_TOKENS
+            end = max(begin + 1, int(np.searchsorted(ends, full, side="right")))
             part = self.take(slice(begin, end))
             packed = pack_whole(part.lengths, sequence_length)
             rows = Pieces(

@@ -31,6 +31,16 @@ def test_every_token_comes_once(corpus: Corpus, batch_tokens: int) -> None:
     assert all(len(batch.token_ids_T) <= max(16, batch_tokens) for batch in batches)
 
 
+def test_the_order_of_tokens_does_not_depend_on_the_size_of_batches(corpus: Corpus) -> None:
+    split = corpus.split("train")
+    segments = Segments.of(split.document_lengths, 32)
+    small, large = (
+        np.concatenate([token_numbers(batch, corpus) for batch in segments.batches(split, corpus.vocabulary, 32, size)])
+        for size in (32, 4096)
+    )
+    assert np.array_equal(small, large)
+
+
 def test_segments_begin_at_the_starts_of_documents() -> None:
     segments = Segments.of(np.array([3, 14, 15, 29]), 16)
     assert segments.documents.tolist() == [0, 1, 2, 2, 3, 3, 3]

@@ -1,0 +1,217 @@
+"""What the atoms of a dictionary mean: strongest contexts, labels, frequencies, and how words use them.
+
+Everything is computed once, from a bounded coded sample of the corpus, and written beside the dictionary as
+`atoms.json`; profiles and reports only read it.
+
+A is the number of atoms, W the number of different words.
+
+Source: Monroe, Colaresi and Quinn 2008, 10.1093/pan/mpn018 (weighted log-odds with a prior, for the labels).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.sparse
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.log import say
+from maskwright.core.randomness import numpy_generator
+from maskwright.core.records import Record
+from maskwright.corpus.corpus import Corpus
+from maskwright.objectives.parts.coded_text import CodedText, Context, coded_sample
+from maskwright.objectives.parts.dictionary import Dictionary
+from maskwright.objectives.parts.senses import Senses, words_with_senses
+from maskwright.objectives.parts.sparse_coding import SparseCoder
+from maskwright.objectives.parts.teacher import Teacher
+
+ATOMS = "atoms.json"
+
+PRIOR_WORDS = 500.0
+"""Words of the whole text that are added to each atom's own before they are compared: keeps rare words from labels."""
+
+CANDIDATES_PER_CONTEXT = 4
+"""Tokens looked at for one context: several tokens of one word, or equal text, count once."""
+
+
+class DescriptionOptions(BaseModel):
+    """How atoms are described."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_tokens: int = Field(default=100_000, gt=0, description="tokens of the train split that are coded for it")
+    held_out_tokens: int = Field(default=50_000, gt=0, description="tokens of held-out text, for words with senses")
+    num_contexts: int = Field(default=6, gt=0, description="strongest contexts kept for each atom")
+    label_words: int = Field(default=4, gt=0, description="most distinctive words that label an atom")
+    num_words: int = Field(default=8, ge=0, description="words with several senses that are shown")
+
+
+class AtomContext(Context):
+    """One of an atom's strongest contexts."""
+
+    weight: float = Field(description="the atom's in the code of the strongest token of the word")
+
+
+class Atom(Record):
+    """What one atom means, as far as the coded text tells."""
+
+    label: list[str] = Field(description="its most distinctive words, most distinctive first; none where it is dead")
+    frequency: float = Field(description="share of tokens whose code has it")
+    mean_weight: float = Field(description="mean of its weight where it is used; 0 where it is not")
+    contexts: list[AtomContext] = Field(description="where it is strongest, strongest first")
+
+
+class AtomsRecord(Record):
+    """`atoms.json`: a dictionary described."""
+
+    format_version: Literal[1] = 1
+    dictionary_sha256: str
+    num_tokens: int = Field(description="coded tokens of the train split")
+    coding: dict[str, float] = Field(description="`CodingReport.summary` of those: gaps, KKT, non-zeros, eigenvalue")
+    nonzeros: list[int] = Field(description="how many tokens have 0, 1, 2 ... atoms")
+    atoms: list[Atom] = Field(description="by number")
+    words: list[Senses] = Field(description="words of held-out text whose codes fall apart into two groups")
+
+    @property
+    def num_dead_atoms(self) -> int:
+        """Atoms that no token uses."""
+        return sum(atom.frequency == 0 for atom in self.atoms)
+
+
+def describe_atoms(
+    folder: Path,
+    corpus: Corpus,
+    teacher: Teacher,
+    dictionary: Dictionary,
+    options: DescriptionOptions,
+    sequence_length: int,
+    micro_batch_tokens: int,
+    seed: int,
+) -> AtomsRecord:
+    """Describe the atoms of a dictionary and write `atoms.json` into `folder`; cost: coding the sample.
+
+    Args:
+        folder: beside the dictionary.
+        corpus: both splits are sampled.
+        teacher: whose states the dictionary is for.
+        dictionary: is coded with at the lambda it was learned for.
+        options: how much.
+        sequence_length: tokens in a row.
+        micro_batch_tokens: tokens that may pass through the teacher at once.
+        seed: of the samples.
+
+    Raises:
+        CheckpointError: the dictionary has another width than the teacher.
+        StorageError: it can't be written.
+    """
+    dictionary.require_width(teacher.width, teacher.name)
+    coder = SparseCoder(dictionary.atoms_AD.to(teacher.device), dictionary.provenance.penalty)
+    tokenizer = corpus.load_tokenizer()
+    train, held_out = (
+        coded_sample(
+            corpus,
+            split,
+            teacher,
+            coder,
+            num_tokens,
+            sequence_length,
+            micro_batch_tokens,
+            numpy_generator(seed, f"described_{split}"),
+        )
+        for split, num_tokens in (("train", options.num_tokens), ("held_out", options.held_out_tokens))
+    )
+    say("describing the atoms")
+    record = AtomsRecord(
+        dictionary_sha256=dictionary.sha256,
+        num_tokens=int(train.is_coded.sum()),
+        coding=train.report.summary(),
+        nonzeros=np.bincount(train.report.nonzeros_M.numpy()).tolist(),
+        atoms=atoms_of(train, tokenizer, options),
+        words=words_with_senses(held_out, train, tokenizer, options.num_words),
+    )
+    record.write(folder / ATOMS)
+    return record
+
+
+def atoms_of(text: CodedText, tokenizer: PreTrainedTokenizerFast, options: DescriptionOptions) -> list[Atom]:
+    """Return what each atom means in a coded text."""
+    by_atom = scipy.sparse.csc_array(text.codes)
+    uses_A = np.diff(by_atom.indptr)
+    weights_A = np.asarray(text.codes.sum(axis=0, dtype=np.float64)).ravel()
+    spellings, spelling_of_word = text.spellings(tokenizer)
+    labels = labels_of(text, spelling_of_word, len(spellings), options.label_words)
+    atom_of_context, words, weights = strongest_words(text, options.num_contexts * CANDIDATES_PER_CONTEXT)
+    contexts: list[list[AtomContext]] = [[] for _ in uses_A]
+    seen: set[tuple[int, str]] = set()
+    for atom, context, weight in zip(
+        atom_of_context.tolist(), text.contexts(words, tokenizer), weights.tolist(), strict=True
+    ):
+        key = atom, context.left + context.word + context.right
+        if len(contexts[atom]) < options.num_contexts and key not in seen:
+            seen.add(key)
+            contexts[atom].append(AtomContext(**context.model_dump(), weight=weight))
+    num_coded = max(1, int(text.is_coded.sum()))
+    return [
+        Atom(
+            label=[spellings[word] for word in labels[atom]],
+            frequency=int(uses) / num_coded,
+            mean_weight=float(weights_A[atom] / uses) if uses else 0.0,
+            contexts=contexts[atom],
+        )
+        for atom, uses in enumerate(uses_A)
+    ]
+
+
+def strongest_words(text: CodedText, num_candidates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each atom the words of its `num_candidates` strongest tokens, each word once.
+
+    Returns:
+        Atoms, words and weights, by atom and then by falling weight.
+    """
+    entries = text.codes.tocoo()
+    atoms, tokens, weights = entries.col, entries.row, np.asarray(entries.data)
+    order = np.lexsort((tokens, -weights, atoms))
+    atoms, tokens, weights = atoms[order], tokens[order], weights[order]
+    rank = np.arange(len(atoms)) - np.searchsorted(atoms, atoms)
+    kept = rank < num_candidates
+    atoms, words, weights = atoms[kept], text.word_of_token[tokens[kept]], weights[kept]
+    _, first = np.unique(np.stack([atoms, words]), axis=1, return_index=True)
+    first.sort()
+    return atoms[first], words[first], weights[first]
+
+
+def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int, num_words: int) -> list[list[int]]:
+    """Return the most distinctive words of each atom: where its weight lies, beside where the text lies.
+
+    An atom's weight on a word, in units of its mean weight, is a count; log-odds of that count against the word's count
+    in the whole text, over their standard error, rank the words. The prior is the whole text's distribution.
+
+    Args:
+        text: the coded text.
+        spelling_of_word: int64, which of W spellings each word has.
+        num_spellings: W.
+        num_words: words of a label.
+    """
+    spelling_of_token = spelling_of_word[text.word_of_token]
+    totals_W = np.bincount(spelling_of_token[text.is_coded], minlength=num_spellings).astype(np.float64)
+    entries = text.codes.tocoo()
+    weights, where = entries.data.astype(np.float64), (entries.col, spelling_of_token[entries.row])
+    used = scipy.sparse.csr_array((weights, where), shape=(text.codes.shape[1], num_spellings))
+    used.sum_duplicates()
+    uses_A = np.bincount(entries.col, minlength=text.codes.shape[1])
+    weights_A = np.asarray(used.sum(axis=1)).ravel()
+    atoms = np.repeat(np.arange(len(uses_A)), np.diff(used.indptr))
+    count = used.data * (uses_A / np.where(weights_A > 0, weights_A, 1))[atoms]
+    total, all_tokens = totals_W[used.indices], totals_W.sum()
+    prior = PRIOR_WORDS * total / all_tokens
+    own = np.log((count + prior) / (uses_A[atoms] + PRIOR_WORDS - count - prior))
+    whole = np.log((total + prior) / (all_tokens + PRIOR_WORDS - total - prior))
+    score = (own - whole) / np.sqrt(1 / (count + prior) + 1 / (total + prior))
+    order = np.lexsort((used.indices, -score, atoms))
+    rank = np.arange(len(order)) - used.indptr[atoms[order]]
+    chosen = order[(rank < num_words) & (score[order] > 0)]
+    labels: list[list[int]] = [[] for _ in uses_A]
+    for atom, word in zip(atoms[chosen].tolist(), used.indices[chosen].tolist(), strict=True):
+        labels[atom].append(word)
+    return labels
