@@ -23,7 +23,7 @@ OBJECTIVES = [(ROOT / "CONTRIBUTING.md", "growing:Growing"), (ROOT / "docs" / "a
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, text_file: Path) -> Path:
     """A folder as the pages suppose it: texts, a recipe, and a run that was made of them."""
-    from maskwright.cli.journey import begin
+    from maskwright.cli.journey import Text, begin
     from maskwright.training.distributed import Ranks
 
     folder = tmp_path_factory.mktemp("home")
@@ -43,7 +43,7 @@ def home(tmp_path_factory, text_file: Path) -> Path:
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    begin(path, (), (), None, folder / "runs" / "mine", None, Ranks())
+    begin(path, Text(), (), None, folder / "runs" / "mine", Ranks())
     return folder
 
 

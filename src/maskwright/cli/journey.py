@@ -5,6 +5,7 @@ The stages meet in the run folder. Only here do training and evaluation meet, so
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from maskwright.cli.places import model_folder_of, record_of
@@ -17,10 +18,11 @@ from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.encoders.encoder import EncoderConfig
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run import evaluate
 from maskwright.evaluation.subject import Subject
-from maskwright.export.folder import import_native_model
+from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card, write_report
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.corpora import prepared
@@ -32,8 +34,20 @@ from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.start import assemble_run, first_difference, require_machine
 
-DECIDED_BY_VOCABULARY = ("vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id")
-"""Options of an encoder that the tokenizer decides."""
+
+@dataclass(frozen=True)
+class Text:
+    """Where the text of a run comes from, if not from the recipe alone.
+
+    Attributes:
+        data: takes the place of the recipe's `data.data`; empty: the recipe's.
+        corpora: folder for prepared corpora; None: `corpora` beside the run.
+        corpus: a prepared corpus; None: one is prepared from the recipe.
+    """
+
+    data: Sequence[str] = ()
+    corpora: Path | None = None
+    corpus: Path | None = None
 
 
 def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_changes: bool) -> None:
@@ -44,32 +58,35 @@ def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_ch
         raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
     if resume and (recipe or has_changes):
         raise RecipeError(
-            "--resume with a recipe, --data, --set, --strict or --from",
+            "--resume with a recipe, --data, --corpus, --set, --strict or --from",
             "--run and --resume alone: the run knows its recipe",
         )
 
 
 def begin(
     recipe_path: Path,
-    data: Sequence[str],
+    text: Text,
     settings: Sequence[str],
     from_model: Path | None,
     run: Path | None,
-    corpora: Path | None,
     ranks: Ranks,
 ) -> None:
     """Begin a run and see it through; see `cli.train.train` for the arguments."""
+    if text.corpus is not None and (text.data or from_model is not None):
+        raise RecipeError(
+            "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
+        )
     if from_model is not None:
         from_model = model_folder_of(from_model)
         settings = [*settings, f"tokenizer.existing={from_model}"]
-    recipe = with_pairs_found(read_with_overrides(recipe_path, data, settings))
+    recipe = with_pairs_found(read_with_overrides(recipe_path, text.data, settings))
     require_machine(recipe)
     start_from = None
     if from_model is not None:
-        imported = import_native_model(from_model)
+        imported = import_model(from_model)
         if not imported.has_trained_head:
             warn(f"{from_model} has no vocabulary head; a fresh one takes its place")
-        recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config.model_dump())
+        recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config)
         start_from = imported.encoder, imported.head
     folder = RunFolder(run or Path("runs") / recipe.name)
     with _exclusive(folder, ranks):
@@ -77,7 +94,10 @@ def begin(
         if ranks.is_first:
             _make_room(folder)
         ranks.wait()
-        corpus = prepared(recipe, corpora or folder.path.parent / "corpora")
+        if text.corpus is not None:
+            corpus = open_corpus(text.corpus, verify=True)
+        else:
+            corpus = prepared(recipe, text.corpora or folder.path.parent / "corpora")
         loop = TrainingLoop(
             assemble_run(
                 recipe,
@@ -110,13 +130,9 @@ def go_on(run: Path, ranks: Ranks) -> None:
         _see_through(loop, corpus)
 
 
-def _with_encoder_of(recipe: Recipe, family: str, config: dict[str, object]) -> Recipe:
+def _with_encoder_of(recipe: Recipe, family: str, config: EncoderConfig) -> Recipe:
     """Return the recipe with the encoder of imported weights, so that a resumed run builds the same one."""
-    max_positions = config.pop("max_positions")
-    overrides = {name: value for name, value in config.items() if name not in DECIDED_BY_VOCABULARY}
-    section = EncoderSection.model_validate(
-        {"family": family, "size": None, "overrides": overrides, "max_positions": max_positions}
-    )
+    section = EncoderSection(family=family, size=None, overrides=config.overrides(), max_positions=config.max_positions)
     return parse_recipe(recipe.model_copy(update={"encoder": section}).model_dump(mode="json"), "recipe with --from")
 
 

@@ -15,6 +15,7 @@ def train(
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
+    corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> None:
     """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
 
@@ -25,18 +26,20 @@ def train(
         run: folder of the run; runs/NAME by default, NAME being the recipe's name.
         resume: go on with the run in --run, from its newest whole checkpoint, to the same result as if it had never
             been stopped.
-        from_model: a Hugging Face folder with ModernBert* or Bert* weights, or a run folder, to continue from; its
-            tokenizer is used too.
+        from_model: a Hugging Face folder with any masked encoder that transformers has, or a run folder, to continue
+            from; its architecture and its tokenizer take the place of the recipe's.
         set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
         strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
         corpora: folder for prepared corpora; the folder `corpora` beside the run by default.
+        corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus
+            have the same tokenizer and the same held-out text.
     """
-    from maskwright.cli.journey import begin, go_on, require_sensible
+    from maskwright.cli.journey import Text, begin, go_on, require_sensible
     from maskwright.cli.recipes import with_strict
     from maskwright.core.hardware import default_device
     from maskwright.training.distributed import join_ranks, leave_ranks
 
-    require_sensible(recipe, resume, run, bool(data or set or from_model or strict))
+    require_sensible(recipe, resume, run, bool(data or corpus or set or from_model or strict))
     ranks = join_ranks(default_device())
     try:
         if resume:
@@ -44,6 +47,6 @@ def train(
             go_on(run, ranks)
         else:
             assert recipe is not None
-            begin(recipe, data, with_strict(set, strict), from_model, run, corpora, ranks)
+            begin(recipe, Text(data, corpora, corpus), with_strict(set, strict), from_model, run, ranks)
     finally:
         leave_ranks()

@@ -83,6 +83,12 @@ class MemoryShortage(MaskwrightError, MemoryError):
     exit_code = 71
 
 
+class RunsFailed(MaskwrightError, RuntimeError):
+    """Some runs of a comparison failed; the others are whole, and the same command tries again."""
+
+    exit_code = 72
+
+
 class StorageError(MaskwrightError, OSError):
     """The disk is full or can't be written."""
 

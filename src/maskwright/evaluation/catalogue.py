@@ -48,6 +48,11 @@ class NamedTask:
         """What people call it."""
         return self.task.config.title or self.name
 
+    @property
+    def metric(self) -> str | None:
+        """The score by which recipes are compared."""
+        return self.task.main_metric or self.task.compared_by
+
 
 @dataclass(frozen=True)
 class RawTask:

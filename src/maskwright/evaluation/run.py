@@ -90,6 +90,7 @@ def evaluate(
     seed: int,
     num_seeds: int = 1,
     is_fresh: bool = False,
+    first_seed: int = FIRST_SEED,
 ) -> Outcome:
     """Score a model and write `<out_folder>/<task>.json` for each task; a data set that is missing stops no other task.
 
@@ -98,8 +99,9 @@ def evaluate(
         tasks: what to score it by.
         out_folder: made if absent; records of other tasks in it are left alone.
         seed: of everything that is drawn by tasks that are not repeated.
-        num_seeds: how often tasks that are repeated are run, with the seeds `FIRST_SEED` and up.
+        num_seeds: how often tasks that are repeated are run, with the seeds `first_seed` and up.
         is_fresh: do again what is finished.
+        first_seed: of tasks that are repeated.
 
     Raises:
         EvaluationError: a task that can't be scored.
@@ -113,7 +115,7 @@ def evaluate(
             missing[named.name] = error
             warn(f"{named.title} is left out: {error.got}")
             continue
-        seeds = range(FIRST_SEED, FIRST_SEED + num_seeds) if named.task.is_repeated else [seed]
+        seeds = range(first_seed, first_seed + num_seeds) if named.task.is_repeated else [seed]
         runs = [_one_seed(named, subject, one, data_sha256, Places(out_folder), is_fresh) for one in seeds]
         record = combined(named, runs, subject, data_sha256, seed)
         record.write(Places(out_folder).record(named.name))

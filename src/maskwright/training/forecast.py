@@ -1,13 +1,16 @@
 """What `maskwright plan` shows: the cost of a recipe on this machine, from shapes and a one-second probe alone."""
 
+from dataclasses import dataclass
+
 import torch
 
 from maskwright.core.hardware import available_memory_bytes
-from maskwright.core.records import PlanRecord
-from maskwright.training.assemble import build_model
+from maskwright.core.records import EngineRecord, PlanRecord
+from maskwright.training.assemble import Model, build_model
 from maskwright.training.distributed import Ranks
 from maskwright.training.plan import (
     EXPECTED_UTILISATION,
+    Footprint,
     fix_course,
     footprint,
     phase_flops_per_token,
@@ -19,34 +22,66 @@ from maskwright.training.start import decide_engine
 from maskwright.training.word_marks import name_of_mark
 
 
-def forecast(recipe: Recipe) -> list[tuple[str, str]]:
-    """Return what to show, as names and values.
+@dataclass(frozen=True)
+class Foreseen:
+    """What a recipe will cost on this machine.
+
+    Attributes:
+        model: as the recipe asks for, untrained.
+        plan: steps, tokens and FLOPs.
+        need: memory and disk.
+        engine: device, precision, attention, and the matmul rate that was measured.
+        effective_flops_per_second: the share of that rate that training is expected to reach.
+    """
+
+    model: Model
+    plan: PlanRecord
+    need: Footprint
+    engine: EngineRecord
+    effective_flops_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """Of training, predicted."""
+        return self.plan.total_flops / self.effective_flops_per_second
+
+
+def foresee(recipe: Recipe) -> Foreseen:
+    """Predict what a recipe will cost.
 
     Speed is predicted as the share `EXPECTED_UTILISATION` of the measured matmul rate over the FLOPs per token; the
     vocabulary is taken to have the size that the recipe asks for.
     """
     engine = decide_engine(recipe, Ranks())
-    device = torch.device(engine.device)
     model = build_model(recipe, vocabulary_asked_for(recipe), None)
     flops = phase_flops_per_token(recipe, model)
-    effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[device.type]
+    effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[torch.device(engine.device).type]
     course = fix_course(recipe, flops, [recipe.batch.tokens * each / effective for each in flops])
     record = plan_record(recipe, model, course, flops)
-    need = footprint(recipe, model, engine.attention)
-    seconds = record.total_flops / effective
+    return Foreseen(model, record, footprint(recipe, model, engine.attention), engine, effective)
+
+
+def forecast(recipe: Recipe) -> list[tuple[str, str]]:
+    """Return what `maskwright plan` shows, as names and values."""
+    foreseen = foresee(recipe)
+    record, need, engine, seconds = foreseen.plan, foreseen.need, foreseen.engine, foreseen.seconds
+    device = torch.device(engine.device)
     memory = need.weights_bytes + need.activations_bytes
     available = available_memory_bytes(device)
     rows = [
         ("encoder", f"{recipe.encoder.family} {recipe.encoder.size}"),
         ("parameters", f"{record.num_parameters / 1e6:.1f} M, {record.num_body_parameters / 1e6:.1f} M in the blocks"),
     ]
-    for number, (phase, each) in enumerate(zip(record.phases, flops, strict=True), start=1):
+    for number, (phase, objective) in enumerate(zip(record.phases, foreseen.model.objectives, strict=True), start=1):
         rows.append(
             (
                 f"phase {number}",
                 f"{phase.objective}, sequences of {phase.sequence_length}, {phase.num_steps:,} steps, "
-                f"{each / 1e6:,.1f} MFLOP a token",
+                f"{phase.flops_per_token / 1e6:,.1f} MFLOP a token",
             )
+        )
+        rows += objective.forecast(
+            foreseen.model.encoder.config, phase.sequence_length, foreseen.effective_flops_per_second
         )
     kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best
     return [

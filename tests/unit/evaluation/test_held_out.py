@@ -120,8 +120,10 @@ def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageMo
     assert 0 <= scores["top1_accuracy"] <= scores["top5_accuracy"] <= 1
     assert 0 < result.baselines["unigram"]["cross_entropy"] < math.log(model.vocabulary.size)
     assert len(result.examples) == 3
+    assert result.items is not None
+    assert task.scores(result.items) == scores
     again = task.evaluate(subject, seed=3)
-    assert again == result
+    assert again.model_dump() == result.model_dump()
     assert task.evaluate(subject, seed=4).scores != scores
 
 

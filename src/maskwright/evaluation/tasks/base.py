@@ -74,6 +74,9 @@ class Task(ABC):
     main_metric: str | None = None
     """The score that stands in tables and that two models are compared by; None where there is no such score."""
 
+    compared_by: str | None = None
+    """The score by which recipes are compared where there is no main metric."""
+
     def __init__(self, config: Any = None) -> None:
         """Take a `Config` of this class, or None for the defaults."""
         self.config: Any = config or self.Config()

@@ -5,12 +5,13 @@ Departures: hidden tokens are always [MASK] and always the same ones, whatever a
 models with one tokenizer can be compared.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import nn
 
 from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
@@ -20,10 +21,10 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.examples import fill_mask_examples
+from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
 from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
-from maskwright.heads.vocabulary import VocabularyHead
 
 
 def scored_positions(
@@ -102,6 +103,10 @@ class HeldOutClozes:
 
     def __iter__(self) -> Iterator[Cloze]:
         """Yield the sequences that have a hidden token, document by document."""
+        return (cloze for _, cloze in self.by_document())
+
+    def by_document(self) -> Iterator[tuple[int, Cloze]]:
+        """Yield the number of the document and the sequence, for those that have a hidden token."""
         borders = np.flatnonzero(np.diff(self._documents, prepend=-1))
         for first, last in zip(borders, [*borders[1:], len(self._documents)], strict=True):
             document = int(self._documents[first])
@@ -113,7 +118,7 @@ class HeldOutClozes:
             for start, end in zip(self._starts[first:last], self._ends[first:last], strict=True):
                 inside = hidden[np.searchsorted(hidden, start) : np.searchsorted(hidden, end)]
                 if len(inside):
-                    yield Cloze(masked[start:end], inside - start, token_ids[inside])
+                    yield document, Cloze(masked[start:end], inside - start, token_ids[inside])
 
     def _document_tokens(self, document: int) -> np.ndarray:
         length = self._split.document_lengths[document : document + 1]
@@ -189,6 +194,7 @@ class HeldOut(Task):
 
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
     needs_corpus = True
+    compared_by = "cross_entropy"
 
     def data_sha256(self, subject: Subject) -> dict[str, str]:
         """Return the corpus's checksum.
@@ -210,19 +216,15 @@ class HeldOut(Task):
         sequence_length = min(self.config.sequence_length or limit, limit)
         split, vocabulary = corpus.split("held_out"), corpus.vocabulary
         clozes = HeldOutClozes(split, vocabulary, sequence_length, seed, self.config.mask_rate, self.config.max_tokens)
-        of_model, of_unigrams = Tally(), Tally()
+        of_unigrams, found = Tally(), []
+        documents: list[int] = []
         with progress("Scoring held-out text", len(clozes)) as advance:
-            for scores in model.score(advancing(clozes, advance)):
-                of_model.add(scores)
+            for scores in model.score(advancing(clozes, documents, advance)):
+                found.append(scores)
                 of_unigrams.add(unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids))
+        items = items_by_document(documents, found)
         return TaskResult(
-            scores={
-                **of_model.means(),
-                "num_scored_tokens": of_model.count,
-                "sum_nats": of_model.nats,
-                "sum_top1_correct": of_model.num_top1,
-                "sum_top5_correct": of_model.num_top5,
-            },
+            scores=self.scores(items),
             baselines={"unigram": of_unigrams.means()},
             examples=fill_mask_examples(model, split, self.config.num_examples, seed),
             settings={
@@ -231,14 +233,55 @@ class HeldOut(Task):
                 "num_tokens": clozes.num_tokens,
                 "num_documents_in_split": split.num_documents,
             },
+            items=items,
         )
 
+    def scores(self, items: Items) -> dict[str, float]:
+        """Return the scores of some documents; see the class."""
+        sums = {name: column.sum() for name, column in items.columns.items()}
+        count = int(sums["num_scored_tokens"])
+        return {
+            "cross_entropy": float(sums["nats"] / count),
+            "top1_accuracy": float(sums["num_top1_correct"] / count),
+            "top5_accuracy": float(sums["num_top5_correct"] / count),
+            "num_scored_tokens": count,
+            "sum_nats": float(sums["nats"]),
+            "sum_top1_correct": int(sums["num_top1_correct"]),
+            "sum_top5_correct": int(sums["num_top5_correct"]),
+        }
 
-def advancing(clozes: Iterable[Cloze], advance: Callable[[float], None]) -> Iterator[Cloze]:
-    """Pass sequences through and report each."""
-    for cloze in clozes:
+
+def advancing(clozes: HeldOutClozes, documents: list[int], advance: Callable[[float], None]) -> Iterator[Cloze]:
+    """Pass sequences through, report each, and note the document of each hidden token."""
+    for document, cloze in clozes.by_document():
+        documents.extend([document] * len(cloze.positions))
         yield cloze
         advance(1)
+
+
+def items_by_document(documents: Sequence[int], found: Sequence[ClozeScores]) -> Items:
+    """Return one item a document: tokens of one text are no independent samples, so a bootstrap draws documents.
+
+    Args:
+        documents: of each scored token.
+        found: the scores of those tokens, in the same order.
+
+    Raises:
+        EvaluationError: nothing was scored.
+    """
+    if not documents:
+        raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
+    names, place_M = np.unique(np.array(documents), return_inverse=True)
+    nats_M = np.concatenate([scores.nats for scores in found])
+    ranks_M = np.concatenate([scores.ranks for scores in found])
+    columns = {
+        "nats": np.bincount(place_M, nats_M),
+        "num_scored_tokens": np.bincount(place_M),
+        "num_top1_correct": np.bincount(place_M[ranks_M < 1], minlength=len(names)),
+        "num_top5_correct": np.bincount(place_M[ranks_M < 5], minlength=len(names)),
+    }
+    ids = np.array([f"document {number}" for number in names])
+    return Items(ids, columns, np.zeros(len(ids), dtype=np.int64))
 
 
 class HeldOutProbe:
@@ -258,7 +301,7 @@ class HeldOutProbe:
             HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
         )
 
-    def __call__(self, encoder: Encoder, head: VocabularyHead, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    def __call__(self, encoder: Encoder, head: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, float]:
         """Score live modules and leave them in the mode they were in.
 
         Returns:

@@ -6,6 +6,7 @@ Departures: an exchange may leave a sentence acceptable ("black and white"), so 
 """
 
 import re
+from zlib import crc32
 
 import numpy as np
 from pydantic import Field
@@ -96,7 +97,8 @@ def exchanged_pairs(model: MaskedLanguageModel, corpus: Corpus, num_pairs: int, 
             f"the held-out text of {corpus.folder} has no sentence in which two words can change places",
             "text whose words stand between spaces",
         )
-    ids = np.array([f"sentence {number}" for number in range(1, len(exchanges) + 1)])
+    # The text is in the name: models that read shorter texts find other sentences, which are not to be paired.
+    ids = np.array([f"sentence {number} ({crc32(text.encode()):08x})" for number, text in enumerate(exchanges, 1)])
     places = np.zeros(len(ids), dtype=np.int64)
     return Pairs(ids, list(exchanges), list(exchanges.values()), places, ["word_order"])
 
