@@ -28,7 +28,9 @@ from maskwright.corpus.prepare import prepare
 from maskwright.encoders import build_encoder
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.objectives.base import PhaseStart
 from maskwright.tokenization.train import TokenizerConfig
+from maskwright.training.phases import read_model
 
 TINY_ENCODER = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
 """An encoder small enough to train within a test."""
@@ -85,6 +87,25 @@ def encoder(vocabulary: Vocabulary) -> Encoder:
 @pytest.fixture
 def vocabulary_head(encoder: Encoder) -> VocabularyHead:
     return VocabularyHead(encoder.config, seed=5)
+
+
+@pytest.fixture
+def phase_start(corpus: Corpus, tmp_path: Path) -> PhaseStart:
+    """What an objective is given before the first of a thousand steps, on sequences of 32 tokens."""
+    return PhaseStart(
+        folder=tmp_path / "phase",
+        corpus=corpus,
+        sequence_length=32,
+        num_steps=1000,
+        seed=1,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        micro_batch_tokens=1024,
+        was_begun=False,
+        is_first_rank=True,
+        wait_for_all=lambda: None,
+        read_model=read_model,
+    )
 
 
 @pytest.fixture

@@ -10,19 +10,9 @@ import torch
 from maskwright.batching.assemble import pack_sequences
 from maskwright.batching.order import RowStream
 from maskwright.core.batches import CorruptedBatch, PackedBatch
-from maskwright.core.discovery import class_name_of, load_plug_in, plug_in_names
+from maskwright.core.discovery import class_name_of, plug_in_names
 from maskwright.core.randomness import torch_generator
 from maskwright.objectives.base import Objective
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_objective"
-NAMES = [*plug_in_names("maskwright.objectives"), "confident_mlm:ConfidentMlm"]
-
-
-@pytest.fixture(params=NAMES)
-def objective(request, monkeypatch, encoder, vocabulary, vocabulary_head) -> Objective:
-    monkeypatch.syspath_prepend(str(EXAMPLE))
-    plug_in = load_plug_in("maskwright.objectives", request.param, Objective)
-    return plug_in(plug_in.Config(), encoder, vocabulary, vocabulary_head)
 
 
 def tensors(value) -> list[torch.Tensor]:
@@ -47,9 +37,12 @@ def test_corruption_is_pure(objective, batch):
     assert any(not torch.equal(one, two) for one, two in zip(tensors(first), tensors(other), strict=True))
 
 
-def test_shapes_do_not_depend_on_the_text(objective, batch, corpus):
-    reversed_text = PackedBatch(**{**batch.__dict__, "token_ids_T": batch.token_ids_T.flip(0)})
-    shapes = [[tensor.shape for tensor in tensors(corrupt(objective, each))] for each in (batch, reversed_text)]
+def test_shapes_do_not_depend_on_the_text(objective, completed, batch):
+    token_ids_T = batch.token_ids_T.clone()
+    is_text_T = objective.is_text(batch)
+    token_ids_T[is_text_T] = token_ids_T[is_text_T].flip(0)
+    reversed_text = PackedBatch(**{**batch.__dict__, "token_ids_T": token_ids_T})
+    shapes = [[tensor.shape for tensor in tensors(completed(each))] for each in (batch, reversed_text)]
     assert shapes[0] == shapes[1]
 
 
@@ -62,8 +55,8 @@ def test_special_tokens_survive_and_are_never_scored(objective, batch, vocabular
         assert not is_special[scored].any()
 
 
-def test_every_term_is_finite_counted_and_reaches_the_encoder(objective, batch, encoder):
-    result = corrupt(objective, batch)
+def test_every_term_is_finite_counted_and_reaches_the_encoder(objective, completed, batch, encoder):
+    result = completed(batch)
     terms = objective.loss(encoder, result)
     assert {term.name for term in terms} == set(result.term_counts)
     assert all(torch.isfinite(term.total) and int(term.count) > 0 for term in terms)
@@ -74,7 +67,7 @@ def test_every_term_is_finite_counted_and_reaches_the_encoder(objective, batch, 
 
 
 @pytest.mark.slow
-def test_the_loss_is_one_graph_for_all_batches(objective, corpus, encoder, batch):
+def test_the_loss_is_one_graph_for_all_batches(objective, completed, corpus, encoder):
     torch._dynamo.reset()
     graphs = []
 
@@ -85,7 +78,7 @@ def test_the_loss_is_one_graph_for_all_batches(objective, corpus, encoder, batch
     loss = torch.compile(lambda each: objective.loss(encoder, each)[0].total, backend=counting_backend, fullgraph=True)
     stream = RowStream(corpus.split("train"), corpus.vocabulary, 32, seed=3)
     for number in range(4):
-        each = corrupt(objective, stream.batch(8 * number, 8), number)
+        each = completed(stream.batch(8 * number, 8), number)
         torch.testing.assert_close(loss(each), objective.loss(encoder, each)[0].total)
     assert len(graphs) == 1
 

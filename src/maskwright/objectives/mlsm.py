@@ -1,0 +1,308 @@
+"""Masked latent semantic modelling: predict not which token was hidden but what it meant, as a mixture of latent atoms.
+
+A teacher reads the clean text; the sparse codes of its hidden states over a dictionary of atoms, made to sum to 1, are
+the distributions that the student learns at the scored positions. Targets depend on the clean text alone, so they are
+computed once and kept (`targets: cached`), or made as the student trains (`online`).
+
+Source: Berend 2023, 2023.findings-acl.876 (the objective, hard targets, distillation and teacher-free training);
+    Berend 2023, Better Together, BabyLM challenge at CoNLL (beside MLM on the same positions).
+Departures: exact codes by default, where the reference takes 100 steps of FISTA; a head of its own for the atoms;
+    mlm_weight is 1 by default, so that an exported model can fill masks; docs/mlsm.md has the rest.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.errors import CheckpointError
+from maskwright.core.log import warn
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
+from maskwright.encoders.flops import flops_per_token
+from maskwright.heads.latent import LatentHead
+from maskwright.objectives.base import Objective, PhaseStart, scored_batch
+from maskwright.objectives.parts.dictionary import Dictionary
+from maskwright.objectives.parts.masking import Masking
+from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
+from maskwright.objectives.parts.self_dictionary import SelfDictionary
+from maskwright.objectives.parts.target_cache import TargetCache
+from maskwright.objectives.parts.target_cache_building import build_target_cache, cache_folder, target_key
+from maskwright.objectives.parts.targets import TargetCoder, TopTargets
+from maskwright.objectives.parts.teacher import Teacher
+from maskwright.objectives.parts.teaching import (
+    PHASE_BEFORE,
+    DictionaryOptions,
+    Taught,
+    dictionary_of_phase,
+    teacher_of_phase,
+)
+from maskwright.objectives.parts.teaching_costs import TeachingCosts
+
+
+@dataclass(frozen=True)
+class LatentBatch(CorruptedBatch):
+    """A corrupted batch with the distributions over atoms at its scored positions, all-zero in unused slots."""
+
+    targets: TopTargets
+
+
+@dataclass(frozen=True)
+class DistilledBatch(CorruptedBatch):
+    """A corrupted batch with the teacher's logits at its scored positions; those of unused slots don't count."""
+
+    teacher_logits_MV: Tensor
+
+
+class Mlsm(Objective):
+    """Masked latent semantic modelling: a student learns a teacher's sparse codes, with or without MLM beside it."""
+
+    citation = "Berend 2023, Masked Latent Semantic Modeling, Findings of ACL, 2023.findings-acl.876"
+    needs_begin = True
+
+    class Config(MlsmOptions):
+        """Options of `mlsm`."""
+
+    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module) -> None:
+        """See `Objective`.
+
+        Raises:
+            RecipeError: the encoder has no such layer.
+            CheckpointError: there is no dictionary in the folder.
+        """
+        super().__init__(config, encoder, vocabulary, vocabulary_head)
+        self.config: Mlsm.Config = config
+        self._masking = Masking(config, vocabulary)
+        self._teacher: Teacher | None = None
+        self._coder: TargetCoder | None = None
+        self._cache: TargetCache | None = None
+        num_layers = encoder.config.num_layers
+        if config.teacher in (PHASE_BEFORE, ITSELF) and not -num_layers - 1 <= config.layer <= num_layers:
+            raise no_such_layer(config.layer, num_layers)
+        self.num_atoms = 0 if config.target == "teacher_tokens" else _num_atoms(config.dictionary)
+        self.latent_head = LatentHead(encoder.config, self.num_atoms) if self.num_atoms else None
+        self.own_dictionary = None
+        if config.teacher == ITSELF:
+            assert isinstance(config.dictionary, DictionaryOptions)
+            self.own_dictionary = SelfDictionary(
+                encoder.config.hidden_size,
+                config.layer % (num_layers + 1),
+                config.dictionary,
+                config.coding,
+                self._masking,
+                config.refresh_steps,
+            )
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw the head over atoms anew."""
+        if self.latent_head is not None:
+            self.latent_head.initialize(generator)
+
+    @property
+    def uses_vocabulary_head(self) -> bool:
+        """Whether there is MLM beside, or the targets are tokens."""
+        return self.config.mlm_weight > 0 or self.latent_head is None
+
+    def scored_fraction(self) -> float:
+        """The highest mask rate, times the logits of both heads in units of the vocabulary."""
+        used = self.vocabulary.size * self.uses_vocabulary_head + self.num_atoms
+        return self.config.highest_rate * used / self.vocabulary.size
+
+    def begin(self, encoder: Encoder, start: PhaseStart) -> None:
+        """Make or read the teacher, the dictionary and the cache of targets.
+
+        Raises:
+            RecipeError: the teacher has another tokenizer or no such layer; lambda is so large that codes are zero.
+            CorpusError: there is not enough text to learn the atoms from.
+            CheckpointError: the dictionary is not the teacher's; or the phase was begun with others.
+        """
+        if not self.uses_vocabulary_head:
+            warn("mlm_weight is 0: the vocabulary head is not trained, so the model will not be able to fill masks")
+        if self.own_dictionary is not None:
+            self.own_dictionary.begin(start)
+            return
+        config = self.config
+        teacher = teacher_of_phase(config.teacher, config.layer, encoder, self.vocabulary_head, self.vocabulary, start)
+        self._teacher = self._coder = self._cache = None
+        if config.target == "teacher_tokens":
+            Taught(teacher_sha256=teacher.sha256, layer=teacher.layer, dictionary_sha256=None).keep(start)
+            self._teacher = teacher
+            return
+        dictionary = dictionary_of_phase(config.dictionary, config.coding.penalty, teacher, start)
+        self._require_same_number_of_atoms(dictionary)
+        coder = TargetCoder(teacher, dictionary, config.coding)
+        Taught(teacher_sha256=teacher.sha256, layer=teacher.layer, dictionary_sha256=dictionary.sha256).keep(start)
+        if config.targets == "online":
+            self._coder = coder
+            return
+        corpus, length = start.corpus, start.sequence_length
+        key = target_key(corpus, teacher, dictionary, config.coding, length)
+        folder = cache_folder(corpus, key)
+        if start.is_first_rank:
+            build_target_cache(folder, corpus, teacher, dictionary, config.coding, length, start.micro_batch_tokens)
+        start.wait_for_all()
+        self._cache = TargetCache.open(folder, key, verify=False)
+        self._first_tokens = corpus.split("train").first_tokens
+
+    def _require_same_number_of_atoms(self, dictionary: Dictionary) -> None:
+        if len(dictionary.atoms_AD) != self.num_atoms:
+            raise CheckpointError(
+                f"the dictionary has {len(dictionary.atoms_AD):,} atoms, the head that was made for it "
+                f"{self.num_atoms:,}",
+                "the dictionary that the run was started with",
+            )
+
+    def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
+        """Hide tokens as MLM does; look their targets up where these are cached."""
+        masked = self._masking(batch, self.is_text(batch), generator, progress)
+        names = ["distillation" if self.latent_head is None else "mlsm", "agreement"]
+        names += ["mlm"] if self.config.mlm_weight else []
+        counts = dict.fromkeys(names, len(masked.positions))
+        corrupted = scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
+        if self._cache is None:
+            return corrupted
+        numbers_M = np.full(masked.num_slots, -1)
+        numbers_M[: len(masked.positions)] = token_numbers(batch, masked.positions, self._first_tokens)
+        return self._with_targets(corrupted, self._cache.lookup(numbers_M))
+
+    def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
+        """Let the teacher read the clean text, or the student the corrupted, where targets are made online."""
+        if self._teacher is not None:
+            logits_MV = self._teacher.logits(batch.clean, batch.scored_positions_M)
+            return DistilledBatch(**_content(batch), teacher_logits_MV=logits_MV)
+        is_used_M = batch.target_ids_M != UNUSED
+        places = batch.scored_positions_M[is_used_M]
+        if self._coder is not None:
+            targets = self._coder.targets(batch.clean, places)
+        elif self.own_dictionary is not None:
+            targets = self.own_dictionary.targets(encoder, batch.input_ids_T, batch.clean, places)
+        else:
+            return batch
+        return self._with_targets(batch, _in_slots(targets, is_used_M))
+
+    def _with_targets(self, batch: CorruptedBatch, targets: TopTargets) -> LatentBatch:
+        if self.config.target == "strongest_atom":
+            targets = TopTargets(targets.atom_ids_MW[:, :1], (targets.weights_MW[:, :1] > 0).float())
+        return LatentBatch(**_content(batch), targets=targets)
+
+    def after_step(self, encoder: Encoder, num_steps: int) -> None:
+        """Learn the dictionary of the student's own states anew where it is time."""
+        if self.own_dictionary is not None:
+            self.own_dictionary.after_step(encoder, num_steps, self._is_special_V)
+
+    def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
+        """Return KL divergence from the targets, agreement of the strongest, and MLM where it has a weight."""
+        clean = batch.clean
+        x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
+        x_MD = x_TD[batch.scored_positions_M]
+        logits_MV = (
+            self.vocabulary_head(x_MD, encoder.embedding_weight_VD).float() if self.uses_vocabulary_head else None
+        )
+        if isinstance(batch, DistilledBatch):
+            assert logits_MV is not None
+            is_used_M = batch.target_ids_M != UNUSED
+            total = divergence_from_logits(logits_MV, batch.teacher_logits_MV, is_used_M)
+            agrees_M = is_used_M & (logits_MV.argmax(1) == batch.teacher_logits_MV.argmax(1))
+            terms = [LossTerm("distillation", total, batch.term_counts["distillation"])]
+        else:
+            assert isinstance(batch, LatentBatch) and self.latent_head is not None
+            logits_MA, targets = self.latent_head(x_MD).float(), batch.targets
+            agrees_M = (targets.weights_MW[:, 0] > 0) & (logits_MA.detach().argmax(1) == targets.atom_ids_MW[:, 0])
+            terms = [LossTerm("mlsm", divergence_from_targets(logits_MA, targets), batch.term_counts["mlsm"])]
+        terms.append(LossTerm("agreement", agrees_M.sum().float(), batch.term_counts["agreement"], weight=0.0))
+        if self.config.mlm_weight:
+            assert logits_MV is not None
+            total = F.cross_entropy(logits_MV, batch.target_ids_M, ignore_index=UNUSED, reduction="sum")
+            terms.append(LossTerm("mlm", total, batch.term_counts["mlm"], weight=self.config.mlm_weight))
+        return tuple(terms)
+
+    def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
+        """Return the FLOPs of a training step per token: encoder, both heads, and targets that are made online.
+
+        A teacher from a folder is counted as one like the student.
+        """
+        rate, width = self.config.highest_rate, config.hidden_size
+        total = flops_per_token(config, sequence_length, rate if self.uses_vocabulary_head else 0.0)
+        if self.latent_head is None:
+            return total + flops_per_token(config, sequence_length, rate) / 3
+        total += 6 * rate * (width * width + width * self.num_atoms)
+        if self.config.targets == "cached":
+            return total
+        costs = self._teaching_costs(config, sequence_length)
+        return total + costs.reading_flops + rate * costs.coding_flops
+
+    def _teaching_costs(self, config: EncoderConfig, sequence_length: int) -> TeachingCosts:
+        return TeachingCosts.of(config, self.config.layer, sequence_length, self.num_atoms, self.config.coding)
+
+    def forecast(self, config: EncoderConfig, sequence_length: int, flops_per_second: float) -> list[tuple[str, str]]:
+        """Say what a cache of targets would take, and when it pays off."""
+        if self.latent_head is None or self.own_dictionary is not None:
+            return []
+        costs = self._teaching_costs(config, sequence_length)
+        seconds = 1e6 * (costs.reading_flops + costs.coding_flops) / flops_per_second
+        is_cached = self.config.targets == "cached"
+        return [
+            (
+                "  targets",
+                f"{self.config.targets}; a cache takes about {costs.token_bytes:,.0f} MB and {seconds:,.0f} s for a "
+                f"million tokens, and pays off after {costs.passes_to_pay_off(self.config.highest_rate):.1f} passes "
+                f"over the text{'' if is_cached else ' (targets: cached)'}",
+            )
+        ]
+
+
+def token_numbers(batch: PackedBatch, positions: Tensor, first_tokens: np.ndarray) -> np.ndarray:
+    """Return the numbers in the corpus of text tokens of a batch, int64.
+
+    Args:
+        batch: clean, on the CPU.
+        positions: int64, places of text tokens.
+        first_tokens: of the split, see `TokenSplit`.
+    """
+    sequences = batch.layout.sequence_index_T[positions].long()
+    places = positions - batch.layout.sequence_starts[sequences]  # [CLS] is place 0
+    before = first_tokens[batch.document_ids_S[sequences].numpy()]
+    return before + (batch.document_starts_S[sequences] + places - 1).numpy()
+
+
+def divergence_from_targets(logits_MA: Tensor, targets: TopTargets) -> Tensor:
+    """Return the sum over rows of KL(target || softmax(logits)); a row whose target is all-zero adds nothing.
+
+    The target's atoms alone are looked up: `sum_k t_k (log t_k - z_k) + sum(t) logsumexp(z)`
+    (`tests/unit/objectives/test_mlsm.py` compares value and gradient with dense targets).
+
+    Args:
+        logits_MA: float32 [M, A].
+        targets: see `TopTargets`.
+    """
+    weights_MW = targets.weights_MW
+    own_MW = torch.xlogy(weights_MW, weights_MW) - weights_MW * logits_MA.gather(1, targets.atom_ids_MW)
+    return (own_MW.sum(1) + weights_MW.sum(1) * logits_MA.logsumexp(1)).sum()
+
+
+def divergence_from_logits(logits_MV: Tensor, teacher_logits_MV: Tensor, is_used_M: Tensor) -> Tensor:
+    """Return the sum over the rows in use of KL(softmax(teacher's logits) || softmax(logits)), temperature 1."""
+    log_probabilities_MV, teacher_MV = logits_MV.log_softmax(1), teacher_logits_MV.log_softmax(1)
+    divergence_M = F.kl_div(log_probabilities_MV, teacher_MV, reduction="none", log_target=True).sum(1)
+    return torch.where(is_used_M, divergence_M, 0.0).sum()
+
+
+def _num_atoms(dictionary: str | DictionaryOptions) -> int:
+    return len(Dictionary.load(Path(dictionary)).atoms_AD) if isinstance(dictionary, str) else dictionary.num_atoms
+
+
+def _in_slots(targets: TopTargets, is_used_M: Tensor) -> TopTargets:
+    """Spread targets of the slots in use over all slots."""
+    shape = len(is_used_M), targets.weights_MW.shape[1]
+    atom_ids_MW, weights_MW = targets.atom_ids_MW.new_zeros(shape), targets.weights_MW.new_zeros(shape)
+    atom_ids_MW[is_used_M], weights_MW[is_used_M] = targets.atom_ids_MW, targets.weights_MW
+    return TopTargets(atom_ids_MW, weights_MW)
+
+
+def _content(batch: CorruptedBatch) -> dict[str, Any]:
+    return {field.name: getattr(batch, field.name) for field in fields(CorruptedBatch)}
