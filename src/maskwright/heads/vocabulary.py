@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
+from maskwright.heads.cross_entropy import SlotLosses, Way, chunked_cross_entropy, is_small, torchs_cross_entropy
+from maskwright.heads.token_head import TokenHead
 
 
-class VocabularyHead(nn.Module):
+class VocabularyHead(TokenHead):
     """Dense layer, GELU, norm, and the decoder that is tied to the token embedding.
 
     Which parts have a bias is the family's: `head_bias`, `norm_bias` and `decoder_bias` of its configuration.
@@ -26,6 +28,7 @@ class VocabularyHead(nn.Module):
             seed: of the run.
         """
         super().__init__()
+        self._way: Way = "own"
         width = config.hidden_size
         with torch.device("meta"):
             self.dense = nn.Linear(width, width, bias=config.head_bias)
@@ -47,5 +50,27 @@ class VocabularyHead(nn.Module):
             x_MD: float [M, D], hidden states at the scored positions only.
             embedding_VD: float [V, D], the encoder's token embedding.
         """
-        x_MD = self.norm(F.gelu(self.dense(x_MD)))
-        return F.linear(x_MD, embedding_VD, self.decoder_bias)
+        return F.linear(self._transformed(x_MD), embedding_VD, self.decoder_bias)
+
+    def use_cross_entropy(self, way: Way) -> None:
+        """Choose how the cross-entropy of large logits is made; small ones are always there as a whole."""
+        self._way = way
+
+    def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VD: Tensor) -> Tensor:
+        """See `TokenHead`; large logits are never there as a whole."""
+        # torch's own function (of torch 2.13) can't be compiled, and under autocast it sums in half precision.
+        is_own = self._way != "torch" or torch.compiler.is_compiling() or torch.is_autocast_enabled(x_MD.device.type)
+        if is_own or is_small(len(x_MD), len(embedding_VD)):
+            return super().cross_entropy(x_MD, target_ids_M, embedding_VD)
+        return torchs_cross_entropy(self._transformed(x_MD), embedding_VD, self.decoder_bias, target_ids_M)
+
+    def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VD: Tensor) -> SlotLosses:
+        """See `TokenHead`; large logits are never there as a whole."""
+        if is_small(len(x_MD), len(embedding_VD)):
+            return super().slot_losses(x_MD, target_ids_MK, weights_MK, embedding_VD)
+        x_MD = self._transformed(x_MD)
+        return chunked_cross_entropy(x_MD, embedding_VD, self.decoder_bias, target_ids_MK, weights_MK)
+
+    def _transformed(self, x_MD: Tensor) -> Tensor:
+        """Return what the decoder is given: [M, D]."""
+        return self.norm(F.gelu(self.dense(x_MD)))

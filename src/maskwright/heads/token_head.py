@@ -1,0 +1,36 @@
+"""What every head that predicts tokens can be asked: logits, and the cross-entropy of scored slots."""
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.heads.cross_entropy import SlotLosses, as_slots, losses_of_logits
+
+
+class TokenHead(nn.Module):
+    """What gives hidden states logits over the vocabulary: called with x_MD and the token embedding, it returns them.
+
+    A head that knows of nothing cheaper makes all logits at once.
+    """
+
+    def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VD: Tensor) -> Tensor:
+        """Return the sum of the slots' cross-entropies in nats, a scalar.
+
+        Args:
+            x_MD: float [M, D], hidden states at the scored positions only.
+            target_ids_M: int64 [M]; `UNUSED` slots count for nothing.
+            embedding_VD: float [V, D], the encoder's token embedding.
+        """
+        return self.slot_losses(x_MD, *as_slots(target_ids_M), embedding_VD).total
+
+    def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VD: Tensor) -> SlotLosses:
+        """Return the cross-entropy with several weighted targets a slot, and how each slot fared.
+
+        Args:
+            x_MD: float [M, D].
+            target_ids_MK: int64 [M, K].
+            weights_MK: float [M, K], at least 0; all 0 in slots that are not in use.
+            embedding_VD: float [V, D].
+        """
+        logits_MV = self(x_MD, embedding_VD)
+        full = torch.promote_types(logits_MV.dtype, torch.float32)
+        return losses_of_logits(logits_MV.to(full), target_ids_MK, weights_MK)
