@@ -6,13 +6,11 @@ from beartype import beartype
 from jaxtyping import Bool, Float, Int32, Int64, TypeCheckError, jaxtyped
 from torch import Tensor
 
-from maskwright.core.discovery import load_plug_in, plug_in_names
-from maskwright.core.randomness import torch_generator
+from maskwright.core.discovery import plug_in_names
 from maskwright.encoders import build_encoder
 from maskwright.encoders.build import FAMILIES, load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.objectives.base import Objective
 
 
 @jaxtyped(typechecker=beartype)
@@ -66,17 +64,14 @@ def test_packed_batches(batch):
         )
 
 
-@pytest.mark.parametrize("name", plug_in_names("maskwright.objectives"))
-def test_corrupted_batches(name, batch, encoder, vocabulary, vocabulary_head):
-    plug_in = load_plug_in("maskwright.objectives", name, Objective)
-    objective = plug_in(plug_in.Config(), encoder, vocabulary, vocabulary_head)
-    result = objective.corrupt(batch, torch_generator(0, "shapes"), 0.0)
+def test_corrupted_batches(objective, completed, batch, encoder):
+    result = completed(batch)
     check_corrupted(batch.token_ids_T, result.input_ids_T, result.scored_positions_M, result.target_ids_M)
     for term in objective.loss(encoder, result):
         assert term.total.shape == term.count.shape == torch.Size([])
 
 
-@pytest.mark.parametrize("family", [name for name in plug_in_names(FAMILIES) if load_family(name).makes_new])
+@pytest.mark.parametrize("family", [name for name in plug_in_names(FAMILIES) if not load_family(name).is_foreign])
 def test_hidden_states_and_logits(family, batch, vocabulary):
     sizes = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "feed_forward_size": 24}
     encoder: Encoder = build_encoder(family, None, sizes, vocabulary, max_positions=32, seed=1)

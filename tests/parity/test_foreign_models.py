@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from maskwright.batching.assemble import pack_sequences, stack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.families.hugging_face import position_limit
+from maskwright.encoders.masked_architectures import position_limit
 from maskwright.export.foreign import ForeignModel, import_foreign
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -33,22 +33,17 @@ def build_config(
         max_positions: longest sequence.
 
     Raises:
-        RecipeError: no such family, size or option, a value out of range (all problems at once), or a family that
-            makes no new encoders.
+        RecipeError: no such family, size or option, or a value out of range (all problems at once).
     """
     encoder_class = load_family(family)
-    if not encoder_class.makes_new:
-        raise RecipeError(
-            f"encoder: {family} reads trained models and makes no new ones",
-            "a family that does, such as modernbert or bert",
-            "trained models can be evaluated as they are: maskwright evaluate MODEL",
-        )
     if size is not None and size not in encoder_class.SIZES:
         raise RecipeError(
             f"encoder: {family} has no size {size!r}{nearest(size, encoder_class.SIZES)}",
-            "one of " + ", ".join(encoder_class.SIZES),
+            "one of " + ", ".join(encoder_class.SIZES)
+            if encoder_class.SIZES
+            else "size: null; its overrides say everything",
         )
-    known = encoder_class.Config.model_fields
+    known = encoder_class.Config.option_names(overrides)
     unknown = [f"{name!r}{nearest(name, known)}" for name in overrides if name not in known]
     if unknown:
         raise RecipeError(f"encoder: {family} has no option {'; '.join(unknown)}", "one of " + ", ".join(sorted(known)))
@@ -62,7 +57,7 @@ def build_config(
         **overrides,
     }
     try:
-        return encoder_class.Config.model_validate(options)
+        return encoder_class.Config.of_options(options)
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, item['loc'])) or family}: {item['msg'].removeprefix('Value error, ')}"
@@ -86,13 +81,29 @@ def build_encoder(
         seed: of the run.
 
     Raises:
-        RecipeError: see `build_config`.
+        RecipeError: see `build_config`, and `require_vocabulary`.
     """
-    encoder = empty_encoder(load_family(family), build_config(family, size, overrides, vocabulary, max_positions))
+    config = build_config(family, size, overrides, vocabulary, max_positions)
+    require_vocabulary(config, vocabulary)
+    encoder = empty_encoder(load_family(family), config)
     encoder.to_empty(device="cpu")
     with torch.no_grad():
         encoder.initialize(torch_generator(seed, "encoder"))
     return encoder
+
+
+def require_vocabulary(config: EncoderConfig, vocabulary: Vocabulary) -> None:
+    """Refuse an encoder that does not know every token.
+
+    Raises:
+        RecipeError: it has fewer tokens than the tokenizer.
+    """
+    if config.vocabulary_size < vocabulary.size:
+        raise RecipeError(
+            f"encoder: it has {config.vocabulary_size} tokens, the tokenizer {vocabulary.size}",
+            "at least as many tokens as the tokenizer has",
+            "leave the number of tokens out of encoder.overrides, or take the tokenizer that the model was made for",
+        )
 
 
 def empty_encoder(encoder_class: type[Encoder], config: EncoderConfig) -> Encoder:

@@ -4,8 +4,8 @@ A family is one file in `families/` with a class that inherits from `Encoder` (d
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,9 +18,17 @@ from maskwright.encoders.attention.padded import Padded
 
 
 class EncoderConfig(BaseModel):
-    """Options that all families have; a family's `Config` adds its own."""
+    """Options that all families have; a family's `Config` adds its own.
+
+    Attributes:
+        not_overridden: fields that a recipe's `encoder.overrides` leave alone: they follow from the tokenizer and the
+            phases.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    not_overridden: ClassVar[frozenset[str]] = frozenset(
+        {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
+    )
 
     vocabulary_size: int = Field(gt=0, description="number of token ids, V")
     hidden_size: int = Field(gt=0, description="width of the hidden states, D")
@@ -46,6 +54,29 @@ class EncoderConfig(BaseModel):
             raise ValueError(f"hidden_size {self.hidden_size} is not an even multiple of num_heads {self.num_heads}")
         return self
 
+    @classmethod
+    def option_names(cls, overrides: Mapping[str, Any]) -> Collection[str]:
+        """Return the names that a recipe's overrides may have.
+
+        Args:
+            overrides: of the recipe; in some families what further options there are depends on them.
+        """
+        return cls.model_fields
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> Self:
+        """Return a configuration by the options' names in a recipe.
+
+        Raises:
+            pydantic.ValidationError, RecipeError: they are out of range.
+        """
+        return cls.model_validate(options)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what a recipe overrides to ask for this configuration again, whatever the size of its tokenizer."""
+        decided = self.not_overridden - {"vocabulary_size"}
+        return {name: value for name, value in self.model_dump().items() if name not in decided}
+
     @property
     def head_size(self) -> int:
         """Width of one attention head, K."""
@@ -59,6 +90,10 @@ class EncoderConfig(BaseModel):
     def block_matrix_parameters(self) -> int:
         """Return the number of weights in the matrices of one block: what every token is multiplied with."""
         raise NotImplementedError
+
+    def head_matrix_parameters(self) -> int:
+        """Return the number of weights in the vocabulary head's matrices, the decoder's included."""
+        return self.vocabulary_size * self.hidden_size + self.hidden_size**2
 
     def attention_products(self) -> int:
         """Return how often attention multiplies a vector of one token with each that it sees: by keys and by values."""
@@ -79,7 +114,7 @@ class Encoder(nn.Module, ABC):
         SIZES: named sizes: dimensions that a recipe may override one by one.
         citation: where the architecture comes from.
         exporter: name of the file in `export/families/` (or "module:Class") that writes it as a Hugging Face model.
-        makes_new: whether a recipe can ask for a new one; False for what only reads models that are trained already.
+        is_foreign: whether a class of transformers computes it, with attention of its own and uncompiled.
         has_attention_bias: whether attention adds a bias to its scores, which not every backend can.
         config: the options.
         blocks: the layers.
@@ -91,7 +126,8 @@ class Encoder(nn.Module, ABC):
     citation: ClassVar[str]
     exporter: ClassVar[str | None] = None
     has_attention_bias: ClassVar[bool] = False
-    makes_new: ClassVar[bool] = True
+    is_foreign: ClassVar[bool] = False
+    blocks: nn.ModuleList
 
     def __init__(self, config: EncoderConfig) -> None:
         """Keep the options. Sub-classes make their modules; `build_encoder` gives them their first weights."""

@@ -19,5 +19,4 @@ def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fracti
     body = config.num_layers * config.block_matrix_parameters()
     contexts = sum(min(window or sequence_length, sequence_length) for window in config.attention_windows())
     attention = 6 * config.hidden_size * config.attention_products() * contexts
-    head = config.vocabulary_size * config.hidden_size + config.hidden_size**2
-    return 6 * body + attention + 6 * head * scored_fraction
+    return 6 * body + attention + 6 * config.head_matrix_parameters() * scored_fraction

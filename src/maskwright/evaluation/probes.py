@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.randomness import numpy_generator
@@ -9,7 +10,6 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.pairs import Pairs, phenomena_of
 from maskwright.evaluation.pseudo_likelihood import Mode, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.heads.vocabulary import VocabularyHead
 
 
 class MinimalPairsProbe:
@@ -51,7 +51,7 @@ class MinimalPairsProbe:
         self.num_pairs = len(sample)
         self.num_tokens = self._sentences.num_encoded_tokens
 
-    def __call__(self, encoder: Encoder, head: VocabularyHead, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    def __call__(self, encoder: Encoder, head: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, float]:
         """Score live modules and leave them in the mode they were in.
 
         Returns:

@@ -187,8 +187,7 @@ class MaskedLanguageModel:
 
         `tests/unit/evaluation/test_scorer.py` compares the scores with those of the encoder as it is.
         """
-        # Of an encoder of transformers the work is not known, and neither whether it compiles.
-        if not self.encoder.makes_new or self.dtype in self._compiled:
+        if self.encoder.is_foreign or self.dtype in self._compiled:
             return
         config = self.encoder.config
         flops = num_tokens * flops_per_token(config, config.max_positions, 0) / 3

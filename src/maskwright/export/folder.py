@@ -21,10 +21,11 @@ from maskwright.core.log import printable, say
 from maskwright.core.records import ExportRecord
 from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.export.families.base import Exporter
-from maskwright.export.foreign import import_foreign
+from maskwright.export.foreign import import_foreign, write_foreign
 from maskwright.export.verify import verify
-from maskwright.export.weights import load_into, read_tensors, renamed
+from maskwright.export.weights import load_into, read_tensors, renamed, weight_files
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.folder import save_tokenizer
 
@@ -50,7 +51,7 @@ class ImportedModel:
 
 @dataclass(frozen=True)
 class NativeModel(ImportedModel):
-    """One that a family of ours reads, and can go on training."""
+    """One that a family of ours reads."""
 
     head: VocabularyHead
 
@@ -59,9 +60,7 @@ class UnknownHere(ExportError):
     """A model, whole as far as is known, that no family of ours has."""
 
 
-def export_model(
-    encoder: Encoder, head: VocabularyHead, tokenizer: PreTrainedTokenizerFast, folder: Path
-) -> ExportRecord:
+def export_model(encoder: Encoder, head: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> ExportRecord:
     """Write a model as a folder that `AutoModelForMaskedLM` and `AutoTokenizer` load, without code of ours.
 
     The folder is compared with the model before it gets its name; if they differ, there is no folder.
@@ -78,7 +77,6 @@ def export_model(
     Raises:
         ExportError: the options have no counterpart in transformers, or the logits differ.
     """
-    exporter = exporter_of(encoder)
     config = encoder.config
     if len(tokenizer) > config.vocabulary_size:
         raise ExportError(
@@ -87,13 +85,18 @@ def export_model(
         )
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.model_max_length = config.max_positions
-    values = exporter.config_values(config)
-    tensors = renamed(encoder, exporter.encoder_tensors(config)) | renamed(head, exporter.head_tensors(config))
+    exporter = None if isinstance(encoder, HuggingFace) else exporter_of(encoder)
+    values = exporter.config_values(config) if exporter else {}
     with folder_written_atomically(folder) as unfinished:
-        write_json_atomically(unfinished / "config.json", values)
-        save_file(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
-        # safetensors makes files that only their owner can read.
-        shutil.copymode(unfinished / "config.json", unfinished / "model.safetensors")
+        if isinstance(encoder, HuggingFace):
+            write_foreign(encoder, unfinished)
+        elif exporter:
+            tensors = renamed(encoder, exporter.encoder_tensors(config)) | renamed(head, exporter.head_tensors(config))
+            write_json_atomically(unfinished / "config.json", values)
+            save_file(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
+        for file in weight_files(unfinished):
+            # safetensors makes files that only their owner can read.
+            shutil.copymode(unfinished / "config.json", file)
         save_tokenizer(tokenizer, unfinished)
         return verify(encoder, head, exporter, unfinished)
 
@@ -112,25 +115,33 @@ def import_model(folder: str | Path, dropout: float | None = None) -> ImportedMo
     """
     folder = Path(folder)
     try:
-        family, exporter, config = _native_options(folder, dropout)
+        return import_native_model(folder, dropout)
     except UnknownHere as refusal:
         foreign = import_foreign(folder, dropout)
         reason = refusal.got.removeprefix(f"{folder / 'config.json'}: ")
         say(printable(f"{folder}: computed by transformers' own {foreign.architecture}: {reason}"))
         return ImportedModel(foreign.encoder, foreign.head, "hugging_face", foreign.has_trained_head)
-    return _import_native(folder, family, exporter, config)
 
 
-def import_native_model(folder: str | Path) -> NativeModel:
-    """Read a `ModernBert*` or `Bert*` model folder, to go on training it.
-
-    Args:
-        folder: with `config.json` and safetensors; with or without a vocabulary head.
+def import_native_model(folder: str | Path, dropout: float | None = None) -> NativeModel:
+    """Read a model folder of an architecture that a family of ours has; see `import_model`.
 
     Raises:
-        ExportError: it is no such folder, another architecture, damaged, or asks for what our family does not have.
+        UnknownHere: no family of ours has its architecture, or what it asks for.
+        ExportError: it is no such folder, or damaged.
     """
-    return _import_native(Path(folder), *_native_options(Path(folder)))
+    folder = Path(folder)
+    family, exporter, config = _native_options(folder, dropout)
+    tensors = read_tensors(folder, exporter)
+    encoder = empty_encoder(exporter.encoder_class, config)
+    load_into(encoder, exporter.encoder_tensors(config), tensors)
+    head = VocabularyHead(config)
+    names = exporter.head_tensors(config)
+    has_trained_head = all(name in tensors for ours in head.state_dict() for name in names[ours])
+    if has_trained_head:
+        load_into(head, names, tensors)
+    _refuse_unknown(folder, exporter, config, tensors)
+    return NativeModel(encoder, head, family, has_trained_head)
 
 
 def require_exportable(encoder: Encoder) -> None:
@@ -139,7 +150,8 @@ def require_exportable(encoder: Encoder) -> None:
     Raises:
         ExportError: its family has no exporter, or its options have no counterpart in transformers.
     """
-    exporter_of(encoder).config_values(encoder.config)
+    if not isinstance(encoder, HuggingFace):
+        exporter_of(encoder).config_values(encoder.config)
 
 
 def exporter_of(encoder: Encoder) -> Exporter:
@@ -183,19 +195,6 @@ def _native_options(folder: Path, dropout: float | None = None) -> tuple[str, Ex
         raise UnknownHere(f"{folder}: {place}: {first['msg']}", f"an option that {family} has") from error
     except ExportError as error:
         raise UnknownHere(error.got, error.expected, error.to_do) from error
-
-
-def _import_native(folder: Path, family: str, exporter: Exporter, config: EncoderConfig) -> NativeModel:
-    tensors = read_tensors(folder, exporter)
-    encoder = empty_encoder(exporter.encoder_class, config)
-    load_into(encoder, exporter.encoder_tensors(config), tensors)
-    head = VocabularyHead(config)
-    names = exporter.head_tensors(config)
-    has_trained_head = all(name in tensors for ours in head.state_dict() for name in names[ours])
-    if has_trained_head:
-        load_into(head, names, tensors)
-    _refuse_unknown(folder, exporter, config, tensors)
-    return NativeModel(encoder, head, family, has_trained_head)
 
 
 def _family_of(folder: Path) -> str:

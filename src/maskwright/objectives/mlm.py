@@ -8,11 +8,11 @@ Departures: the share of scored tokens is exact in every micro-batch instead of 
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder
-from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.base import Objective, scored_batch
 from maskwright.objectives.parts.masking import Masking, MaskingOptions
 
@@ -25,9 +25,7 @@ class Mlm(Objective):
     class Config(MaskingOptions):
         """Options of `mlm`."""
 
-    def __init__(
-        self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: VocabularyHead
-    ) -> None:
+    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module) -> None:
         """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self.config: Mlm.Config = config

@@ -10,8 +10,9 @@ from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders import build_encoder
+from maskwright.encoders.build import require_vocabulary
 from maskwright.encoders.encoder import Encoder
-from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.heads.build import build_vocabulary_head
 from maskwright.objectives.base import Objective
 from maskwright.training.course import Course
 from maskwright.training.recipe import Recipe, objective_of
@@ -28,7 +29,7 @@ class Model:
     """
 
     encoder: Encoder
-    vocabulary_head: VocabularyHead
+    vocabulary_head: nn.Module
     objectives: list[Objective]
 
     def root(self) -> nn.ModuleDict:
@@ -49,7 +50,7 @@ class Model:
         return {name: tensor for name, tensor in persistent.items() if name in unique}
 
 
-def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, VocabularyHead] | None) -> Model:
+def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, nn.Module] | None) -> Model:
     """Build the model of a recipe, on the CPU, initialised from the recipe's seed.
 
     Args:
@@ -62,9 +63,10 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
         encoder = build_encoder(
             section.family, section.size, section.overrides, vocabulary, recipe.max_positions, recipe.seed
         )
-        vocabulary_head = VocabularyHead(encoder.config, recipe.seed)
+        vocabulary_head = build_vocabulary_head(encoder, recipe.seed)
     else:
         encoder, vocabulary_head = start_from
+        require_vocabulary(encoder.config, vocabulary)
     objectives: list[Objective] = []
     for index, phase in enumerate(recipe.phases):
         twins = [other for other in range(index) if recipe.phases[other].objective == phase.objective]

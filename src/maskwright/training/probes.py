@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from maskwright.core.log import say, warn
 from maskwright.encoders.encoder import Encoder
-from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.training.assemble import Model
 from maskwright.training.distributed import Ranks
 from maskwright.training.recipe import Recipe
 
-Probe = Callable[[Encoder, VocabularyHead, torch.dtype], Mapping[str, float]]
+Probe = Callable[[Encoder, nn.Module, torch.dtype], Mapping[str, float]]
 """Measures a model in a precision during a run; returns metrics whose names begin with what is measured."""
 
 HELD_OUT = "held_out"

@@ -15,7 +15,7 @@ from maskwright.core.strict_yaml import load_yaml
 from maskwright.core.validation import problem_in_words
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
-from maskwright.encoders.build import build_config
+from maskwright.encoders.build import build_config, load_family
 from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
@@ -178,14 +178,21 @@ def _contradictions(recipe: Recipe) -> list[str]:
 
 def _encoder_problems(recipe: Recipe) -> list[str]:
     """Return what the encoder's family does not take, now and not after hours of preparing text."""
-    section = recipe.encoder
+    section, problems = recipe.encoder, []
     try:
         build_config(
             section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
         )
+        is_foreign = load_family(section.family).is_foreign
     except RecipeError as error:
         return [f"{error.got} ({error.expected})"]
-    return []
+    if is_foreign and recipe.engine.compile == "on":
+        problems.append(f"engine.compile: on, but {section.family} runs uncompiled (leave auto, or off)")
+    if is_foreign and recipe.engine.attention != "auto":
+        problems.append(
+            f"engine.attention: {recipe.engine.attention}, but {section.family} attends in its own way (leave auto)"
+        )
+    return problems
 
 
 def vocabulary_asked_for(recipe: Recipe) -> Vocabulary:

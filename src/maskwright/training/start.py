@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.hardware import (
@@ -20,11 +21,10 @@ from maskwright.core.hardware import (
 from maskwright.core.log import say, warn
 from maskwright.core.records import EngineRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.attention import choose_backend, require_backend
+from maskwright.encoders.attention import OWN_ATTENTION, choose_backend, require_backend
 from maskwright.encoders.build import load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
-from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.mlm import Mlm
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
@@ -58,11 +58,13 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
     dtype = fastest_dtype(device) if asked.dtype == "auto" else dtype_named(asked.dtype)
     if ranks.any(dtype == torch.float32, device):  # measured on each, decided for all
         dtype = torch.float32
-    attention = asked.attention
-    if attention == "auto":
-        has_bias = load_family(recipe.encoder.family).has_attention_bias
-        attention = choose_backend(device, dtype, recipe.longest_sequence, has_bias)
-    require_backend(attention, device, dtype)
+    attention, family = asked.attention, load_family(recipe.encoder.family)
+    if family.is_foreign:
+        attention = OWN_ATTENTION
+    else:
+        if attention == "auto":
+            attention = choose_backend(device, dtype, recipe.longest_sequence, family.has_attention_bias)
+        require_backend(attention, device, dtype)
     return EngineRecord(
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
@@ -106,7 +108,7 @@ def assemble_run(
     ranks: Ranks,
     probes: Mapping[str, Probe],
     *,
-    start_from: tuple[Encoder, VocabularyHead] | None = None,
+    start_from: tuple[Encoder, nn.Module] | None = None,
     before: RunRecord | None = None,
     recipe_folder: Path | None = None,
 ) -> Run:
@@ -161,7 +163,7 @@ def _engine_and_model(
     recipe: Recipe,
     corpus: Corpus,
     ranks: Ranks,
-    start_from: tuple[Encoder, VocabularyHead] | None,
+    start_from: tuple[Encoder, nn.Module] | None,
     before: RunRecord | None,
 ) -> tuple[EngineRecord, Model]:
     """Decide about the machine, and return that with the model on its device; refuse what could not be finished."""
@@ -212,7 +214,8 @@ def _measure_and_fix(
     if recipe.engine.compile == "auto":
         device = torch.device(engine.device)
         worth = SECONDS_WORTH_COMPILING.get(device.type, float("inf"))
-        engine = engine.model_copy(update={"compiled": total > worth and can_compile(device)})
+        is_worth_it = total > worth and not model.encoder.is_foreign and can_compile(device)
+        engine = engine.model_copy(update={"compiled": is_worth_it})
     strides = {}
     if is_share_bounded:
         strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)

@@ -12,7 +12,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_config, build_encoder
 from maskwright.encoders.build import FAMILIES, empty_encoder, load_family
 
-NEW_FAMILIES = [name for name in plug_in_names(FAMILIES) if load_family(name).makes_new]
+OWN_FAMILIES = [name for name in plug_in_names(FAMILIES) if not load_family(name).is_foreign]
 SIZE_NAMES = ["tiny", "mini", "small", "medium", "base", "large"]
 DOCS = Path(__file__).parents[3] / "docs" / "encoders.md"
 
@@ -22,7 +22,7 @@ def non_embedding_parameters(family: str, size: str, vocabulary: Vocabulary) -> 
     return sum(weight.numel() for name, weight in encoder.named_parameters() if "_embedding." not in name)
 
 
-@pytest.mark.parametrize("family", NEW_FAMILIES)
+@pytest.mark.parametrize("family", OWN_FAMILIES)
 def test_every_family_has_every_size_and_tiny_is_about_a_million(family: str, vocabulary: Vocabulary) -> None:
     sizes = list(load_family(family).SIZES)
     assert [size for size in sizes if size in SIZE_NAMES] == SIZE_NAMES
@@ -47,7 +47,7 @@ def test_the_table_in_the_docs_is_right(vocabulary: Vocabulary) -> None:
         assert f"{non_embedding_parameters(family, size, vocabulary) / 1e6:.1f}" == millions
 
 
-@pytest.mark.parametrize("family", NEW_FAMILIES)
+@pytest.mark.parametrize("family", OWN_FAMILIES)
 def test_weights_are_a_function_of_the_seed_alone(family: str, vocabulary: Vocabulary) -> None:
     state_before = torch.get_rng_state()
     first = build_encoder(family, "tiny", {}, vocabulary, 64, seed=1).state_dict()
@@ -89,7 +89,21 @@ def test_overrides_win_over_the_size(vocabulary: Vocabulary) -> None:
         ("deberta", "tiny", {"content_to_position": False, "position_to_content": False}, "use the family bert"),
         ("deberta", "tiny", {"position_buckets": 256}, "deberta has no option 'position_buckets'"),
         ("deberta_v2", "tiny", {"position_buckets": 3}, "position_buckets is 3"),
-        ("hugging_face", None, {}, "makes no new ones"),
+        ("hugging_face", "small", {"model_type": "bert"}, "hugging_face has no size 'small'"),
+        ("hugging_face", None, {}, "needs to know which architecture"),
+        ("hugging_face", None, {"model_type": "robreta"}, "'robreta', did you mean 'roberta'"),
+        ("hugging_face", None, {"model_type": "gpt2"}, "no masked encoder with the model_type 'gpt2'"),
+        ("hugging_face", None, {"model_type": "t5"}, "no masked encoder"),
+        ("hugging_face", None, {"model_type": "bart"}, "bart with is_encoder_decoder: true is no masked encoder"),
+        ("hugging_face", None, {"model_type": "bert", "is_decoder": True}, "with is_decoder: true"),
+        ("hugging_face", None, {"model_type": "roberta", "num_layers": 2}, "'num_layers', did you mean 'num_hidden_l"),
+        ("hugging_face", None, {"model_type": "bert", "position_buckets": 2}, "no option 'position_buckets'"),
+        ("hugging_face", None, {"model_type": "bert", "hidden_size": "wide"}, "hidden_size.*expected int, got str"),
+        ("hugging_face", None, {"model_type": "bert", "hidden_size": 30}, "not a multiple of the number of attention"),
+        ("hugging_face", None, {"model_type": "bert", "hidden_act": "gellu"}, "refuses these options of bert.*gellu"),
+        ("hugging_face", None, {"model_type": "roberta", "max_position_embeddings": 64}, "has places for 63 tokens"),
+        ("hugging_face", None, {"model_type": "ibert"}, "IBertForMaskedLM has no single token embedding"),
+        ("hugging_face", None, {"model_type": "bert", "vocab_size": 20}, "it has 20 tokens, the tokenizer"),
     ],
 )
 def test_what_can_not_be_built_is_refused(

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import RecipeError
-from maskwright.encoders.families.hugging_face import NO_LIMIT, HuggingFace, HuggingFaceConfig, padded_places
+from maskwright.encoders.attention import OWN_ATTENTION
+from maskwright.encoders.families.hugging_face import HuggingFace, HuggingFaceConfig, padded_places
+from maskwright.encoders.masked_architectures import NO_LIMIT
 
 SHAPE = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 RandomBatch = Callable[..., PackedBatch]
@@ -22,8 +24,9 @@ def wrapped(model_type: str, **options: Any) -> HuggingFace:
     shape = SHAPE | {"intermediate_size": 48, "max_position_embeddings": 50, "pad_token_id": 0}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        body = AutoModel.from_config(AutoConfig.for_model(model_type, **(shape | options)), dtype=torch.float32)
-    return HuggingFace(HuggingFaceConfig.of(body), body).eval()
+        config = AutoConfig.for_model(model_type, **(shape | options))
+        model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
+    return HuggingFace(HuggingFaceConfig.of(model), model).eval()
 
 
 def hidden_states(encoder: HuggingFace, batch: PackedBatch) -> Tensor:
@@ -67,13 +70,16 @@ def test_the_layers_are_found(model_type: str, options: dict[str, Any], num_bloc
     encoder = wrapped(model_type, **options)
     assert len(encoder.blocks) == num_blocks
     assert encoder.config.num_layers == 3
-    assert all(name.startswith("body.") for name in encoder.state_dict()), "no weight is there twice"
+    names = [name for name, _ in encoder.named_parameters()]
+    assert all(name.startswith(("blocks.", "body.")) for name in names)
+    assert sum(name.startswith("blocks.") for name in names) == len(list(encoder.blocks.parameters()))
+    assert len(names) == len(list(encoder.body.parameters())), "no weight is there twice"
 
 
 def test_relative_positions_alone_have_no_limit() -> None:
     encoder = wrapped("bert")
     encoder.body.config.__dict__["max_position_embeddings"] = None
-    assert HuggingFaceConfig.of(encoder.body).max_positions == NO_LIMIT
+    assert HuggingFaceConfig.of(encoder.whole).max_positions == NO_LIMIT
 
 
 def test_what_needs_the_inside_of_the_model_is_refused(random_batch: RandomBatch) -> None:
@@ -87,8 +93,7 @@ def test_what_needs_the_inside_of_the_model_is_refused(random_batch: RandomBatch
         encoder.run_blocks(x_TD, positions_T, batch.layout)
     with pytest.raises(RecipeError, match="can't run in pieces"):
         encoder.final_norm(x_TD)
-    with pytest.raises(RecipeError, match="can't draw new weights"):
-        encoder.initialize(torch.Generator())
-    encoder.use_attention("padded")
+    for known in ("padded", OWN_ATTENTION):
+        encoder.use_attention(known)
     with pytest.raises(RecipeError, match="no backend is named"):
         encoder.use_attention("paded")

@@ -18,6 +18,10 @@ BACKENDS: dict[str, type[Attention]] = {"reference": Reference, "padded": Padded
 __all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window", "require_backend"]
 
 
+OWN_ATTENTION = "its own"
+"""What stands for a backend where a class of transformers attends in its own way."""
+
+
 def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, has_bias: bool = False) -> str:
     """Return the backend to use, decided once at start-up.
 

@@ -1,35 +1,51 @@
-"""Any encoder of transformers behind our interface: a trained model that no family of ours reads.
+"""Any masked encoder of transformers behind our interface, new or trained before.
 
-Source: the class that a model folder names; its paper is the model's own.
+Source: the class that transformers has for the `model_type`; its paper is the model's own.
 Departures: none, the class itself computes. It takes a padded batch, so a packed one is unpacked before and packed
     again after it; what lies within the class (embeddings, blocks, final norm) can't be run in pieces.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import RecipeError
-from maskwright.encoders.attention import backend
+from maskwright.encoders.attention import OWN_ATTENTION, backend
 from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
-
-NO_LIMIT = 1 << 20
-"""Longest sequence of models whose positions have no end."""
+from maskwright.encoders.masked_architectures import (
+    POSITIONS,
+    config_of,
+    drawn_model,
+    empty_model,
+    keys_of,
+    layers_of,
+    number,
+    own_values,
+    position_limit,
+)
 
 
 class HuggingFaceConfig(EncoderConfig):
-    """What is known of a model of transformers; 0 where its configuration does not say."""
+    """What decides a model of transformers, and what is known of it; numbers are 0 where nothing says them."""
 
-    model_type: str = Field(description="transformers' name of the architecture, such as roberta")
+    not_overridden = frozenset(EncoderConfig.model_fields) | {"keys", "block_parameters", "head_parameters"}
+
+    model_type: str = Field(
+        description="transformers' name of the architecture, such as roberta; beside it stands any key of that "
+        "architecture's `config.json`, such as hidden_size"
+    )
+    keys: dict[str, Any] = Field(description="what decides the model, by transformers' keys")
     num_layers: int = Field(default=0, ge=0, description="number of blocks")
     num_heads: int = Field(default=0, ge=0, description="attention heads, H")
     feed_forward_size: int = Field(default=0, ge=0, description="inner width of the feed-forward part, F")
+    block_parameters: int = Field(ge=0, description="weights in the matrices of one block")
+    head_parameters: int = Field(ge=0, description="weights in the matrices of the vocabulary head")
 
     @model_validator(mode="after")
     def _heads_divide_the_hidden_size(self) -> Self:
@@ -37,47 +53,135 @@ class HuggingFaceConfig(EncoderConfig):
         return self
 
     @classmethod
-    def of(cls, body: PreTrainedModel) -> Self:
-        """Describe a model."""
-        theirs = body.config
+    def option_names(cls, overrides: Mapping[str, Any]) -> Collection[str]:
+        """See `EncoderConfig`: transformers' own keys of the `model_type`."""
+        return {"model_type", *keys_of(_model_type(overrides))}
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> Self:
+        """See `EncoderConfig`; what follows from tokenizer and phases fills the keys that say so.
+
+        Raises:
+            RecipeError: transformers does not take them, or there are fewer positions than are asked for.
+        """
+        model_type, wanted = _model_type(options), options["max_positions"]
+        known = keys_of(model_type)
+        decided = {
+            "vocab_size": options["vocabulary_size"],
+            "bos_token_id": options["cls_token_id"],
+            "eos_token_id": options["sep_token_id"],
+            POSITIONS: wanted,
+        }
+        values = {key: value for key, value in {**decided, **options}.items() if key in known}
+        config = cls.of(empty_model(config_of(model_type, values)))
+        if config.max_positions < wanted and POSITIONS in known - options.keys():
+            # Some architectures number their places from one after padding's id.
+            values[POSITIONS] += wanted - config.max_positions
+            config = cls.of(empty_model(config_of(model_type, values)))
+        if config.max_positions < wanted:
+            raise RecipeError(
+                f"encoder: this {model_type} has places for {config.max_positions} tokens, the longest sequence has "
+                f"{wanted}",
+                f"shorter sequences, or a larger {POSITIONS}",
+            )
+        return config
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Self:
+        """Describe a model with its head; it may be without storage.
+
+        Raises:
+            RecipeError: it is no stack of blocks over embedded tokens.
+        """
+        theirs, body = model.config, model.base_model
+        assert isinstance(body, PreTrainedModel)
+        embedding, layers = body.get_input_embeddings(), layers_of(body)
+        if not isinstance(embedding, nn.Embedding) or not number(theirs, "hidden_size"):
+            raise RecipeError(
+                f"encoder: {type(model).__name__} has no single token embedding or no single hidden size",
+                "an architecture of one stack of blocks over tokens, such as bert or roberta",
+            )
+        in_blocks = sum(weight.numel() for weight in layers.parameters() if weight.ndim > 1)
+        in_body = {id(weight) for weight in body.parameters()}
+        of_head = [weight for weight in model.parameters() if weight.ndim > 1 and id(weight) not in in_body]
+        if not any(len(weight) == embedding.num_embeddings for weight in of_head):
+            of_head.append(embedding.weight)  # the decoder is tied to it
+        known = {
+            "initializer_range": getattr(theirs, "initializer_range", None),
+            "norm_eps": getattr(theirs, "layer_norm_eps", None) or getattr(theirs, "norm_eps", None),
+        }
         return cls(
             model_type=theirs.model_type,
-            vocabulary_size=body.get_input_embeddings().num_embeddings,  # pyright: ignore[reportArgumentType]
+            keys=own_values(theirs),
+            vocabulary_size=embedding.num_embeddings,
             hidden_size=theirs.hidden_size,
-            num_layers=_number(theirs, "num_hidden_layers"),
-            num_heads=_number(theirs, "num_attention_heads"),
-            feed_forward_size=_number(theirs, "intermediate_size"),
+            num_layers=number(theirs, "num_hidden_layers") or len(layers),
+            num_heads=number(theirs, "num_attention_heads"),
+            feed_forward_size=number(theirs, "intermediate_size", "hidden_dim", "ffn_dim"),
             max_positions=position_limit(body),
             pad_token_id=getattr(theirs, "pad_token_id", None) or 0,
+            cls_token_id=getattr(theirs, "bos_token_id", None),
+            sep_token_id=getattr(theirs, "eos_token_id", None),
+            block_parameters=in_blocks // max(1, len(layers)),
+            head_parameters=sum(weight.numel() for weight in of_head),
+            **{key: value for key, value in known.items() if value},
         )
+
+    def overrides(self) -> dict[str, Any]:
+        """See `EncoderConfig`."""
+        return {"model_type": self.model_type, **self.keys}
+
+    def block_matrix_parameters(self) -> int:
+        """See `EncoderConfig`."""
+        return self.block_parameters
+
+    def head_matrix_parameters(self) -> int:
+        """See `EncoderConfig`."""
+        return self.head_parameters
+
+    def attention_products(self) -> int:
+        """See `EncoderConfig`; DeBERTa scores distances too, twice as many as there are keys."""
+        return 2 + 2 * len(self.keys.get("pos_att_type") or ())
 
 
 class HuggingFace(Encoder):
-    """A model of transformers without its head."""
+    """A model of transformers without its head, by `model_type` and any keys of that architecture's configuration."""
 
     Config = HuggingFaceConfig
     SIZES: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     citation = "Wolf et al. 2020, Transformers: State-of-the-Art Natural Language Processing, arXiv:1910.03771"
-    makes_new = False
+    is_foreign = True
 
-    def __init__(self, config: HuggingFaceConfig, body: PreTrainedModel) -> None:
+    def __init__(self, config: HuggingFaceConfig, model: PreTrainedModel | None = None) -> None:
         """Wrap a model; it is used as it is.
 
         Args:
-            config: its description, `HuggingFaceConfig.of(body)`.
-            body: the model without a head.
+            config: its description, `HuggingFaceConfig.of(model)`.
+            model: with its head; by default a new one without storage, until `initialize`.
         """
         super().__init__(config)
         self.config: HuggingFaceConfig = config
+        self._take(model or empty_model(config_of(config.model_type, config.keys)))
+
+    def _take(self, whole: PreTrainedModel) -> None:
+        # In a tuple, so that the head's weights are not the encoder's too.
+        self._whole = (whole,)
+        body = whole.base_model
+        assert isinstance(body, PreTrainedModel) and body is not whole
+        # Before the body, so that the weights of the layers go by the names that those of all families have.
+        self.blocks = layers_of(body)
         self.body = body
         takes_token_types = "token_type_ids" in inspect.signature(body.forward).parameters
-        self._has_token_types = takes_token_types and _number(body.config, "type_vocab_size") > 1
+        self._has_token_types = takes_token_types and number(body.config, "type_vocab_size") > 1
 
     @property
-    def blocks(self) -> nn.ModuleList:
-        """The layers: the longest list of modules of the body; empty if it has none."""
-        lists = [part for part in self.body.modules() if isinstance(part, nn.ModuleList)]
-        return max(lists, key=len, default=nn.ModuleList())
+    def whole(self) -> PreTrainedModel:
+        """The model with its head, which `heads/foreign.py` makes a head of ours; they share every weight."""
+        return self._whole[0]
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Put a new model in the place of this one; the code of transformers draws its weights."""
+        self._take(drawn_model(self.whole.config, generator))
 
     @property
     def embedding_weight_VD(self) -> Tensor:
@@ -142,11 +246,8 @@ class HuggingFace(Encoder):
 
     def use_attention(self, backend_name: str) -> None:
         """Check the name and change nothing: attention is computed within the body, in its own way."""
-        backend(backend_name)
-
-    def initialize(self, generator: torch.Generator) -> NoReturn:
-        """Refuse: the weights are those of the folder."""
-        _refuse("draw new weights")
+        if backend_name != OWN_ATTENTION:
+            backend(backend_name)
 
     def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> NoReturn:
         """Refuse: see the module."""
@@ -188,22 +289,19 @@ def padded_places(is_pad_T: Tensor, sequence_starts: Tensor) -> tuple[Tensor, Te
     return (starts_S[:, None] + place_L).masked_fill(~is_real_SL, 0), is_real_SL
 
 
-def position_limit(body: PreTrainedModel) -> int:
-    """Return the longest sequence a model takes, specials included.
+def _model_type(options: Mapping[str, Any]) -> str:
+    """Return the architecture that a recipe names.
 
-    RoBERTa and its kin have 514 positions and count from the one after padding's, so that 512 are left.
+    Raises:
+        RecipeError: it names none.
     """
-    size = _number(body.config, "max_position_embeddings")
-    for name, part in body.named_modules():
-        if isinstance(part, nn.Embedding) and "position" in name and part.num_embeddings == size:
-            return size if part.padding_idx is None else size - part.padding_idx - 1
-    return size or NO_LIMIT
-
-
-def _number(config: PretrainedConfig, key: str) -> int:
-    """Return a whole number of a configuration; 0 where it has none, or one for each layer."""
-    value: Any = getattr(config, key, 0)
-    return value if isinstance(value, int) else 0
+    model_type = options.get("model_type")
+    if not isinstance(model_type, str):
+        raise RecipeError(
+            "encoder: the family hugging_face needs to know which architecture",
+            "encoder.overrides with a model_type, such as {model_type: roberta, num_hidden_layers: 6}",
+        )
+    return model_type
 
 
 def _refuse(wish: str) -> NoReturn:
