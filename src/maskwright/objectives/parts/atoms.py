@@ -9,7 +9,6 @@ Source: Monroe, Colaresi and Quinn 2008, 10.1093/pan/mpn018 (weighted log-odds w
 """
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -18,15 +17,13 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.log import say
 from maskwright.core.randomness import numpy_generator
-from maskwright.core.records import Record
+from maskwright.core.semantics import ATOMS, Atom, AtomContext, AtomsRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.objectives.parts.coded_text import CodedText, Context, coded_sample
+from maskwright.objectives.parts.coded_text import CodedText, coded_sample
 from maskwright.objectives.parts.dictionary import Dictionary
-from maskwright.objectives.parts.senses import Senses, words_with_senses
+from maskwright.objectives.parts.senses import words_with_senses
 from maskwright.objectives.parts.sparse_coding import SparseCoder
 from maskwright.objectives.parts.teacher import Teacher
-
-ATOMS = "atoms.json"
 
 PRIOR_WORDS = 500.0
 """Words of the whole text that are added to each atom's own before they are compared: keeps rare words from labels."""
@@ -45,38 +42,6 @@ class DescriptionOptions(BaseModel):
     num_contexts: int = Field(default=6, gt=0, description="strongest contexts kept for each atom")
     label_words: int = Field(default=4, gt=0, description="most distinctive words that label an atom")
     num_words: int = Field(default=8, ge=0, description="words with several senses that are shown")
-
-
-class AtomContext(Context):
-    """One of an atom's strongest contexts."""
-
-    weight: float = Field(description="the atom's in the code of the strongest token of the word")
-
-
-class Atom(Record):
-    """What one atom means, as far as the coded text tells."""
-
-    label: list[str] = Field(description="its most distinctive words, most distinctive first; none where it is dead")
-    frequency: float = Field(description="share of tokens whose code has it")
-    mean_weight: float = Field(description="mean of its weight where it is used; 0 where it is not")
-    contexts: list[AtomContext] = Field(description="where it is strongest, strongest first")
-
-
-class AtomsRecord(Record):
-    """`atoms.json`: a dictionary described."""
-
-    format_version: Literal[1] = 1
-    dictionary_sha256: str
-    num_tokens: int = Field(description="coded tokens of the train split")
-    coding: dict[str, float] = Field(description="`CodingReport.summary` of those: gaps, KKT, non-zeros, eigenvalue")
-    nonzeros: list[int] = Field(description="how many tokens have 0, 1, 2 ... atoms")
-    atoms: list[Atom] = Field(description="by number")
-    words: list[Senses] = Field(description="words of held-out text whose codes fall apart into two groups")
-
-    @property
-    def num_dead_atoms(self) -> int:
-        """Atoms that no token uses."""
-        return sum(atom.frequency == 0 for atom in self.atoms)
 
 
 def describe_atoms(
@@ -124,6 +89,9 @@ def describe_atoms(
     say("describing the atoms")
     record = AtomsRecord(
         dictionary_sha256=dictionary.sha256,
+        teacher=dictionary.provenance.teacher,
+        layer=dictionary.provenance.layer,
+        penalty=dictionary.provenance.penalty,
         num_tokens=int(train.is_coded.sum()),
         coding=train.report.summary(),
         nonzeros=np.bincount(train.report.nonzeros_M.numpy()).tolist(),
@@ -171,7 +139,7 @@ def strongest_words(text: CodedText, num_candidates: int) -> tuple[np.ndarray, n
     """
     entries = text.codes.tocoo()
     atoms, tokens, weights = entries.col, entries.row, np.asarray(entries.data)
-    order = np.lexsort((tokens, -weights, atoms))
+    order = np.lexsort((tokens, np.negative(weights), atoms))
     atoms, tokens, weights = atoms[order], tokens[order], weights[order]
     rank = np.arange(len(atoms)) - np.searchsorted(atoms, atoms)
     kept = rank < num_candidates
@@ -196,22 +164,23 @@ def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int,
     spelling_of_token = spelling_of_word[text.word_of_token]
     totals_W = np.bincount(spelling_of_token[text.is_coded], minlength=num_spellings).astype(np.float64)
     entries = text.codes.tocoo()
+    weights_A = np.asarray(text.codes.sum(axis=0, dtype=np.float64)).ravel()
+    uses_A = np.bincount(entries.col, minlength=len(weights_A))
     weights, where = entries.data.astype(np.float64), (entries.col, spelling_of_token[entries.row])
-    used = scipy.sparse.csr_array((weights, where), shape=(text.codes.shape[1], num_spellings))
+    used = scipy.sparse.csr_array((weights, where), shape=(len(uses_A), num_spellings))
     used.sum_duplicates()
-    uses_A = np.bincount(entries.col, minlength=text.codes.shape[1])
-    weights_A = np.asarray(used.sum(axis=1)).ravel()
-    atoms = np.repeat(np.arange(len(uses_A)), np.diff(used.indptr))
-    count = used.data * (uses_A / np.where(weights_A > 0, weights_A, 1))[atoms]
-    total, all_tokens = totals_W[used.indices], totals_W.sum()
+    starts, words, sums = np.asarray(used.indptr, np.int64), np.asarray(used.indices, np.int64), np.asarray(used.data)
+    atoms = np.repeat(np.arange(len(uses_A)), np.diff(starts))
+    count = sums * (uses_A / np.where(weights_A > 0, weights_A, 1))[atoms]
+    total, all_tokens = totals_W[words], totals_W.sum()
     prior = PRIOR_WORDS * total / all_tokens
     own = np.log((count + prior) / (uses_A[atoms] + PRIOR_WORDS - count - prior))
     whole = np.log((total + prior) / (all_tokens + PRIOR_WORDS - total - prior))
     score = (own - whole) / np.sqrt(1 / (count + prior) + 1 / (total + prior))
-    order = np.lexsort((used.indices, -score, atoms))
-    rank = np.arange(len(order)) - used.indptr[atoms[order]]
+    order = np.lexsort((words, -score, atoms))
+    rank = np.arange(len(order)) - starts[atoms[order]]
     chosen = order[(rank < num_words) & (score[order] > 0)]
     labels: list[list[int]] = [[] for _ in uses_A]
-    for atom, word in zip(atoms[chosen].tolist(), used.indices[chosen].tolist(), strict=True):
+    for atom, word in zip(atoms[chosen].tolist(), words[chosen].tolist(), strict=True):
         labels[atom].append(word)
     return labels

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.batching.segments import Segments
 from maskwright.core.batches import PackedBatch
 from maskwright.core.log import progress
-from maskwright.core.records import Record
 from maskwright.core.runs import ranges
+from maskwright.core.semantics import Context
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.objectives.parts.sparse_coding import CodingReport, SparseCoder, SparseCodes
@@ -31,14 +31,6 @@ CONTEXT_WORDS = 9
 
 CODES_AT_ONCE = 1 << 25
 """Numbers in a dense block of codes (128 MiB in float32)."""
-
-
-class Context(Record):
-    """A word where it stands; white space between the parts belongs to them."""
-
-    left: str
-    word: str
-    right: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,10 @@ class CodedText:
         totals = np.asarray(sums.sum(axis=1)).ravel()
         scale = scipy.sparse.diags_array(np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0))
         return scipy.sparse.csr_array(scale @ sums)
+
+    def codes_of_word(self, word: int) -> scipy.sparse.csr_array:
+        """Return the codes of a word's tokens, [tokens, A]."""
+        return scipy.sparse.csr_array(self.codes[self.word_places[word] : self.word_places[word + 1]])
 
     def spellings(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], np.ndarray]:
         """Return the different words as text, and the number in that list of each word, int64 [P].

@@ -25,8 +25,9 @@ from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
 from maskwright.core.files import folder_written_atomically, remove_folder
 from maskwright.core.log import progress, say
 from maskwright.core.randomness import numpy_generator, torch_generator
+from maskwright.core.semantics import ATOMS
 from maskwright.corpus.corpus import Corpus
-from maskwright.objectives.parts.atoms import ATOMS, DescriptionOptions, describe_atoms
+from maskwright.objectives.parts.atoms import DescriptionOptions, describe_atoms
 from maskwright.objectives.parts.dictionary import FILE_NAME, Dictionary, DictionaryProvenance
 from maskwright.objectives.parts.dictionary_learning import (
     DictionaryConfig,

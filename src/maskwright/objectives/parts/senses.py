@@ -9,13 +9,13 @@ Source: Rousseeuw 1987, 10.1016/0377-0427(87)90125-7 (silhouettes).
 
 import numpy as np
 import scipy.sparse
-from pydantic import Field
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.core.records import Record
-from maskwright.objectives.parts.coded_text import CodedText, Context
+from maskwright.core.semantics import Sense, Senses
+from maskwright.objectives.parts.coded_text import CodedText
+from maskwright.objectives.parts.profiles import profile_of
 
 LARGEST_SHARE = 1e-3
 """More frequent words are hardly content words."""
@@ -29,44 +29,6 @@ FEWEST_OF_A_SENSE = 3
 MOST_CANDIDATES = 400
 
 SHOWN_ATOMS = 8
-
-
-class AtomWeight(Record):
-    """One atom of a profile."""
-
-    atom: int
-    weight: float = Field(description="share of the profile; a profile sums to 1 over all its atoms")
-
-
-class Profile(Record):
-    """A word in context and the atoms of its code."""
-
-    context: Context
-    atoms: list[AtomWeight] = Field(description="the strongest, strongest first")
-    num_atoms: int = Field(description="all that are not zero")
-
-
-class Sense(Record):
-    """A group of occurrences with like codes."""
-
-    num_occurrences: int
-    profile: Profile = Field(description="of the occurrence that is most like the others of its group")
-
-
-class Senses(Record):
-    """A word with two groups of occurrences."""
-
-    word: str
-    silhouette: float = Field(description="how well the groups are apart, -1 to 1")
-    senses: list[Sense]
-
-
-def profile_of(text: CodedText, word: int, context: Context, num_atoms: int = SHOWN_ATOMS) -> Profile:
-    """Return the profile of one word of a coded text."""
-    row = text.word_codes[[word]].tocoo()
-    order = np.lexsort((row.col, -row.data))[:num_atoms]
-    atoms = [AtomWeight(atom=int(row.col[place]), weight=float(row.data[place])) for place in order]
-    return Profile(context=context, atoms=atoms, num_atoms=row.nnz)
 
 
 def words_with_senses(
@@ -139,5 +101,6 @@ def _senses(text: CodedText, words: np.ndarray, group: np.ndarray, tokenizer: Pr
         members = np.flatnonzero(group == number)
         typical = words[members[distances[np.ix_(members, members)].sum(axis=1).argmin()]]
         context = text.contexts(np.array([typical]), tokenizer)[0]
-        found.append(Sense(num_occurrences=len(members), profile=profile_of(text, int(typical), context)))
+        profile = profile_of(text.codes_of_word(int(typical)), context, SHOWN_ATOMS)
+        found.append(Sense(num_occurrences=len(members), profile=profile))
     return found
