@@ -1,6 +1,6 @@
 """From the records in a run folder to what people read: report.html and the model card. Runs no model."""
 
-from maskwright.reports.html import write_report
+from maskwright.reports.html import write_dictionary_report, write_report
 from maskwright.reports.model_card import write_model_card
 
-__all__ = ["write_model_card", "write_report"]
+__all__ = ["write_dictionary_report", "write_model_card", "write_report"]

@@ -11,10 +11,12 @@ from markupsafe import Markup
 
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records import RunFolder
+from maskwright.core.semantics import ATOMS, AtomsRecord
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean, score, spoken
 from maskwright.reports.gather import Story, gather
 from maskwright.reports.score_charts import parts_chart
+from maskwright.reports.semantics import Semantics, semantics_of_run
 from maskwright.reports.tables import INTERVAL, WHOLE, Table, comparison_table, detail_table, score_tables, title_of
 
 
@@ -32,8 +34,45 @@ def write_report(run: Path) -> Path:
     return path
 
 
+def write_dictionary_report(folder: Path) -> Path:
+    """Draw `report.html` of a dictionary from the description in its folder; return where it was written.
+
+    Raises:
+        CheckpointError: the dictionary was not described, or the description is damaged.
+    """
+    semantics = Semantics.of("", AtomsRecord.read(folder / ATOMS), [])
+    page = page_environment().get_template("dictionary.html.j2").render(name=folder.resolve().name, semantics=semantics)
+    path = folder / RunFolder(folder).report.name
+    write_text_atomically(path, page)
+    return path
+
+
 def render(story: Story) -> str:
     """Return the report as HTML. Equal records give equal bytes."""
+    tables = score_tables(list(story.evaluations.values()))
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            story=story,
+            record=story.record,
+            recipe=yaml.safe_dump(story.record.recipe, sort_keys=False, allow_unicode=True, width=100),
+            score_tables=tables,
+            parts_charts=charts_of_parts(story),
+            details=detail_table(list(story.evaluations.values())),
+            comparisons=[comparison_table(comparison) for comparison in story.comparisons],
+            loss_chart=markup(loss_chart(story)),
+            probe_charts=[markup(chart) for chart in probe_charts(story)],
+            step_charts=[markup(chart) for chart in step_charts(story)],
+            frequency_chart=markup(frequency_chart(story)),
+            headlines=[*headlines_of_tables(tables), *headlines_of_held_out(story)],
+            semantics=semantics_of_run(story),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """Return what turns templates into pages: everything is escaped and cleaned on its way in."""
     environment = Environment(
         loader=PackageLoader("maskwright.reports"),
         autoescape=True,
@@ -43,21 +82,7 @@ def render(story: Story) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({**NUMBER_FILTERS, **TEXT_FILTERS, "title_of": title_of})
-    tables = score_tables(list(story.evaluations.values()))
-    return environment.get_template("report.html.j2").render(
-        story=story,
-        record=story.record,
-        recipe=yaml.safe_dump(story.record.recipe, sort_keys=False, allow_unicode=True, width=100),
-        score_tables=tables,
-        parts_charts=charts_of_parts(story),
-        details=detail_table(list(story.evaluations.values())),
-        comparisons=[comparison_table(comparison) for comparison in story.comparisons],
-        loss_chart=markup(loss_chart(story)),
-        probe_charts=[markup(chart) for chart in probe_charts(story)],
-        step_charts=[markup(chart) for chart in step_charts(story)],
-        frequency_chart=markup(frequency_chart(story)),
-        headlines=[*headlines_of_tables(tables), *headlines_of_held_out(story)],
-    )
+    return environment
 
 
 def charts_of_parts(story: Story) -> dict[str, Markup | None]:
