@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
+from maskwright.heads.cross_entropy import SlotLosses, chunked_cross_entropy, is_small, losses_of_logits
 
 
 class LatentHead(nn.Module):
@@ -47,4 +48,20 @@ class LatentHead(nn.Module):
         Args:
             x_MD: float [M, D], hidden states at the scored positions only.
         """
-        return self.decoder(self.norm(F.gelu(self.dense(x_MD))))
+        return self.decoder(self._transformed(x_MD))
+
+    def slot_losses(self, x_MD: Tensor, atom_ids_MW: Tensor, weights_MW: Tensor) -> SlotLosses:
+        """Return the cross-entropy with several weighted atoms a slot; large logits are never there as a whole.
+
+        Args:
+            x_MD: float [M, D].
+            atom_ids_MW: int64 [M, W].
+            weights_MW: float [M, W], at least 0; all 0 in slots that are not in use.
+        """
+        if is_small(len(x_MD), self.decoder.out_features):
+            return losses_of_logits(self(x_MD).float(), atom_ids_MW, weights_MW)
+        x_MD = self._transformed(x_MD)
+        return chunked_cross_entropy(x_MD, self.decoder.weight, self.decoder.bias, atom_ids_MW, weights_MW)
+
+    def _transformed(self, x_MD: Tensor) -> Tensor:
+        return self.norm(F.gelu(self.dense(x_MD)))

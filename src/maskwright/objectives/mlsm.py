@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.errors import CheckpointError
@@ -26,6 +26,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.latent import LatentHead
+from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.masking import Masking
@@ -40,6 +41,7 @@ from maskwright.objectives.parts.teaching import (
     DictionaryOptions,
     Taught,
     dictionary_of_phase,
+    require_useful_penalty,
     teacher_of_phase,
 )
 from maskwright.objectives.parts.teaching_costs import TeachingCosts
@@ -62,13 +64,14 @@ class DistilledBatch(CorruptedBatch):
 class Mlsm(Objective):
     """Masked latent semantic modelling: a student learns a teacher's sparse codes, with or without MLM beside it."""
 
+    vocabulary_head: TokenHead
     citation = "Berend 2023, Masked Latent Semantic Modeling, Findings of ACL, 2023.findings-acl.876"
     needs_begin = True
 
     class Config(MlsmOptions):
         """Options of `mlsm`."""
 
-    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module) -> None:
+    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead) -> None:
         """See `Objective`.
 
         Raises:
@@ -121,6 +124,7 @@ class Mlsm(Objective):
             CorpusError: there is not enough text to learn the atoms from.
             CheckpointError: the dictionary is not the teacher's; or the phase was begun with others.
         """
+        self._masking.strategy.begin(start)
         if not self.uses_vocabulary_head:
             warn("mlm_weight is 0: the vocabulary head is not trained, so the model will not be able to fill masks")
         if self.own_dictionary is not None:
@@ -138,6 +142,7 @@ class Mlsm(Objective):
         coder = TargetCoder(teacher, dictionary, config.coding)
         Taught(teacher_sha256=teacher.sha256, layer=teacher.layer, dictionary_sha256=dictionary.sha256).keep(start)
         if config.targets == "online":
+            require_useful_penalty(coder, start)
             self._coder = coder
             return
         corpus, length = start.corpus, start.sequence_length
@@ -200,26 +205,36 @@ class Mlsm(Objective):
         clean = batch.clean
         x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
         x_MD = x_TD[batch.scored_positions_M]
-        logits_MV = (
-            self.vocabulary_head(x_MD, encoder.embedding_weight_VD).float() if self.uses_vocabulary_head else None
-        )
         if isinstance(batch, DistilledBatch):
-            assert logits_MV is not None
-            is_used_M = batch.target_ids_M != UNUSED
-            total = divergence_from_logits(logits_MV, batch.teacher_logits_MV, is_used_M)
-            agrees_M = is_used_M & (logits_MV.argmax(1) == batch.teacher_logits_MV.argmax(1))
-            terms = [LossTerm("distillation", total, batch.term_counts["distillation"])]
-        else:
-            assert isinstance(batch, LatentBatch) and self.latent_head is not None
-            logits_MA, targets = self.latent_head(x_MD).float(), batch.targets
-            agrees_M = (targets.weights_MW[:, 0] > 0) & (logits_MA.detach().argmax(1) == targets.atom_ids_MW[:, 0])
-            terms = [LossTerm("mlsm", divergence_from_targets(logits_MA, targets), batch.term_counts["mlsm"])]
-        terms.append(LossTerm("agreement", agrees_M.sum().float(), batch.term_counts["agreement"], weight=0.0))
+            return self._distillation(x_MD, encoder, batch)
+        assert isinstance(batch, LatentBatch) and self.latent_head is not None
+        targets = batch.targets
+        slots = self.latent_head.slot_losses(x_MD, targets.atom_ids_MW, targets.weights_MW)
+        agrees_M = slots.is_correct_M & (targets.weights_MW[:, 0] > 0)
+        terms = [
+            self._term("mlsm", slots.total - entropy(targets), batch),
+            self._term("agreement", agrees_M.sum().float(), batch),
+        ]
         if self.config.mlm_weight:
-            assert logits_MV is not None
-            total = F.cross_entropy(logits_MV, batch.target_ids_M, ignore_index=UNUSED, reduction="sum")
-            terms.append(LossTerm("mlm", total, batch.term_counts["mlm"], weight=self.config.mlm_weight))
+            total = self.vocabulary_head.cross_entropy(x_MD, batch.target_ids_M, encoder.embedding_weight_VD)
+            terms.append(self._term("mlm", total, batch))
         return tuple(terms)
+
+    def _distillation(self, x_MD: Tensor, encoder: Encoder, batch: DistilledBatch) -> tuple[LossTerm, ...]:
+        """Return the terms of `target: teacher_tokens`, from one run of the vocabulary head."""
+        logits_MV = self.vocabulary_head(x_MD, encoder.embedding_weight_VD).float()
+        is_used_M = batch.target_ids_M != UNUSED
+        total = divergence_from_logits(logits_MV, batch.teacher_logits_MV, is_used_M)
+        agrees_M = is_used_M & (logits_MV.detach().argmax(1) == batch.teacher_logits_MV.argmax(1))
+        terms = [self._term("distillation", total, batch), self._term("agreement", agrees_M.sum().float(), batch)]
+        if self.config.mlm_weight:
+            total = F.cross_entropy(logits_MV, batch.target_ids_M, ignore_index=UNUSED, reduction="sum")
+            terms.append(self._term("mlm", total, batch))
+        return tuple(terms)
+
+    def _term(self, name: str, total: Tensor, batch: CorruptedBatch) -> LossTerm:
+        weight = {"agreement": 0.0, "mlm": self.config.mlm_weight}.get(name, 1.0)
+        return LossTerm(name, total, batch.term_counts[name], weight)
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
         """Return the FLOPs of a training step per token: encoder, both heads, and targets that are made online.
@@ -270,19 +285,9 @@ def token_numbers(batch: PackedBatch, positions: Tensor, first_tokens: np.ndarra
     return before + (batch.document_starts_S[sequences] + places - 1).numpy()
 
 
-def divergence_from_targets(logits_MA: Tensor, targets: TopTargets) -> Tensor:
-    """Return the sum over rows of KL(target || softmax(logits)); a row whose target is all-zero adds nothing.
-
-    The target's atoms alone are looked up: `sum_k t_k (log t_k - z_k) + sum(t) logsumexp(z)`
-    (`tests/unit/objectives/test_mlsm.py` compares value and gradient with dense targets).
-
-    Args:
-        logits_MA: float32 [M, A].
-        targets: see `TopTargets`.
-    """
-    weights_MW = targets.weights_MW
-    own_MW = torch.xlogy(weights_MW, weights_MW) - weights_MW * logits_MA.gather(1, targets.atom_ids_MW)
-    return (own_MW.sum(1) + weights_MW.sum(1) * logits_MA.logsumexp(1)).sum()
+def entropy(targets: TopTargets) -> Tensor:
+    """Return the sum of the entropies of target distributions: what makes a divergence of a cross-entropy."""
+    return -torch.xlogy(targets.weights_MW, targets.weights_MW).sum()
 
 
 def divergence_from_logits(logits_MV: Tensor, teacher_logits_MV: Tensor, is_used_M: Tensor) -> Tensor:

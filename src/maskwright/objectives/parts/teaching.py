@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from maskwright.batching.segments import Segments
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import make_folder
 from maskwright.core.records import Record
@@ -14,7 +15,7 @@ from maskwright.objectives.base import PhaseStart, TrainedModel
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.dictionary_learning import DictionaryConfig
 from maskwright.objectives.parts.dictionary_making import SampleOptions, make_dictionary
-from maskwright.objectives.parts.targets import MOST_ATOMS
+from maskwright.objectives.parts.targets import MOST_ATOMS, TargetCoder
 from maskwright.objectives.parts.teacher import Teacher, snapshot
 
 PHASE_BEFORE = "phase_before"
@@ -105,6 +106,18 @@ def dictionary_of_phase(
         )
     start.wait_for_all()
     return Dictionary.load(folder)
+
+
+def require_useful_penalty(coder: TargetCoder, start: PhaseStart) -> None:
+    """Refuse a lambda so large that the corpus's first text has no codes, before steps are trained without targets.
+
+    Raises:
+        RecipeError: it is; names the smallest lambda that is of no use.
+    """
+    split, length = start.corpus.split("train"), start.sequence_length
+    segments = Segments.of(split.document_lengths, length)
+    batch = next(segments.batches(split, start.corpus.vocabulary, length, start.micro_batch_tokens))
+    coder.require_codes(coder.teacher.states(batch))
 
 
 class Taught(Record):

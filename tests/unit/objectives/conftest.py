@@ -1,0 +1,25 @@
+"""A student with its options, in toy size."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from maskwright.objectives.base import PhaseStart
+from maskwright.objectives.mlsm import Mlsm
+
+TOY_DICTIONARY = {"num_atoms": 24, "num_states": 2000, "num_tokens": 3000, "num_updates": 5}
+
+
+@pytest.fixture
+def mlsm(encoder, vocabulary, vocabulary_head, phase_start) -> Callable[..., Mlsm]:
+    """Return a function that makes the objective of some options and begins its phase."""
+
+    def make(start: PhaseStart | None = None, student=encoder, is_begun: bool = True, **options) -> Mlsm:
+        config = Mlsm.Config.model_validate({"dictionary": TOY_DICTIONARY, **options})
+        objective = Mlsm(config, student, vocabulary, vocabulary_head)
+        if is_begun:
+            objective.begin(student, start or replace(phase_start, folder=phase_start.folder / "toy"))
+        return objective
+
+    return make
