@@ -54,6 +54,8 @@ class SequenceLayout(Movable):
             seeing something else.
         positions_follow_places: whether the positions in each sequence are known to grow by one from place to place, so
             that distances between them need not be looked up. False is always right.
+        is_key_T: bool [T], the tokens that are seen; the others see them and are not seen, not even by themselves. At
+            least one in every sequence is. None: every token is.
     """
 
     sequence_starts: Tensor
@@ -62,6 +64,7 @@ class SequenceLayout(Movable):
     max_length: int
     one_sequence_per_row: bool = False
     positions_follow_places: bool = False
+    is_key_T: Tensor | None = None
 
 
 @dataclass(frozen=True)

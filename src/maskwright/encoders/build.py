@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from maskwright.core.discovery import load_plug_in
 from maskwright.core.errors import RecipeError, nearest
@@ -90,6 +91,26 @@ def build_encoder(
     with torch.no_grad():
         encoder.initialize(torch_generator(seed, "encoder"))
     return encoder
+
+
+def more_blocks(
+    encoder_class: type[Encoder], config: EncoderConfig, num_blocks: int, generator: torch.Generator
+) -> nn.ModuleList:
+    """Return what a deeper encoder of the same family would have after its last block, float32 on the CPU.
+
+    `Encoder.run_blocks` takes them as `extra`.
+
+    Args:
+        encoder_class, config: of the encoder that they will follow.
+        num_blocks: how many.
+        generator: draws their weights, as the family does.
+    """
+    deeper = empty_encoder(encoder_class, config.deeper(num_blocks))
+    del deeper.blocks[: config.num_layers]
+    deeper.to_empty(device="cpu")
+    with torch.no_grad():
+        deeper.initialize(generator)
+    return deeper.blocks
 
 
 def require_vocabulary(config: EncoderConfig, vocabulary: Vocabulary) -> None:

@@ -4,10 +4,11 @@ A family is one file in `families/` with a class that inherits from `Encoder` (d
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -95,13 +96,21 @@ class EncoderConfig(BaseModel):
         """Return the number of weights in the vocabulary head's matrices, the decoder's included."""
         return self.vocabulary_size * self.hidden_size + self.hidden_size**2
 
+    def deeper(self, num_blocks: int) -> Self:
+        """Return the options of an encoder with so many blocks more."""
+        return self.model_copy(update={"num_layers": self.num_layers + num_blocks})
+
+    def query_key_value_parameters(self) -> int:
+        """Return how many of the block's weights come before attention, which needs all tokens whatever is wanted."""
+        return 3 * self.hidden_size**2
+
     def attention_products(self) -> int:
         """Return how often attention multiplies a vector of one token with each that it sees: by keys and by values."""
         return 2
 
-    def attention_windows(self) -> list[int | None]:
-        """Return the total window of each layer's attention; None is the whole sequence."""
-        return [None] * self.num_layers
+    def attention_windows(self, num_extra: int = 0) -> list[int | None]:
+        """Return the total window of each layer's attention, of extra layers too; None is the whole sequence."""
+        return [None] * (self.num_layers + num_extra)
 
 
 class Encoder(nn.Module, ABC):
@@ -139,9 +148,20 @@ class Encoder(nn.Module, ABC):
     def initialize(self, generator: torch.Generator) -> None:
         """Draw all weights anew, as the family's source describes."""
 
-    @abstractmethod
     def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """Return what the first block takes, float [T, D]."""
+        vectors_TD = F.embedding(token_ids_T, self.embedding_weight_VD)
+        return self.embed_vectors(vectors_TD, position_ids_T, segment_ids_T)
+
+    @abstractmethod
+    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+        """Return what the first block takes, float [T, D], of the vectors that stand for tokens.
+
+        Args:
+            x_TD: float [T, D]; rows of the token embedding, or vectors that are no token's.
+            position_ids_T: int64 [T].
+            segment_ids_T: int64 [T].
+        """
 
     @abstractmethod
     def run_blocks(
@@ -152,8 +172,10 @@ class Encoder(nn.Module, ABC):
         start: int = 0,
         stop: int | None = None,
         causal: bool = False,
+        at_M: Tensor | None = None,
+        extra: Iterable[nn.Module] = (),
     ) -> Tensor:
-        """Run the blocks `start` to `stop` (exclusive; None is the last).
+        """Run the blocks `start` to `stop` (exclusive; None is after the last).
 
         Args:
             x_TD: float [T, D], hidden states.
@@ -161,9 +183,12 @@ class Encoder(nn.Module, ABC):
             layout: which tokens belong together.
             start, stop: which blocks.
             causal: whether a token sees only itself and what came before.
+            at_M: int64 [M], the places at which the output of the last of these blocks is wanted; what only the other
+                places need is left out where the family can. None wants all.
+            extra: blocks that follow the encoder's own and are numbered on; `build.more_blocks` makes them.
 
         Returns:
-            float [T, D].
+            float [T, D], or [M, D] at some places.
         """
 
     @abstractmethod
@@ -199,10 +224,7 @@ class Encoder(nn.Module, ABC):
             float [T, D], or [M, D] at some places.
         """
         x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
-        if at_M is None:
-            return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal))
-        x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=self.config.num_layers - 1, causal=causal)
-        return self.final_norm(self.run_last_block_at(at_M, x_TD, position_ids_T, layout, causal))
+        return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal, at_M=at_M))
 
     def states_of_layer(
         self,
@@ -228,15 +250,6 @@ class Encoder(nn.Module, ABC):
         x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
         x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=layer)
         return self.final_norm(x_TD) if layer == last else x_TD
-
-    def run_last_block_at(
-        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
-    ) -> Tensor:
-        """Run the last block and return its output at some places, float [M, D].
-
-        A family overrides this where all that follows attention can be computed for these places alone.
-        """
-        return self.run_blocks(x_TD, position_ids_T, layout, start=self.config.num_layers - 1, causal=causal)[at_M]
 
     def use_attention(self, backend_name: str) -> None:
         """Choose the attention backend; `attention.choose_backend` knows which is best where.

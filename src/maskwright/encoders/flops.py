@@ -16,7 +16,28 @@ def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fracti
             sum(length²) / sum(length).
         scored_fraction: share of the tokens that go through the vocabulary head, in [0, 1].
     """
-    body = config.num_layers * config.block_matrix_parameters()
-    contexts = sum(min(window or sequence_length, sequence_length) for window in config.attention_windows())
-    attention = 6 * config.hidden_size * config.attention_products() * contexts
-    return 6 * body + attention + 6 * config.head_matrix_parameters() * scored_fraction
+    blocks = sum(block_flops_per_token(config, window, sequence_length) for window in config.attention_windows())
+    return blocks + head_flops_per_token(config) * scored_fraction
+
+
+def block_flops_per_token(
+    config: EncoderConfig, window: float | None, sequence_length: float, wanted_fraction: float = 1.0
+) -> float:
+    """Return the FLOPs of one block, forward and backward, per token that goes in.
+
+    Args:
+        config: of the encoder.
+        window: of the block's attention; None is the whole sequence.
+        sequence_length: how many tokens a token attends to where there is no window.
+        wanted_fraction: share of the tokens whose output is wanted; the others only are attended to.
+    """
+    before = config.query_key_value_parameters()
+    after = config.block_matrix_parameters() - before
+    context = min(window or sequence_length, sequence_length)
+    attention = config.hidden_size * config.attention_products() * context
+    return 6 * (before + attention + after * wanted_fraction)
+
+
+def head_flops_per_token(config: EncoderConfig) -> float:
+    """Return the FLOPs of the vocabulary head, forward and backward, per token that it sees."""
+    return 6 * config.head_matrix_parameters()

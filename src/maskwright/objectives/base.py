@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +19,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
+from maskwright.heads.token_head import TokenHead
 
 
 class ObjectiveConfig(BaseModel):
@@ -94,14 +95,16 @@ class Objective(nn.Module, ABC):
         vocabulary_head: the model's head over the vocabulary. It belongs to the model, is handed to every objective
             of a run and exported with the encoder; an objective that does not predict tokens leaves it alone.
         needs_begin: whether `begin` must have been called before `corrupt` and `loss`.
+        masks_at_input: whether the encoder's input has [MASK] in it, so that it learns to read it.
     """
 
-    needs_begin: ClassVar[bool] = False
+    needs_begin: bool = False
+    masks_at_input: ClassVar[bool] = True
     Config: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     citation: ClassVar[str]
 
     def __init__(
-        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module
+        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
     ) -> None:
         """Keep what every objective needs. Subclasses make their own heads here.
 
@@ -118,6 +121,22 @@ class Objective(nn.Module, ABC):
         is_special_V = torch.zeros(vocabulary.size, dtype=torch.bool)
         is_special_V[list(vocabulary.special_ids)] = True
         self._is_special_V = is_special_V  # on the host, where `corrupt` runs; not a buffer
+
+    @classmethod
+    def require_fit(
+        cls, options: Any, encoder_class: type[Encoder], encoder: EncoderConfig, sequence_length: int
+    ) -> None:
+        """Refuse options that don't go with a phase, when a recipe is read and nothing was done yet.
+
+        Args:
+            options: a `Config` of the class.
+            encoder_class: family of the recipe's encoder.
+            encoder: its options.
+            sequence_length: of the phase.
+
+        Raises:
+            RecipeError: they don't; the message need not name phase and objective.
+        """
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the weights of the objective's own heads anew; without heads of its own there are none.

@@ -140,6 +140,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             continue
     if recipe is not None:
         problems += _contradictions(recipe) + _encoder_problems(recipe)
+        problems += [] if problems else _misfits(recipe)
     if problems:
         shown = problems[:MOST_PROBLEMS]
         if len(problems) > MOST_PROBLEMS:
@@ -192,6 +193,22 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
         problems.append(
             f"engine.attention: {recipe.engine.attention}, but {section.family} attends in its own way (leave auto)"
         )
+    return problems
+
+
+def _misfits(recipe: Recipe) -> list[str]:
+    """Return which objectives don't go with the encoder or with the sequence length of their phase."""
+    section, problems = recipe.encoder, []
+    config = build_config(
+        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
+    )
+    for index, phase in enumerate(recipe.phases):
+        plug_in, options = objective_of(phase)
+        try:
+            plug_in.require_fit(options, load_family(section.family), config, phase.sequence_length)
+        except RecipeError as error:
+            advice = "; ".join(part for part in (error.expected, error.to_do) if part)
+            problems.append(f"phases.{index}.objective: {error.got} ({advice})")
     return problems
 
 

@@ -14,7 +14,13 @@ class Attention(ABC):
     Made once per forward pass for each window, so that masks are computed once and not in every layer.
     """
 
-    def __init__(self, layout: SequenceLayout, window: int | None = None, causal: bool = False) -> None:
+    def __init__(
+        self,
+        layout: SequenceLayout,
+        window: int | None = None,
+        causal: bool = False,
+        position_ids_T: Tensor | None = None,
+    ) -> None:
         """Prepare what the layers share.
 
         Args:
@@ -22,10 +28,13 @@ class Attention(ABC):
             window: total width of the sliding window: a token sees those at most `window // 2` places away, as
                 ModernBERT's `local_attention`; None sees the whole sequence.
             causal: whether a token sees only itself and what came before.
+            position_ids_T: int64 [T], by which the window measures where tokens of the text were left out and places
+                don't tell how far apart two tokens are; None measures by places.
         """
         self.layout = layout
         self.window = window
         self.causal = causal
+        self.position_ids_T = position_ids_T
 
     @classmethod
     def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:

@@ -26,9 +26,12 @@ class Reference(Attention):
         place_T = torch.arange(len(sequence_T), device=sequence_T.device)
         is_seen_TT = sequence_T[:, None] == sequence_T[None, :]
         if self.window is not None:
-            is_seen_TT &= (place_T[:, None] - place_T[None, :]).abs() <= self.window // 2
+            position_T = place_T if self.position_ids_T is None else self.position_ids_T
+            is_seen_TT &= (position_T[:, None] - position_T[None, :]).abs() <= self.window // 2
         if self.causal:
             is_seen_TT &= place_T[None, :] <= place_T[:, None]
+        if self.layout.is_key_T is not None:
+            is_seen_TT &= self.layout.is_key_T[None, :]
         return is_seen_TT
 
     def _over_all_tokens(self, bias: Tensor, num_heads: int) -> Tensor:

@@ -7,10 +7,15 @@ from torch import Tensor
 
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention.base import Attention
+from maskwright.encoders.attention.padded import Padded
 
 
 class Varlen(Attention):
-    """Work is spent within sequences only, and no mask exists in memory."""
+    """Work is spent within sequences only, and no mask exists in memory.
+
+    The kernel sees runs of places. What is no run, a window over text with gaps or tokens that nobody sees, `Padded`
+    computes.
+    """
 
     MIN_ROW_LENGTH: ClassVar[int] = 128
 
@@ -29,6 +34,10 @@ class Varlen(Attention):
                 "attention: the backend 'varlen' has no attention bias and no dropout of attention weights",
                 "attention_dropout 0, or the backend 'padded'",
             )
+        has_gaps = self.window is not None and self.position_ids_T is not None
+        if has_gaps or self.layout.is_key_T is not None:
+            padded = Padded(self.layout, self.window, self.causal, self.position_ids_T)
+            return padded.attend(q_THK, k_THK, v_THK)
         # Imported here: torch builds for other devices need not have the kernel.
         from torch.nn.attention.varlen import varlen_attn
 

@@ -7,6 +7,7 @@ Source: Devlin et al. 2018, arXiv:1810.04805; with `norm_position: post` every o
 Departures: no dropout unless asked for.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
@@ -113,9 +114,9 @@ class Bert(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`."""
-        x_TD = self.token_embedding(token_ids_T) + self.segment_embedding(segment_ids_T)
+        x_TD = x_TD + self.segment_embedding(segment_ids_T)
         x_TD = self.embedding_norm(x_TD + self.position_embedding(position_ids_T))
         return F.dropout(x_TD, self.config.hidden_dropout, self.training)
 
@@ -128,18 +129,15 @@ class Bert(Encoder):
         stop: int | None = None,
         causal: bool = False,
         at_M: Tensor | None = None,
+        extra: Iterable[nn.Module] = (),
     ) -> Tensor:
-        """See `Encoder`; positions have entered in `embed`. `at_M`: where the last block's output is wanted."""
+        """See `Encoder`; positions have entered in `embed_vectors`."""
         attention = self.attention(layout, None, causal)
-        for index in range(self.config.num_layers)[start:stop]:
-            x_TD = self.blocks[index](x_TD, attention, at_M if index == self.config.num_layers - 1 else None)
+        blocks = [*self.blocks, *extra]
+        indices = range(len(blocks))[start:stop]
+        for index in indices:
+            x_TD = blocks[index](x_TD, attention, at_M if index == indices[-1] else None)
         return x_TD
-
-    def run_last_block_at(
-        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
-    ) -> Tensor:
-        """See `Encoder`."""
-        return self.run_blocks(x_TD, position_ids_T, layout, self.config.num_layers - 1, causal=causal, at_M=at_M)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""

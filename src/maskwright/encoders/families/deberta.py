@@ -7,6 +7,7 @@ Departures: no dropout unless asked for. Predicts from the last hidden states, a
     enhanced mask decoder is not part of the encoder.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -126,9 +127,14 @@ class DebertaBlock(nn.Module):
         queries = self.position_query(x_WD).unflatten(-1, heads) if self.config.position_to_content else None
         return keys, queries
 
-    def forward(self, x_TD: Tensor, relative: RelativePositions, attention: Attention) -> Tensor:
-        """Return the block's output [T, D]."""
-        x_TD = self.attention_norm(x_TD + self._attend(x_TD, relative, attention))
+    def forward(
+        self, x_TD: Tensor, relative: RelativePositions, attention: Attention, at_M: Tensor | None = None
+    ) -> Tensor:
+        """Return the block's output [T, D], or [M, D] at some places."""
+        attended_TD = self._attend(x_TD, relative, attention)
+        if at_M is not None:
+            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
+        x_TD = self.attention_norm(x_TD + self._project(attended_TD))
         return self.feed_forward_norm(x_TD + self._feed_forward(x_TD))
 
     def _attend(self, x_TD: Tensor, relative: RelativePositions, attention: Attention) -> Tensor:
@@ -140,8 +146,10 @@ class DebertaBlock(nn.Module):
         scale = share * config.head_size**-0.5
         bias = position_bias(relative.offsets, q_THK, k_THK, *self.project_positions(x_WD), scale=scale)
         rate = config.attention_dropout if self.training else 0.0
-        x_THK = attention.attend(q_THK * share, k_THK, v_THK, bias, rate)
-        return F.dropout(self.attention_out(x_THK.flatten(1)), config.hidden_dropout, self.training)
+        return attention.attend(q_THK * share, k_THK, v_THK, bias, rate).flatten(1)
+
+    def _project(self, x_TD: Tensor) -> Tensor:
+        return F.dropout(self.attention_out(x_TD), self.config.hidden_dropout, self.training)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))
@@ -189,9 +197,8 @@ class Deberta(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`; relative positions enter in the blocks."""
-        x_TD = self.token_embedding(token_ids_T)
         if self.config.absolute_positions:
             x_TD = x_TD + self.position_embedding(position_ids_T)
         if self.config.num_segments:
@@ -210,13 +217,17 @@ class Deberta(Encoder):
         start: int = 0,
         stop: int | None = None,
         causal: bool = False,
+        at_M: Tensor | None = None,
+        extra: Iterable[nn.Module] = (),
     ) -> Tensor:
-        """See `Encoder`."""
+        """See `Encoder`; extra blocks share the table of relative positions."""
         attention = self.attention(layout, None, causal)
         offsets = Offsets(position_ids_T, layout, self.config.max_positions)
         relative = RelativePositions(offsets, self.relative_vectors_ND(), self.config.relative_index(offsets.offset_W))
-        for index in range(self.config.num_layers)[start:stop]:
-            x_TD = self.blocks[index](x_TD, relative, attention)
+        blocks = [*self.blocks, *extra]
+        indices = range(len(blocks))[start:stop]
+        for index in indices:
+            x_TD = blocks[index](x_TD, relative, attention, at_M if index == indices[-1] else None)
         return x_TD
 
     def final_norm(self, x_TD: Tensor) -> Tensor:

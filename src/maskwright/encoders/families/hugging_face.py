@@ -6,7 +6,7 @@ Departures: none, the class itself computes. It takes a padded batch, so a packe
 """
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
 import torch
@@ -249,7 +249,7 @@ class HuggingFace(Encoder):
         if backend_name != OWN_ATTENTION:
             backend(backend_name)
 
-    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> NoReturn:
+    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> NoReturn:
         """Refuse: see the module."""
         _refuse("run in pieces")
 
@@ -261,6 +261,8 @@ class HuggingFace(Encoder):
         start: int = 0,
         stop: int | None = None,
         causal: bool = False,
+        at_M: Tensor | None = None,
+        extra: Iterable[nn.Module] = (),
     ) -> NoReturn:
         """Refuse: see the module."""
         _refuse("run in pieces")

@@ -5,6 +5,7 @@ Source: Warner et al. 2024, arXiv:2412.13663; every option is that of transforme
 """
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -54,11 +55,11 @@ class ModernbertConfig(EncoderConfig):
         """See `EncoderConfig`: queries, keys, values and output; values and gates, and back."""
         return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.feed_forward_size
 
-    def attention_windows(self) -> list[int | None]:
+    def attention_windows(self, num_extra: int = 0) -> list[int | None]:
         """See `EncoderConfig`."""
         return [
             None if index % self.global_attention_every == 0 else self.local_attention
-            for index in range(self.num_layers)
+            for index in range(self.num_layers + num_extra)
         ]
 
 
@@ -135,10 +136,9 @@ class Modernbert(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`; positions enter in the blocks, and there are no segments."""
-        x_TD = self.embedding_norm(self.token_embedding(token_ids_T))
-        return F.dropout(x_TD, self.config.embedding_dropout, self.training)
+        return F.dropout(self.embedding_norm(x_TD), self.config.embedding_dropout, self.training)
 
     def run_blocks(
         self,
@@ -149,27 +149,27 @@ class Modernbert(Encoder):
         stop: int | None = None,
         causal: bool = False,
         at_M: Tensor | None = None,
+        extra: Iterable[nn.Module] = (),
     ) -> Tensor:
-        """See `Encoder`; `at_M` are the places at which the last block's output is wanted."""
+        """See `Encoder`."""
         attentions: dict[int | None, Attention] = {}
         rotations: dict[float, Rotation] = {}
-        windows = self.config.attention_windows()
-        for index in range(self.config.num_layers)[start:stop]:
+        blocks = [*self.blocks, *extra]
+        windows = self.config.attention_windows(len(blocks) - self.config.num_layers)
+        # Where tokens are missing, neighbours are those that are near in the text, not in the row.
+        text_position_T = None if layout.positions_follow_places else position_ids_T
+        farthest = layout.row_length if text_position_T is None else self.config.max_positions
+        indices = range(len(blocks))[start:stop]
+        for index in indices:
             theta = self.config.global_rope_theta if windows[index] is None else self.config.local_rope_theta
             if theta not in rotations:
                 rotations[theta] = Rotation(position_ids_T, self.config.head_size, theta)
-            window = effective_window(windows[index], layout.row_length)
+            window = effective_window(windows[index], farthest)
             if window not in attentions:
-                attentions[window] = self.attention(layout, window, causal)
-            wanted = at_M if index == self.config.num_layers - 1 else None
-            x_TD = self.blocks[index](x_TD, rotations[theta], attentions[window], wanted)
+                attentions[window] = self.attention(layout, window, causal, text_position_T)
+            wanted = at_M if index == indices[-1] else None
+            x_TD = blocks[index](x_TD, rotations[theta], attentions[window], wanted)
         return x_TD
-
-    def run_last_block_at(
-        self, at_M: Tensor, x_TD: Tensor, position_ids_T: Tensor, layout: SequenceLayout, causal: bool = False
-    ) -> Tensor:
-        """See `Encoder`."""
-        return self.run_blocks(x_TD, position_ids_T, layout, self.config.num_layers - 1, causal=causal, at_M=at_M)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""
