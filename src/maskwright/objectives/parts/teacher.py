@@ -72,8 +72,8 @@ class Teacher:
         """
         if vocabulary.sha256 != self.vocabulary.sha256:
             raise RecipeError(
-                f"the teacher {self.name} has another tokenizer than the text: {self.vocabulary.size:,} tokens, checksum "
-                f"{self.vocabulary.sha256[:12]}, against {vocabulary.size:,}, {vocabulary.sha256[:12]}",
+                f"the teacher {self.name} has another tokenizer than the text: {self.vocabulary.size:,} tokens, "
+                f"checksum {self.vocabulary.sha256[:12]}, against {vocabulary.size:,}, {vocabulary.sha256[:12]}",
                 "the same tokenizer for teacher, text and student",
                 f"prepare the text with the teacher's own tokenizer (tokenizer.path: {self.name}), or train a teacher",
             )
