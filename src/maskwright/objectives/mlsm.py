@@ -29,7 +29,7 @@ from maskwright.heads.latent import LatentHead
 from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch
 from maskwright.objectives.parts.dictionary import Dictionary
-from maskwright.objectives.parts.masking import Masking
+from maskwright.objectives.parts.masking import Masked, Masking
 from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
 from maskwright.objectives.parts.self_dictionary import SelfDictionary
 from maskwright.objectives.parts.target_cache import TargetCache
@@ -97,7 +97,6 @@ class Mlsm(Objective):
                 config.layer % (num_layers + 1),
                 config.dictionary,
                 config.coding,
-                self._masking,
                 config.refresh_steps,
             )
 
@@ -164,7 +163,7 @@ class Mlsm(Objective):
 
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
         """Hide tokens as MLM does; look their targets up where these are cached."""
-        masked = self._masking(batch, self.is_text(batch), generator, progress)
+        masked = self._hide(batch, generator, progress)
         names = ["distillation" if self.latent_head is None else "mlsm", "agreement"]
         names += ["mlm"] if self.config.mlm_weight else []
         counts = dict.fromkeys(names, len(masked.positions))
@@ -174,6 +173,9 @@ class Mlsm(Objective):
         numbers_M = np.full(masked.num_slots, -1)
         numbers_M[: len(masked.positions)] = token_numbers(batch, masked.positions, self._first_tokens)
         return self._with_targets(corrupted, self._cache.lookup(numbers_M))
+
+    def _hide(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> Masked:
+        return self._masking(batch, self.is_text(batch), generator, progress)
 
     def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
         """Let the teacher read the clean text, or the student the corrupted, where targets are made online."""
@@ -198,7 +200,7 @@ class Mlsm(Objective):
     def after_step(self, encoder: Encoder, num_steps: int) -> None:
         """Learn the dictionary of the student's own states anew where it is time."""
         if self.own_dictionary is not None:
-            self.own_dictionary.after_step(encoder, num_steps, self._is_special_V)
+            self.own_dictionary.after_step(encoder, num_steps, self._hide)
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return KL divergence from the targets, agreement of the strongest, and MLM where it has a weight."""

@@ -7,13 +7,14 @@ Departures: the states that a dictionary is learned from are those of the studen
     are computed without dropout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.batching.segments import Segments
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import CorpusError, RecipeError
@@ -22,11 +23,14 @@ from maskwright.core.randomness import derived_seed, numpy_generator, torch_gene
 from maskwright.encoders.encoder import Encoder
 from maskwright.objectives.base import PhaseStart
 from maskwright.objectives.parts.dictionary_learning import DictionaryLearner, learn_dictionary
-from maskwright.objectives.parts.masking import Masking
+from maskwright.objectives.parts.masking import Masked
 from maskwright.objectives.parts.reservoir import Reservoir
 from maskwright.objectives.parts.sparse_coding import SparseCoder, unit_rows
 from maskwright.objectives.parts.targets import CodingOptions, TopTargets, top_targets
 from maskwright.objectives.parts.teaching import DictionaryOptions
+
+Hide = Callable[[PackedBatch, torch.Generator, float], Masked]
+"""Corrupts a batch at a progress of the phase."""
 
 
 class SelfDictionary(nn.Module):
@@ -46,7 +50,6 @@ class SelfDictionary(nn.Module):
         layer: int,
         options: DictionaryOptions,
         coding: CodingOptions,
-        masking: Masking,
         refresh_steps: int,
     ) -> None:
         """Begin without atoms.
@@ -56,12 +59,10 @@ class SelfDictionary(nn.Module):
             layer: whose states are coded, from 0.
             options: how a dictionary is made.
             coding: how states become targets.
-            masking: what the student's input is corrupted with.
             refresh_steps: steps between two dictionaries.
         """
         super().__init__()
-        self._layer, self._options, self._coding = layer, options, coding
-        self._masking, self._refresh_steps = masking, refresh_steps
+        self._layer, self._options, self._coding, self._refresh_steps = layer, options, coding, refresh_steps
         self._coder: SparseCoder | None = None
         self._start: PhaseStart | None = None
         self.register_buffer("atoms_AD", torch.zeros(options.num_atoms, width))
@@ -102,30 +103,30 @@ class SelfDictionary(nn.Module):
         codes_MA, _ = self._coder.encode(self._states(encoder, input_ids_T, clean)[places_M])
         return top_targets(codes_MA, width)
 
-    def after_step(self, encoder: Encoder, num_steps: int, is_special_V: Tensor) -> None:
+    def after_step(self, encoder: Encoder, num_steps: int, hide: Hide) -> None:
         """Learn the dictionary anew where it is time; the first process learns, the others take it over.
 
         Args:
             encoder: the student.
             num_steps: of the phase that were made.
-            is_special_V: bool [V], tokens that are no text.
+            hide: corrupts a batch as the objective does.
         """
         start = self._start
         assert start is not None
         if num_steps % self._refresh_steps or num_steps == start.num_steps:
             return
         if start.is_first_rank:
-            atoms_AD = self._learn(encoder, num_steps, is_special_V, start)
+            atoms_AD = self._learn(encoder, num_steps, hide, start)
             self.atoms_AD.copy_(atoms_AD)
         if dist.is_initialized():
             dist.broadcast(self.atoms_AD, 0)
         self.is_learned.fill_(True)
         self._coder = None
 
-    def _learn(self, encoder: Encoder, num_steps: int, is_special_V: Tensor, start: PhaseStart) -> Tensor:
+    def _learn(self, encoder: Encoder, num_steps: int, hide: Hide, start: PhaseStart) -> Tensor:
         options = self._options
         seed = derived_seed(start.seed, "self_dictionary", num_steps)
-        sample_ND = self._sample(encoder, num_steps / start.num_steps, is_special_V, start, seed)
+        sample_ND = self._sample(encoder, num_steps / start.num_steps, hide, start, seed)
         if len(sample_ND) < options.num_atoms:
             raise CorpusError(
                 f"the student's masked tokens give {len(sample_ND):,} hidden states to learn {options.num_atoms:,} "
@@ -142,22 +143,20 @@ class SelfDictionary(nn.Module):
         return atoms_AD
 
     @torch.no_grad()
-    def _sample(
-        self, encoder: Encoder, phase_progress: float, is_special_V: Tensor, start: PhaseStart, seed: int
-    ) -> Tensor:
-        """Return states of norm 1 at masked places of text drawn from the corpus, [N, D] on the CPU."""
+    def _sample(self, encoder: Encoder, progressed: float, hide: Hide, start: PhaseStart, seed: int) -> Tensor:
+        """Return states of norm 1 at hidden places of text drawn from the corpus, [N, D] on the CPU."""
         split, vocabulary = start.corpus.split("train"), start.corpus.vocabulary
         segments = Segments.of(split.document_lengths, start.sequence_length)
         segments = segments.sample(self._options.num_tokens, numpy_generator(seed, "text"))
         reservoir = Reservoir(min(self._options.num_states, segments.num_tokens), self.atoms_AD.shape[1], seed)
         batches = segments.batches(split, vocabulary, start.sequence_length, start.micro_batch_tokens)
-        with progress("reading hidden states (tokens)", segments.num_tokens) as advance:
+        total = segments.num_tokens + NUM_SPECIALS * len(segments)
+        with progress("reading hidden states (tokens)", total) as advance:
             for number, batch in enumerate(batches):
-                is_text_T = ~is_special_V[batch.token_ids_T]
-                masked = self._masking(batch, is_text_T, torch_generator(seed, "masks", number), phase_progress)
-                states_TD = self._states(encoder, masked.input_ids_T.to(start.device), batch.to(start.device))
-                reservoir.add(states_TD[masked.positions.to(start.device)].cpu())
-                advance(int(is_text_T.sum()))
+                hidden = hide(batch, torch_generator(seed, "masks", number), progressed)
+                states_TD = self._states(encoder, hidden.input_ids_T.to(start.device), batch.to(start.device))
+                reservoir.add(states_TD[hidden.positions.to(start.device)].cpu())
+                advance(batch.num_real_tokens)
         return reservoir.sample_ND
 
     def _states(self, encoder: Encoder, input_ids_T: Tensor, clean: PackedBatch) -> Tensor:
