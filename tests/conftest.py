@@ -119,7 +119,7 @@ def raw_recipe(text_file: Path) -> dict[str, Any]:
         "budget": {"steps": 12},
         "phases": [
             {"objective": {"name": "mlm"}, "share": 2, "sequence_length": 16},
-            {"objective": {"name": "mlm", "unit": "whole_word"}, "share": 1, "sequence_length": 32},
+            {"objective": {"name": "mlm", "strategy": "whole_word"}, "share": 1, "sequence_length": 32},
         ],
         "batch": {"tokens": 512, "micro_batch_tokens": 256},
         "optimizer": {"learning_rate": 1e-3},

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 Batches = TypeVar("Batches")
 
+READ_AHEAD_STEPS = 2
+"""How many steps before it a step's batches may be made: what they read must have been fixed by then."""
+
 
 class Loader(Generic[Batches]):
     """Calls a pure function `step -> batches` a few steps ahead, in one thread.
@@ -15,7 +18,9 @@ class Loader(Generic[Batches]):
     Since the function is pure, reading ahead can't change what is read: there is no state to save.
     """
 
-    def __init__(self, make: Callable[[int], Batches], first_step: int, end_step: int, depth: int = 2) -> None:
+    def __init__(
+        self, make: Callable[[int], Batches], first_step: int, end_step: int, depth: int = READ_AHEAD_STEPS
+    ) -> None:
         """Start reading ahead.
 
         Args:

@@ -13,6 +13,7 @@ class Vocabulary:
         unk_id: None for tokenizers that know every byte.
         special_ids: every id that is not text (the above and any further ones): never masked, never drawn at random.
         sha256: checksum of the tokenizer; shards and checkpoints carry it.
+        has_words: whether the tokenizer says where words begin.
     """
 
     size: int
@@ -23,3 +24,4 @@ class Vocabulary:
     unk_id: int | None
     special_ids: tuple[int, ...]
     sha256: str
+    has_words: bool = True

@@ -7,13 +7,12 @@ Departures: the share of scored tokens is exact in every micro-batch instead of 
 """
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder
-from maskwright.objectives.base import Objective, scored_batch
+from maskwright.heads.token_head import TokenHead
+from maskwright.objectives.base import Objective, PhaseStart, scored_batch
 from maskwright.objectives.parts.masking import Masking, MaskingOptions
 
 
@@ -25,15 +24,24 @@ class Mlm(Objective):
     class Config(MaskingOptions):
         """Options of `mlm`."""
 
-    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: nn.Module) -> None:
+    def __init__(self, config: Config, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead) -> None:
         """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self.config: Mlm.Config = config
-        self._masking = Masking(config, vocabulary)
+        self._masking = Masking(config, vocabulary, is_taught=True)
+        self.needs_begin = self._masking.strategy.needs_begin
 
     def scored_fraction(self) -> float:
         """The highest mask rate."""
         return self.config.highest_rate
+
+    def begin(self, encoder: Encoder, start: PhaseStart) -> None:
+        """Let the strategy make ready."""
+        self._masking.strategy.begin(start)
+
+    def after_step(self, encoder: Encoder, num_steps: int) -> None:
+        """Let the strategy learn from the step."""
+        self._masking.strategy.after_step(num_steps)
 
     def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
         """Select `rate` of the text tokens and replace them."""
@@ -45,6 +53,7 @@ class Mlm(Objective):
         """Cross-entropy at the selected positions; the head sees no others."""
         clean = batch.clean
         x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
-        logits_MV = self.vocabulary_head(x_TD[batch.scored_positions_M], encoder.embedding_weight_VD)
-        total = F.cross_entropy(logits_MV.float(), batch.target_ids_M, ignore_index=UNUSED, reduction="sum")
+        total = self._masking.strategy.taught_cross_entropy(
+            self.vocabulary_head, x_TD[batch.scored_positions_M], batch.target_ids_M, encoder.embedding_weight_VD
+        )
         return (LossTerm("mlm", total, batch.term_counts["mlm"]),)

@@ -44,7 +44,14 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
         unk_id=id_of(tokenizer, "unk"),
         special_ids=special_ids,
         sha256=tokenizer_sha256(tokenizer, [pad_id, cls_id, sep_id, mask_id]),
+        has_words=has_words(tokenizer),
     )
+
+
+def has_words(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Return whether the tokenizer splits text into words first; else all of a text is one word to it."""
+    encoding = plain_text_encoder(tokenizer).encode("one two three", add_special_tokens=False)
+    return len({word for word in encoding.word_ids if word is not None}) > 1
 
 
 def id_of(tokenizer: PreTrainedTokenizerFast, *roles: str) -> int | None:

@@ -13,6 +13,7 @@ from maskwright.encoders import build_encoder
 from maskwright.encoders.build import require_vocabulary
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.build import build_vocabulary_head
+from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective
 from maskwright.training.course import Course
 from maskwright.training.recipe import Recipe, objective_of
@@ -29,7 +30,7 @@ class Model:
     """
 
     encoder: Encoder
-    vocabulary_head: nn.Module
+    vocabulary_head: TokenHead
     objectives: list[Objective]
 
     def root(self) -> nn.ModuleDict:
@@ -50,7 +51,7 @@ class Model:
         return {name: tensor for name, tensor in persistent.items() if name in unique}
 
 
-def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, nn.Module] | None) -> Model:
+def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, TokenHead] | None) -> Model:
     """Build the model of a recipe, on the CPU, initialised from the recipe's seed.
 
     Args:

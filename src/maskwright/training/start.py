@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.hardware import (
@@ -25,6 +24,7 @@ from maskwright.encoders.attention import OWN_ATTENTION, choose_backend, require
 from maskwright.encoders.build import load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
+from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.mlm import Mlm
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
@@ -108,7 +108,7 @@ def assemble_run(
     ranks: Ranks,
     probes: Mapping[str, Probe],
     *,
-    start_from: tuple[Encoder, nn.Module] | None = None,
+    start_from: tuple[Encoder, TokenHead] | None = None,
     before: RunRecord | None = None,
     recipe_folder: Path | None = None,
 ) -> Run:
@@ -163,7 +163,7 @@ def _engine_and_model(
     recipe: Recipe,
     corpus: Corpus,
     ranks: Ranks,
-    start_from: tuple[Encoder, nn.Module] | None,
+    start_from: tuple[Encoder, TokenHead] | None,
     before: RunRecord | None,
 ) -> tuple[EngineRecord, Model]:
     """Decide about the machine, and return that with the model on its device; refuse what could not be finished."""

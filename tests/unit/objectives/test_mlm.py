@@ -51,7 +51,7 @@ def test_masks_are_new_at_every_sight_and_the_same_for_the_same_seed(encoder, vo
 
 
 def test_whole_words_are_selected_whole(encoder, vocabulary, vocabulary_head, batch):
-    result = corrupted(objective(encoder, vocabulary, vocabulary_head, unit="whole_word"), batch)
+    result = corrupted(objective(encoder, vocabulary, vocabulary_head, strategy="whole_word"), batch)
     is_scored = torch.zeros_like(batch.word_starts_T)
     is_scored[result.scored_positions_M[result.target_ids_M != UNUSED]] = True
     word = batch.word_starts_T.cumsum(0)
@@ -106,7 +106,7 @@ def test_rates_move_over_the_phase(encoder, vocabulary, vocabulary_head, batch):
 
 @pytest.mark.parametrize(
     "options",
-    [{"rate": 0}, {"rate": 1.0}, {"mask_fraction": 0.8}, {"unit": "letter"}, {"rate": {"start": 0.4}}, {"rte": 0.1}],
+    [{"rate": 0}, {"rate": 1.0}, {"mask_fraction": 0.8}, {"strategy": "letter"}, {"rate": {"start": 0.4}}, {"rte": 0.1}],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValidationError):

@@ -2,18 +2,24 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor
+from pydantic import Field, ValidationError, field_validator, model_validator
+from torch import Tensor, nn
 
 from maskwright.core.batches import PackedBatch
+from maskwright.core.discovery import load_plug_in
+from maskwright.core.errors import RecipeError
+from maskwright.core.validation import problem_in_words
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.objectives.base import ObjectiveConfig
 from maskwright.objectives.parts.positions import select_positions
 from maskwright.objectives.parts.replacement import Replacement
 from maskwright.objectives.parts.schedules import Rate, highest, rate_at
+from maskwright.objectives.parts.strategies.base import Strategy, StrategyConfig
+
+STRATEGIES = "maskwright.objectives.parts.strategies"
 
 
 class MaskingOptions(ObjectiveConfig):
@@ -24,12 +30,32 @@ class MaskingOptions(ObjectiveConfig):
         description="share of the text tokens that are scored, in (0, 1), or {start, end, shape} over the phase; "
         "0.30 as MosaicBERT and ModernBERT, 0.15 as BERT",
     )
-    unit: Literal["token", "whole_word"] = Field(
-        default="token", description="what is selected: single tokens, or words with all their tokens"
+    strategy: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "token"},
+        description="which tokens are hidden together, and which more often: the name of a plug-in of "
+        "objectives/parts/strategies (token, whole_word, span ...), or a mapping of `name` and its options",
     )
     mask_fraction: float = Field(default=1.0, ge=0, le=1, description="share of the selected tokens replaced by [MASK]")
     random_fraction: float = Field(default=0.0, ge=0, le=1, description="share replaced by a random token (BERT: 0.1)")
     kept_fraction: float = Field(default=0.0, ge=0, le=1, description="share left as it is but scored (BERT: 0.1)")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _strategy_with_defaults(cls, value: Any) -> Any:
+        """Take a bare name too, check the options and fill in their defaults."""
+        raw = {"name": value} if isinstance(value, str) else value
+        if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
+            raise ValueError(f"is {value!r:.60}, it must be a name such as span, or a mapping with a name and options")
+        try:
+            _, options = strategy_of(raw)
+        except RecipeError as error:
+            raise ValueError(f"{error.got} ({error.expected})") from error
+        except ValidationError as error:
+            config = load_plug_in(STRATEGIES, raw["name"], Strategy).Config
+            raise ValueError(
+                "; ".join(problem_in_words(config, item, raw["name"]) for item in error.errors())
+            ) from error
+        return {"name": raw["name"], **options.model_dump()}
 
     @model_validator(mode="after")
     def _fractions_are_a_whole(self) -> Self:
@@ -59,15 +85,60 @@ class Masked:
     num_slots: int
 
 
-class Masking:
-    """Selects tokens and replaces them, on the host; pure."""
+def strategy_of(raw: dict[str, Any]) -> tuple[type[Strategy], StrategyConfig]:
+    """Return the strategy that a mapping names, and its options.
 
-    def __init__(self, options: MaskingOptions, vocabulary: Vocabulary) -> None:
-        """Keep the options."""
+    Raises:
+        RecipeError: there is none of that name.
+        ValidationError: an option is not one of its own, or out of range.
+    """
+    plug_in = load_plug_in(STRATEGIES, raw["name"], Strategy)
+    return plug_in, plug_in.Config.model_validate({key: value for key, value in raw.items() if key != "name"})
+
+
+def make_strategy(options: MaskingOptions, vocabulary: Vocabulary, *, is_taught: bool) -> Strategy:
+    """Return the strategy that the options name.
+
+    Args:
+        options: validated.
+        vocabulary: of the tokenizer.
+        is_taught: whether the objective calls the strategy's `taught_cross_entropy` and `after_step`.
+
+    Raises:
+        RecipeError: the strategy wants words and the tokenizer has none, or predictions and the objective shows none.
+    """
+    plug_in, config = strategy_of(options.strategy)
+    name = options.strategy["name"]
+    if plug_in.needs_words and not vocabulary.has_words:
+        raise RecipeError(
+            f"strategy: {name} hides whole words, and this tokenizer does not say where words begin",
+            "a tokenizer that splits text into words first",
+            "take strategy: token, or train a tokenizer (leave tokenizer.existing out)",
+        )
+    if plug_in.learns and not is_taught:
+        raise RecipeError(
+            f"strategy: {name} learns from predictions of hidden tokens, and this objective shows it none",
+            "an objective that does, such as mlm",
+            "take another strategy for this phase",
+        )
+    return plug_in(config, vocabulary)
+
+
+class Masking(nn.Module):
+    """Selects tokens and replaces them, on the host; pure.
+
+    Attributes:
+        strategy: which tokens. The objective passes its own `begin` on to it, and its `after_step` where it is taught.
+    """
+
+    def __init__(self, options: MaskingOptions, vocabulary: Vocabulary, *, is_taught: bool = False) -> None:
+        """Make the strategy; see `make_strategy`."""
+        super().__init__()
         self._options = options
+        self.strategy = make_strategy(options, vocabulary, is_taught=is_taught)
         self._replacement = Replacement(options.mask_fraction, options.random_fraction, vocabulary)
 
-    def __call__(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Masked:
+    def forward(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Masked:
         """Select `rate` of the text tokens and replace them.
 
         Args:
@@ -77,9 +148,9 @@ class Masking:
             progress: of the phase, in [0, 1].
         """
         rate = rate_at(self._options.rate, progress)
-        unit_starts_T = batch.word_starts_T if self._options.unit == "whole_word" else torch.ones_like(is_text_T)
+        units = self.strategy.units(batch, is_text_T, generator, progress)
         budget = max(1, round(rate * int(is_text_T.sum())))
-        positions = select_positions(is_text_T, unit_starts_T, budget, generator)
+        positions = select_positions(is_text_T, units.starts_T, budget, generator, units.weights_T)
         input_ids_T = batch.token_ids_T.clone()
         input_ids_T[positions] = self._replacement(batch.token_ids_T[positions], generator)
         return Masked(input_ids_T, positions, math.ceil(rate * len(input_ids_T)))

@@ -13,11 +13,18 @@ class RateSchedule(BaseModel):
 
     start: float = Field(gt=0, lt=1, description="rate at the beginning of the phase")
     end: float = Field(gt=0, lt=1, description="rate at its end")
-    shape: Literal["linear", "cosine"] = Field(default="linear", description="how it moves from one to the other")
+    shape: Literal["linear", "cosine", "step"] = Field(
+        default="linear", description="how it moves from one to the other: evenly, slowly at both ends, or at once"
+    )
+    step_at: float = Field(default=0.5, gt=0, lt=1, description="progress at which the shape `step` changes")
 
     def at(self, progress: float) -> float:
         """Return the rate at `progress` in [0, 1]."""
-        travelled = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        travelled = {
+            "linear": progress,
+            "cosine": (1 - math.cos(math.pi * progress)) / 2,
+            "step": float(progress >= self.step_at),
+        }[self.shape]
         return self.start + (self.end - self.start) * travelled
 
 
@@ -35,6 +42,11 @@ Rate = Annotated[
 def rate_at(rate: float | RateSchedule, progress: float) -> float:
     """Return the rate at `progress` in [0, 1]."""
     return rate.at(progress) if isinstance(rate, RateSchedule) else rate
+
+
+def lowest(rate: float | RateSchedule) -> float:
+    """Return the smallest value that the rate takes."""
+    return min(rate.start, rate.end) if isinstance(rate, RateSchedule) else rate
 
 
 def highest(rate: float | RateSchedule) -> float:
