@@ -18,6 +18,7 @@ from maskwright.training.plan import (
 )
 from maskwright.training.probes import occasions_of
 from maskwright.training.recipe import Recipe, vocabulary_asked_for
+from maskwright.training.sections import EncoderSection
 from maskwright.training.start import decide_engine
 from maskwright.training.word_marks import name_of_mark
 
@@ -69,7 +70,7 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     memory = need.weights_bytes + need.activations_bytes
     available = available_memory_bytes(device)
     rows = [
-        ("encoder", f"{recipe.encoder.family} {recipe.encoder.size}"),
+        ("encoder", _name(recipe.encoder)),
         ("parameters", f"{record.num_parameters / 1e6:.1f} M, {record.num_body_parameters / 1e6:.1f} M in the blocks"),
     ]
     for number, (phase, objective) in enumerate(zip(record.phases, foreseen.model.objectives, strict=True), start=1):
@@ -103,6 +104,11 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
         *_on_the_way(recipe, record),
         ("disk", f"{need.checkpoint_bytes * kept / 1e6:,.0f} MB for {kept} checkpoints, and 2 to 4 bytes a token"),
     ]
+
+
+def _name(encoder: EncoderSection) -> str:
+    """Return what a recipe calls its encoder: family and size, or for models of transformers their type."""
+    return " ".join(filter(None, (encoder.family, encoder.size, encoder.overrides.get("model_type"))))
 
 
 def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:
