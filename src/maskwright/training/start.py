@@ -25,7 +25,6 @@ from maskwright.encoders.build import load_family
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.mlm import Mlm
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.assemble import Model, StepBatches, build_model
 from maskwright.training.checkpoint import Checkpoints, TrainingState
@@ -43,7 +42,8 @@ from maskwright.training.plan import (
     require_memory_for_weights,
 )
 from maskwright.training.probes import Probe, Probing, decide_strides, is_timing_needed, occasions_of
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe import Recipe, objective_of
+from maskwright.training.sections import Phase
 from maskwright.training.step import PhaseModel, Stepper
 from maskwright.training.word_marks import word_marks
 
@@ -231,10 +231,11 @@ def _seconds_of_steps(
     ranks: Ranks,
     numbers: range,
 ) -> list[float]:
-    """Time a step of each phase. One that can't run before the phase has begun is judged by FLOPs, beside plain MLM."""
-    plain = Mlm(Mlm.Config(), model.encoder, corpus.vocabulary, model.vocabulary_head)
+    """Time a step of each phase. One that can't run before it has begun is judged by FLOPs, beside the default one."""
+    plug_in, options = objective_of(Phase())
+    default = plug_in(options, model.encoder, corpus.vocabulary, model.vocabulary_head)
     timed = Model(
-        model.encoder, model.vocabulary_head, [plain if each.needs_begin else each for each in model.objectives]
+        model.encoder, model.vocabulary_head, [default if each.needs_begin else each for each in model.objectives]
     )
     timed.root().to(torch.device(engine.device))
     batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
