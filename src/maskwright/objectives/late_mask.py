@@ -1,0 +1,237 @@
+"""Late masks: the encoder reads the tokens that were not masked; [MASK] comes later, to a small decoder.
+
+Source: Liao et al. 2022, Mask More and Mask Later, arXiv:2211.04898: decoders of self- and of cross-attention, masks
+    that enter within the stack, [MASK] apart from the word embeddings, a rate of 50 %, 80/10/10. No code of it was
+    released. An encoder that never sees [MASK], below a decoder that is thrown away, is also in Meng et al. 2024,
+    Representation Deficiency in Masked Language Modeling, ICLR.
+Departures: every row loses the same number of tokens, so that shapes are fixed. The decoder's blocks are those that a
+    deeper encoder of the family would have, with the encoder's final norm after them. In `cross` masks see visible
+    tokens alone, not each other.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.errors import RecipeError
+from maskwright.core.randomness import torch_generator
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.encoders.build import more_blocks
+from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
+from maskwright.encoders.flops import block_flops_per_token, head_flops_per_token
+from maskwright.heads.token_head import TokenHead
+from maskwright.objectives.base import Objective, PhaseStart, scored_batch
+from maskwright.objectives.parts.leaving_out import Left, leave_out, put_back
+from maskwright.objectives.parts.masking import MaskingOptions
+from maskwright.objectives.parts.row_masking import RowMasking, require_masks_and_text
+from maskwright.objectives.parts.schedules import Rate
+
+
+@dataclass(frozen=True)
+class LateMaskBatch(CorruptedBatch):
+    """A corrupted batch whose masks are left out.
+
+    Attributes:
+        left: where the other tokens lie.
+    """
+
+    left: Left
+
+
+class LateMaskConfig(MaskingOptions):
+    """Options of `late_mask`; defaults are the paper's, with the two decoder layers that its figures imply."""
+
+    rate: Rate = Field(
+        default=0.50,
+        description="share of the text tokens that are scored, in (0, 1), or {start, end, shape} over the phase; "
+        "0.50 as 3ML: the more is masked, the less the encoder reads",
+    )
+    mask_fraction: float = Field(
+        default=0.8, ge=0, le=1, description="share of the selected tokens that the encoder does not read (3ML: 0.8)"
+    )
+    random_fraction: float = Field(
+        default=0.1, ge=0, le=1, description="share replaced by a random token, which the encoder reads (3ML: 0.1)"
+    )
+    kept_fraction: float = Field(
+        default=0.1, ge=0, le=1, description="share that the encoder reads as it is, but scored (3ML: 0.1)"
+    )
+    insert_at: int | None = Field(
+        default=None,
+        ge=0,
+        description="masks join after so many blocks of the encoder, and there is no decoder; default: after the last",
+    )
+    decoder: Literal["self", "cross"] = Field(
+        default="self",
+        description="self: all tokens see each other in the decoder; cross: masks see the visible tokens, which stay "
+        "as the encoder left them",
+    )
+    decoder_layers: int = Field(default=2, ge=1, description="blocks of the decoder; dropped by the export")
+    mask_vector: Literal["own", "embedding"] = Field(
+        default="own", description="what stands for [MASK]: a vector of its own, or its row of the token embedding"
+    )
+
+    @model_validator(mode="after")
+    def _there_is_a_decoder_to_cross(self) -> Self:
+        if self.insert_at is not None and self.decoder == "cross":
+            raise ValueError("insert_at has no decoder, so decoder: cross has no meaning beside it; give one of them")
+        return self
+
+    @property
+    def num_decoder_layers(self) -> int:
+        """How many blocks there are beside the encoder's."""
+        return self.decoder_layers if self.insert_at is None else 0
+
+
+class LateMask(Objective):
+    """3ML: as good as masked language modelling for less compute; the exported encoder is for fine-tuning.
+
+    A short last phase of `mlm` makes [MASK] work at the encoder's input too (docs/late_mask.md).
+    """
+
+    citation = "Liao et al. 2022, Mask More and Mask Later, Findings of EMNLP 2022, arXiv:2211.04898"
+    Config = LateMaskConfig
+    masks_at_input: ClassVar[bool] = False
+
+    def __init__(
+        self, config: LateMaskConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
+    ) -> None:
+        """See `Objective`."""
+        super().__init__(config, encoder, vocabulary, vocabulary_head)
+        self.config: LateMaskConfig = config
+        self._encoder_class, self._encoder_config = type(encoder), encoder.config
+        self._masking = RowMasking(config, vocabulary)
+        self.needs_begin = self._masking.strategy.needs_begin
+        self.mask_vector = None
+        if config.mask_vector == "own":
+            self.mask_vector = nn.Parameter(torch.empty(encoder.config.hidden_size))
+        self.initialize(torch_generator(0, "late_mask"))
+
+    @classmethod
+    def require_fit(
+        cls, options: LateMaskConfig, encoder_class: type[Encoder], encoder: EncoderConfig, sequence_length: int
+    ) -> None:
+        """See `Objective`: the encoder must run in pieces, and sequences have visible and masked tokens."""
+        if encoder_class.is_foreign:
+            raise RecipeError(
+                f"its encoder is a {encoder_class.__name__}, which can't run in pieces",
+                "a family of ours, such as modernbert, bert or deberta",
+            )
+        if options.insert_at is not None and options.insert_at >= encoder.num_layers:
+            raise RecipeError(
+                f"insert_at: {options.insert_at}, the encoder has {encoder.num_layers} layers",
+                f"0 (before the first) to {encoder.num_layers - 1} (before the last); leave it out for a decoder",
+            )
+        require_masks_and_text(options, sequence_length)
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """See `Objective`: the decoder as a deeper encoder of the family, the mask's vector as a token's."""
+        self.decoder_blocks = more_blocks(
+            self._encoder_class, self._encoder_config, self.config.num_decoder_layers, generator
+        )
+        if self.mask_vector is not None:
+            with torch.no_grad():
+                truncated_normal_(self.mask_vector, self._encoder_config.initializer_range, generator)
+
+    def begin(self, encoder: Encoder, start: PhaseStart) -> None:
+        """See `Objective`: learn how much of a row is text, where documents are short and special tokens many."""
+        train = start.corpus.manifest.splits["train"]
+        self._masking.strategy.begin(start)
+        self._masking.text_share = train.num_tokens / (train.num_tokens + 2 * train.num_documents)
+
+    def after_step(self, encoder: Encoder, num_steps: int) -> None:
+        """See `Objective`: let the strategy learn from the step."""
+        self._masking.strategy.after_step(num_steps)
+
+    def scored_fraction(self) -> float:
+        """The highest mask rate."""
+        return self.config.highest_rate
+
+    def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
+        """See `Objective`: early blocks see what is left, late ones everything, the last is wanted where it is scored.
+
+        `tests/unit/objectives/test_late_mask.py` compares it with torch's counter.
+        """
+        rate = self.config.highest_rate
+        masked = self._masking.num_dropped(sequence_length, rate) / sequence_length
+        left = 1 - masked
+        windows = config.attention_windows(self.config.num_decoder_layers)
+        early, late = windows[: self._entrance], windows[self._entrance :]
+        is_cross = self.config.decoder == "cross"
+        wanted = [masked] * len(late) if is_cross else [1.0] * (len(late) - 1) + [rate]
+        return (
+            left
+            * sum(block_flops_per_token(config, window and left * window, left * sequence_length) for window in early)
+            + sum(
+                block_flops_per_token(config, window, sequence_length, share)
+                for window, share in zip(late, wanted, strict=True)
+            )
+            + rate * head_flops_per_token(config)
+        )
+
+    def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> LateMaskBatch:
+        """Select `rate` of the text tokens, replace them, and leave the masks out."""
+        masked = self._masking(batch, self.is_text(batch), generator, progress)
+        counts = {"late_mask": len(masked.positions)}
+        scored = scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
+        return LateMaskBatch(**vars(scored), left=leave_out(batch.layout, masked.is_dropped_T))
+
+    def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
+        """Cross-entropy at the selected positions; the head sees no others."""
+        assert isinstance(batch, LateMaskBatch)
+        x_MD = encoder.final_norm(self._scored_states(encoder, batch))
+        total = self._masking.strategy.taught_cross_entropy(
+            self.vocabulary_head, x_MD, batch.target_ids_M, encoder.embedding_weight_VD
+        )
+        return (LossTerm("late_mask", total, batch.term_counts["late_mask"]),)
+
+    @property
+    def _entrance(self) -> int:
+        """Number of blocks that run before the masks come in."""
+        return self._encoder_config.num_layers if self.config.insert_at is None else self.config.insert_at
+
+    def _scored_states(self, encoder: Encoder, batch: LateMaskBatch) -> Tensor:
+        """Return hidden states at the scored places before the final norm, float [M, D]."""
+        clean, places_N = batch.clean, batch.left.places_N
+        positions_N = clean.position_ids_T[places_N]
+        x_ND = encoder.embed(batch.input_ids_T[places_N], positions_N, clean.segment_ids_T[places_N])
+        x_ND = encoder.run_blocks(x_ND, positions_N, batch.left.layout, stop=self._entrance)
+        masks_KD = self._embedded_masks(encoder, batch)
+        if self.config.decoder == "cross":
+            return self._crossed(encoder, batch, x_ND, masks_KD)[batch.scored_positions_M]
+        return encoder.run_blocks(
+            put_back(x_ND, masks_KD, batch.left),
+            clean.position_ids_T,
+            clean.layout,
+            start=self._entrance,
+            at_M=batch.scored_positions_M,
+            extra=self.decoder_blocks,
+        )
+
+    def _embedded_masks(self, encoder: Encoder, batch: LateMaskBatch) -> Tensor:
+        """Return what stands in the gaps as the family embeds it, positions and all, float [K, D]."""
+        gaps_K = batch.left.gaps_K
+        vector_D = self.mask_vector
+        if vector_D is None:
+            vector_D = encoder.embedding_weight_VD[self.vocabulary.mask_id]
+        vectors_KD = vector_D.expand(len(gaps_K), -1)
+        return encoder.embed_vectors(vectors_KD, batch.clean.position_ids_T[gaps_K], batch.clean.segment_ids_T[gaps_K])
+
+    def _crossed(self, encoder: Encoder, batch: LateMaskBatch, x_ND: Tensor, masks_KD: Tensor) -> Tensor:
+        """Return the hidden states after the decoder, where only the masks change, float [T, D]."""
+        clean = batch.clean
+        layout = replace(clean.layout, is_key_T=batch.input_ids_T != self.vocabulary.mask_id)
+        for index in range(self._entrance, self._entrance + self.config.decoder_layers):
+            masks_KD = encoder.run_blocks(
+                put_back(x_ND, masks_KD, batch.left),
+                clean.position_ids_T,
+                layout,
+                start=index,
+                stop=index + 1,
+                at_M=batch.left.gaps_K,
+                extra=self.decoder_blocks,
+            )
+        return put_back(x_ND, masks_KD, batch.left)
