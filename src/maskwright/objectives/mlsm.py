@@ -261,12 +261,12 @@ class Mlsm(Objective):
         if self.latent_head is None or self.own_dictionary is not None:
             return []
         costs = self._teaching_costs(config, sequence_length)
-        seconds = 1e6 * (costs.reading_flops + costs.coding_flops) / flops_per_second
+        minutes = 1e6 * (costs.reading_flops + costs.coding_flops) / flops_per_second / 60
         is_cached = self.config.targets == "cached"
         return [
             (
                 "  targets",
-                f"{self.config.targets}; a cache takes about {costs.token_bytes:,.0f} MB and {seconds:,.0f} s for a "
+                f"{self.config.targets}; a cache takes about {costs.token_bytes:,.0f} MB and {minutes:,.1f} min for a "
                 f"million tokens, and pays off after {costs.passes_to_pay_off(self.config.highest_rate):.1f} passes "
                 f"over the text{'' if is_cached else ' (targets: cached)'}",
             )
