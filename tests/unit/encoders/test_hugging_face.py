@@ -74,6 +74,11 @@ def test_the_layers_are_found(model_type: str, options: dict[str, Any], num_bloc
     assert all(name.startswith(("blocks.", "body.")) for name in names)
     assert sum(name.startswith("blocks.") for name in names) == len(list(encoder.blocks.parameters()))
     assert len(names) == len(list(encoder.body.parameters())), "no weight is there twice"
+    saved = {name: 2 * tensor for name, tensor in encoder.state_dict().items()}
+    assert saved.keys() == dict(encoder.named_parameters()).keys()
+    expected = {name: 2 * weight for name, weight in encoder.body.named_parameters()}
+    encoder.load_state_dict(saved)
+    assert all(torch.equal(weight, expected[name]) for name, weight in encoder.body.named_parameters())
 
 
 def test_relative_positions_alone_have_no_limit() -> None:

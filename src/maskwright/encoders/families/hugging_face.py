@@ -103,7 +103,9 @@ class HuggingFaceConfig(EncoderConfig):
             )
         in_blocks = sum(weight.numel() for weight in layers.parameters() if weight.ndim > 1)
         in_body = {id(weight) for weight in body.parameters()}
-        of_head = [weight for weight in model.parameters() if weight.ndim > 1 and id(weight) not in in_body]
+        of_head: list[Tensor] = [
+            weight for weight in model.parameters() if weight.ndim > 1 and id(weight) not in in_body
+        ]
         if not any(len(weight) == embedding.num_embeddings for weight in of_head):
             of_head.append(embedding.weight)  # the decoder is tied to it
         known = {
@@ -162,6 +164,8 @@ class HuggingFace(Encoder):
         super().__init__(config)
         self.config: HuggingFaceConfig = config
         self._take(model or empty_model(config_of(config.model_type, config.keys)))
+        self.register_state_dict_post_hook(_name_layers_once)
+        self.register_load_state_dict_pre_hook(_name_layers_twice)
 
     def _take(self, whole: PreTrainedModel) -> None:
         # In a tuple, so that the head's weights are not the encoder's too.
@@ -171,6 +175,7 @@ class HuggingFace(Encoder):
         # Before the body, so that the weights of the layers go by the names that those of all families have.
         self.blocks = layers_of(body)
         self.body = body
+        self._place_of_layers = next((name for name, part in body.named_modules() if part is self.blocks), "")
         takes_token_types = "token_type_ids" in inspect.signature(body.forward).parameters
         self._has_token_types = takes_token_types and number(body.config, "type_vocab_size") > 1
 
@@ -270,6 +275,20 @@ class HuggingFace(Encoder):
     def final_norm(self, x_TD: Tensor) -> NoReturn:
         """Refuse: see the module."""
         _refuse("run in pieces")
+
+
+def _name_layers_once(encoder: HuggingFace, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Leave out the weights of the layers where they stand under the body's name for them."""
+    body = f"{prefix}body.{encoder._place_of_layers}."
+    for name in [name for name in tensors if name.startswith(body)]:
+        del tensors[name]
+
+
+def _name_layers_twice(encoder: HuggingFace, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Undo `_name_layers_once`, so that all names are found that there are modules for."""
+    blocks, body = f"{prefix}blocks.", f"{prefix}body.{encoder._place_of_layers}."
+    layers = {name: tensor for name, tensor in tensors.items() if name.startswith(blocks)}
+    tensors |= {body + name.removeprefix(blocks): tensor for name, tensor in layers.items()}
 
 
 def padded_places(is_pad_T: Tensor, sequence_starts: Tensor) -> tuple[Tensor, Tensor]:

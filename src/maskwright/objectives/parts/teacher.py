@@ -117,7 +117,8 @@ class Teacher:
             StorageError: it can't be written.
         """
         header = {"name": self.name, "sha256": self.sha256, "layer": self.layer, "vocabulary": self.vocabulary.sha256}
-        tensors = dict(_tensors(self.encoder, self.head))
+        # Copies: a head of transformers shares weights with its encoder, and no two tensors of a file may.
+        tensors = {name: tensor.clone() for name, tensor in _tensors(self.encoder, self.head)}
         write_bytes_atomically(
             folder / FILE_NAME, safetensors.torch.save(tensors, {"maskwright": json.dumps(header, sort_keys=True)})
         )
