@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,3 +197,34 @@ def test_rows_known_to_be_whole_sequences_give_the_same_without_a_mask(
     expected = output_and_gradients("reference", inputs, layout, **options)
     for ours, theirs in zip(output_and_gradients("padded", inputs, layout, **options), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend_name", ["padded", "varlen"])
+@pytest.mark.parametrize("window", [None, 6, 1])
+def test_windows_are_measured_in_the_text_and_hidden_tokens_are_not_seen(
+    kernel: str, backend_name: str, window: int | None
+) -> None:
+    """Every fourth token of a text was left out, and every fifth that is left is seen by nobody."""
+    layout = random_layout(4)
+    place_T = torch.arange(len(layout.sequence_index_T))
+    position_T = place_T - layout.sequence_starts[layout.sequence_index_T]
+    position_T = position_T + position_T // 3
+    is_key_T = (place_T % 5 != 0) | (position_T == 0)
+    hidden = replace(layout, is_key_T=is_key_T)
+    # So narrow a window may leave a token with nothing to see, unless it sees itself.
+    where = layout if window == 1 else hidden
+    inputs = random_inputs(layout, 4)
+    results = []
+    for name in ("reference", backend_name):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+        output = attention.backend(name)(where, window, False, position_T).attend(*leaves)
+        results.append([output, *torch.autograd.grad((output * inputs[0].detach()).sum(), leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    scores_HTT = torch.einsum("qhk,shk->hqs", inputs[0], inputs[1]) / math.sqrt(HEAD_SIZE)
+    for query in (0, 7, 30):
+        same_sequence = layout.sequence_index_T == layout.sequence_index_T[query]
+        is_near = (position_T - position_T[query]).abs() <= (window or 1000) // 2
+        seen = (same_sequence & is_near & (is_key_T | (window == 1))).nonzero().squeeze(1)
+        expected = torch.einsum("hs,shk->hk", scores_HTT[:, query, seen].softmax(-1), inputs[2][seen])
+        torch.testing.assert_close(results[1][0][query], expected)
