@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import tyro
 
+from maskwright.cli.compare import compare
+from maskwright.cli.dictionary import dictionary
 from maskwright.cli.doctor import doctor
 from maskwright.cli.evaluate import evaluate
 from maskwright.cli.export import export
@@ -15,6 +17,7 @@ from maskwright.cli.fill import fill
 from maskwright.cli.list import list_plug_ins
 from maskwright.cli.plan import plan
 from maskwright.cli.prepare import prepare
+from maskwright.cli.profile import profile
 from maskwright.cli.report import report
 from maskwright.cli.train import train
 from maskwright.core.errors import MaskwrightError, nearest
@@ -26,7 +29,10 @@ VERBS = {
     "prepare": prepare,
     "export": export,
     "evaluate": evaluate,
+    "compare": compare,
     "report": report,
+    "dictionary": dictionary,
+    "profile": profile,
     "list": list_plug_ins,
     "doctor": doctor,
 }

@@ -1,0 +1,170 @@
+"""Where each run of a comparison stands, what is left to do, and how long that will take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskwright.core.comparison_records import ArmRun
+from maskwright.core.errors import MemoryShortage, RecipeError
+from maskwright.core.records import RunFolder, RunRecord
+from maskwright.corpus.corpus import Corpus
+from maskwright.training.checkpoint import Checkpoints
+from maskwright.training.forecast import foresee
+from maskwright.training.recipe import Recipe, parse_recipe
+from maskwright.training.start import first_difference, require_machine
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run: one arm with one seed.
+
+    Attributes:
+        arm: its name.
+        seed: of the run.
+        label: names the run, and its files.
+        run: its folder.
+        evaluation: the folder of its scores; a run that was trained elsewhere is left as it is.
+        recipe_path: the recipe; None where the run was trained before.
+        settings: what replaces the recipe's own.
+        recipe: with every default filled in; None where the run was trained before.
+    """
+
+    arm: str
+    seed: int
+    label: str
+    run: RunFolder
+    evaluation: Path
+    recipe_path: Path | None = None
+    settings: Sequence[str] = ()
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands.
+
+    Attributes:
+        in_words: what will be done with it.
+        is_begun: whether there is something to go on with.
+        is_finished: whether it is trained.
+        share_left: of its steps, from 0 to 1.
+        seconds: that its training took, where it is finished.
+    """
+
+    in_words: str
+    is_begun: bool = False
+    is_finished: bool = False
+    share_left: float = 1.0
+    seconds: float | None = None
+
+
+def state_of(job: Job, corpus: Corpus | None = None) -> State:
+    """Return where a run stands.
+
+    Args:
+        job: the run.
+        corpus: that it is to be trained on; None where that is not known yet.
+
+    Raises:
+        RecipeError: its folder holds a run of another recipe or corpus.
+    """
+    if not job.run.run_record.exists():
+        return State("train")
+    record = RunRecord.read(job.run.run_record)
+    if job.recipe is not None:
+        _require_same(job, job.recipe, record, corpus)
+    seconds = record.result.seconds if record.result else None
+    if record.status == "finished" and (job.run.model / "config.json").exists():
+        what = "trained before" if job.recipe is None else "finished: used again"
+        return State(what, True, True, 0.0, seconds)
+    steps = Checkpoints(job.run.checkpoints, keep_last=1, keep_best=True).steps()
+    done, total = (steps[-1] if steps else 0), record.plan.total_steps
+    return State(f"go on after step {done:,} of {total:,} ({record.status})", True, False, 1 - done / total)
+
+
+def _require_same(job: Job, recipe: Recipe, record: RunRecord, corpus: Corpus | None) -> None:
+    """Refuse a run that is another one than was asked for."""
+    there = parse_recipe(record.recipe, str(job.run.run_record)).model_dump(mode="json")
+    difference = first_difference(there, recipe.model_dump(mode="json"))
+    if difference is None and corpus is not None and record.corpus_sha256 != corpus.manifest.content_sha256:
+        difference = f"it was trained on {record.corpus}, not on {corpus.folder}"
+    if difference is not None:
+        raise RecipeError(
+            f"{job.run.path} holds a run of another recipe: {difference}",
+            "the run that the comparison asks for, or none",
+            "choose another --out, or delete that folder",
+        )
+
+
+def expected_seconds(states: Mapping[Job, State]) -> dict[Job, float | None]:
+    """Return for each run how long training will go on; None where the recipe does not fit into memory.
+
+    Where a run of the same arm is finished, its time stands for the others'; else it is predicted from shapes and a
+    measurement of the machine.
+    """
+    measured = {job.arm: state.seconds for job, state in states.items() if state.seconds}
+    predicted: dict[str, float | None] = {}
+    expected: dict[Job, float | None] = {}
+    for job, state in states.items():
+        if state.is_finished or job.recipe is None:
+            expected[job] = 0.0
+            continue
+        if job.arm not in predicted:
+            predicted[job.arm] = measured.get(job.arm) or _predicted_seconds(job.recipe)
+        whole = predicted[job.arm]
+        expected[job] = None if whole is None else whole * state.share_left
+    return expected
+
+
+def _predicted_seconds(recipe: Recipe) -> float | None:
+    """Return how long a recipe will take; None where it can't fit into memory."""
+    try:
+        require_machine(recipe)
+    except MemoryShortage:
+        return None
+    return foresee(recipe).seconds
+
+
+def run_record(job: Job, problem: str | None, out: Path, scores: dict[str, float]) -> ArmRun:
+    """Return what became of a run, from its own record; what a failed one lacks is missing here too.
+
+    Args:
+        job: the run.
+        problem: why it was not finished or not scored.
+        out: of the comparison.
+        scores: by measure.
+    """
+    path = job.run.path
+    known = ArmRun(seed=job.seed, folder=str(path.relative_to(out) if path.is_relative_to(out) else path.resolve()))
+    if not job.run.run_record.exists():
+        return known.model_copy(update={"problem": problem})
+    record = RunRecord.read(job.run.run_record)
+    engine, result = record.engine, record.result
+    where = record.environment.get("gpu" if engine.device.startswith("cuda") else "processor", engine.device)
+    cores = "" if engine.device.startswith("cuda") else f"{record.environment.get('cores', '?')} cores of "
+    return known.model_copy(
+        update={
+            "problem": problem,
+            "num_steps": result.step if result else None,
+            "num_tokens": result.num_tokens if result else None,
+            "num_parameters": record.plan.num_parameters,
+            "flops": flops_made(record) if result else None,
+            "seconds": result.seconds if result else None,
+            "is_stopped_early": bool(result and result.stopped_early),
+            "kwh": record.energy.kwh if record.energy else None,
+            "machine": f"{cores}{where}, {engine.dtype}, attention {engine.attention}, "
+            + ("compiled" if engine.compiled else "not compiled"),
+            "scores": {} if problem else scores,
+        }
+    )
+
+
+def flops_made(record: RunRecord) -> float:
+    """Return the FLOPs of the steps that a run made; fewer than planned where it was stopped early."""
+    left = record.result.step if record.result else 0
+    flops = 0.0
+    for phase in record.plan.phases:
+        steps = min(left, phase.num_steps)
+        flops += steps * record.recipe["batch"]["tokens"] * phase.flops_per_token
+        left -= steps
+    return flops

@@ -1,0 +1,56 @@
+"""`compare.html`: a comparison of recipes on one page, drawn from its record and the runs' logs. No script in it."""
+
+from pathlib import Path
+from typing import Any
+
+from maskwright.core.comparison_records import RecipeComparison, comparison_page, comparison_record
+from maskwright.core.files import write_text_atomically
+from maskwright.core.records import RunFolder
+from maskwright.reports.comparison_charts import curve_charts, pareto_charts
+from maskwright.reports.comparison_tables import arms_table, differences_table, runs_table, settings_table
+from maskwright.reports.gather import read_metrics
+from maskwright.reports.html import markup, page_environment
+
+MOST_MEASURES = 3
+"""Drawn over cost; the table has them all."""
+
+
+def write_comparison(folder: Path) -> Path:
+    """Draw `compare.html` of a comparison from `comparison.json` and the logs of its runs.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        CheckpointError: the record is missing or damaged.
+    """
+    path = comparison_page(folder)
+    write_text_atomically(path, render(RecipeComparison.read(comparison_record(folder)), folder))
+    return path
+
+
+def render(record: RecipeComparison, folder: Path) -> str:
+    """Return the page as HTML. Equal records and logs give equal bytes."""
+    table = arms_table(record)
+    return (
+        page_environment()
+        .get_template("compare.html.j2")
+        .render(
+            record=record,
+            num_runs=sum(len(arm.runs) for arm in record.arms),
+            num_failed=sum(run.problem is not None for arm in record.arms for run in arm.runs),
+            arms=table,
+            differences=differences_table(record) if record.differences else None,
+            settings=settings_table(record),
+            runs=runs_table(record),
+            pareto=[markup(chart) for chart in pareto_charts(record, MOST_MEASURES)],
+            curves=[markup(chart) for chart in curve_charts(curves_of(record, folder))],
+        )
+    )
+
+
+def curves_of(record: RecipeComparison, folder: Path) -> dict[str, list[list[dict[str, Any]]]]:
+    """Return what probes measured in each run, by arm; a run without a log has no curve."""
+    return {
+        arm.name: [read_metrics(RunFolder(folder / run.folder).metrics)[1] for run in arm.runs] for arm in record.arms
+    }
