@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records import Record
 from maskwright.core.runs import ranges
@@ -251,7 +252,7 @@ class TargetCache:
     def __init__(self, folder: Path, manifest: CacheManifest) -> None:
         """Map the files; use `open`."""
         self.manifest, self.num_atoms, self.width = manifest, manifest.num_atoms, max(1, manifest.width)
-        self._values = {
+        self._values: dict[str, np.ndarray] = {
             kind: np.memmap(folder / kind, dtype, "r") if manifest.num_bytes(kind) else np.zeros(0, dtype)
             for kind, dtype in DTYPES.items()
         }
@@ -307,3 +308,17 @@ class TargetCache:
         weights_MW[rows, columns] = RATIO_OF_LEVEL[self._values[WEIGHTS][entries]]
         weights_MW /= np.maximum(weights_MW.sum(1, keepdims=True), 1)  # the largest has the ratio 1
         return TopTargets(torch.from_numpy(atom_ids_MW), torch.from_numpy(weights_MW))
+
+
+def token_numbers(batch: PackedBatch, places_M: torch.Tensor, first_tokens: np.ndarray) -> np.ndarray:
+    """Return the numbers in the split of text tokens of a batch, int64 [M].
+
+    Args:
+        batch: clean tokens, on the CPU.
+        places_M: int64 [M], where they are in the batch.
+        first_tokens: of the split, see `TokenSplit`.
+    """
+    sequence_M = batch.layout.sequence_index_T[places_M].long()
+    in_sequence_M = places_M - batch.layout.sequence_starts[sequence_M] - 1  # [CLS] comes first
+    before_M = first_tokens[batch.document_ids_S[sequence_M].numpy()]
+    return before_M + (batch.document_starts_S[sequence_M] + in_sequence_M).numpy()

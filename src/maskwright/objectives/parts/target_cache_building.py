@@ -21,7 +21,7 @@ from maskwright.core.files import disk_errors_explained, make_folder, require_fr
 from maskwright.core.log import progress, say
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.runs import ranges
-from maskwright.corpus.corpus import Corpus, TokenSplit
+from maskwright.corpus.corpus import Corpus
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.target_cache import (
     ATOMS,
@@ -36,6 +36,7 @@ from maskwright.objectives.parts.target_cache import (
     TargetKey,
     level_of_ratio,
     sha256_of_part,
+    token_numbers,
 )
 from maskwright.objectives.parts.targets import CodedStates, CodingOptions, TargetCoder
 from maskwright.objectives.parts.teacher import Teacher
@@ -219,7 +220,7 @@ class _Building:
         length = self.manifest.key.sequence_length
         for batch in segments.batches(self.split, self.vocabulary, length, self.micro_batch_tokens):
             places_M = (~torch.isin(batch.token_ids_T, self._special_ids)).nonzero().squeeze(1)
-            yield batch, places_M, token_numbers(batch, places_M, self.split)
+            yield batch, places_M, token_numbers(batch, places_M, self.split.first_tokens)
 
     def _coded(self, segments: Segments) -> Iterator[tuple[np.ndarray, CodedStates]]:
         """Yield the places of tokens, counted from the first of the segments, with their codes."""
@@ -254,14 +255,6 @@ class _Building:
             }
         )
         self.manifest.write(self.folder / MANIFEST)
-
-
-def token_numbers(batch: PackedBatch, places_M: torch.Tensor, split: TokenSplit) -> np.ndarray:
-    """Return the numbers in the split of text tokens of a batch, int64 [M]."""
-    sequence_M = batch.layout.sequence_index_T[places_M].long()
-    documents_M, starts_M = batch.document_ids_S[sequence_M], batch.document_starts_S[sequence_M]
-    in_document_M = starts_M + batch.position_ids_T[places_M] - 1  # [CLS] is at 0
-    return split.first_tokens[documents_M.numpy()] + in_document_M.numpy()
 
 
 def _laid_out(found: list[_Entries], num_tokens: int) -> dict[str, np.ndarray]:
