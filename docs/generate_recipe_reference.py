@@ -29,9 +29,6 @@ TASK_REFERENCE = Path(__file__).with_name("task_keys.md")
 OBJECTIVES = "maskwright.objectives"
 TASKS = "maskwright.evaluation.tasks"
 
-DECIDED_ELSEWHERE = {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
-"""Options of an encoder that follow from the tokenizer and the phases, and are not overridden."""
-
 PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Path: "path"}
 
 INTRODUCTION = """\
@@ -70,8 +67,12 @@ def reference() -> str:
         parts += plug_in(objective, objective.Config, f"Objective `{name}`", "phases.0.objective.", set())
     for name in plug_in_names(FAMILIES):
         family = load_family(name)
-        parts += plug_in(family, family.Config, f"Encoder family `{name}`", "encoder.overrides.", DECIDED_ELSEWHERE)
-        parts.append(f"`encoder.size` gives what is required here: {', '.join(family.SIZES)}.\n")
+        left_out = set(family.Config.not_overridden)
+        parts += plug_in(family, family.Config, f"Encoder family `{name}`", "encoder.overrides.", left_out)
+        if family.SIZES:
+            parts.append(f"`encoder.size` gives what is required here: {', '.join(family.SIZES)}.\n")
+        else:
+            parts.append("It has no sizes: `encoder.size` is null.\n")
     return "\n".join(parts).rstrip() + "\n"
 
 

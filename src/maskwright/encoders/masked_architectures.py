@@ -117,6 +117,33 @@ def drawn_model(config: PretrainedConfig, generator: torch.Generator) -> PreTrai
         return _from_config(config)
 
 
+@torch.no_grad()
+def require_padding_is_ignored(model: PreTrainedModel) -> None:
+    """Refuse a model in which a sequence's hidden states depend on what its batch is padded with.
+
+    Raises:
+        RecipeError: they do, or the model does not run on token ids alone.
+    """
+    pad_id, length = number(model.config, "pad_token_id"), 5
+    ids_L = torch.tensor([place + 1 if place >= pad_id else place for place in range(17)])
+    padded_2L = torch.stack([ids_L, torch.where(torch.arange(17) < length, ids_L, pad_id)])
+    mask_2L = torch.stack([torch.ones_like(ids_L), (torch.arange(17) < length).long()])
+    was_training = model.training
+    try:
+        model.eval()
+        alone_LD = model.base_model(input_ids=ids_L[None, :length])[0][0]
+        padded_LD = model.base_model(input_ids=padded_2L, attention_mask=mask_2L)[0][1, :length]
+    except FOREIGN_FAILURES as error:
+        raise _refused(model.config.model_type, error) from error
+    finally:
+        model.train(was_training)
+    if not torch.allclose(alone_LD, padded_LD, atol=1e-3 * float(alone_LD.abs().max()), rtol=0):
+        raise RecipeError(
+            f"encoder: a {model.config.model_type} gives a sequence other hidden states in a padded batch",
+            "an architecture in which padding makes no difference",
+        )
+
+
 def _from_config(config: PretrainedConfig) -> PreTrainedModel:
     with quiet_transformers():
         return AutoModelForMaskedLM.from_config(config, dtype=torch.float32)

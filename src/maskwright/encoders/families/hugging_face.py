@@ -28,6 +28,7 @@ from maskwright.encoders.masked_architectures import (
     number,
     own_values,
     position_limit,
+    require_padding_is_ignored,
 )
 
 
@@ -185,8 +186,14 @@ class HuggingFace(Encoder):
         return self._whole[0]
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Put a new model in the place of this one; the code of transformers draws its weights."""
-        self._take(drawn_model(self.whole.config, generator))
+        """Put a new model in the place of this one; the code of transformers draws its weights.
+
+        Raises:
+            RecipeError: it can't be run on padded batches of plain text.
+        """
+        model = drawn_model(self.whole.config, generator)
+        require_padding_is_ignored(model)
+        self._take(model)
 
     @property
     def embedding_weight_VD(self) -> Tensor:
