@@ -11,7 +11,6 @@ Departures: exact codes by default, where the reference takes 100 steps of FISTA
 """
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,9 @@ from maskwright.objectives.parts.targets import TargetCoder, TopTargets
 from maskwright.objectives.parts.teacher import Teacher
 from maskwright.objectives.parts.teaching import (
     PHASE_BEFORE,
-    DictionaryOptions,
     Taught,
     dictionary_of_phase,
+    require_teacher,
     require_useful_penalty,
     teacher_of_phase,
 )
@@ -75,7 +74,7 @@ class Mlsm(Objective):
         """See `Objective`.
 
         Raises:
-            RecipeError: the encoder has no such layer.
+            RecipeError: the encoder has no such layer; the teacher is not there, or has another tokenizer.
             CheckpointError: there is no dictionary in the folder.
         """
         super().__init__(config, encoder, vocabulary, vocabulary_head)
@@ -87,11 +86,12 @@ class Mlsm(Objective):
         num_layers = encoder.config.num_layers
         if config.teacher in (PHASE_BEFORE, ITSELF) and not -num_layers - 1 <= config.layer <= num_layers:
             raise no_such_layer(config.layer, num_layers)
-        self.num_atoms = 0 if config.target == "teacher_tokens" else _num_atoms(config.dictionary)
+        if config.teacher not in (PHASE_BEFORE, ITSELF):
+            require_teacher(config.teacher, vocabulary)
+        self.num_atoms = 0 if config.target == "teacher_tokens" else config.dictionary.count_atoms()
         self.latent_head = LatentHead(encoder.config, self.num_atoms) if self.num_atoms else None
         self.own_dictionary = None
         if config.teacher == ITSELF:
-            assert isinstance(config.dictionary, DictionaryOptions)
             self.own_dictionary = SelfDictionary(
                 encoder.config.hidden_size,
                 config.layer % (num_layers + 1),
@@ -297,10 +297,6 @@ def divergence_from_logits(logits_MV: Tensor, teacher_logits_MV: Tensor, is_used
     log_probabilities_MV, teacher_MV = logits_MV.log_softmax(1), teacher_logits_MV.log_softmax(1)
     divergence_M = F.kl_div(log_probabilities_MV, teacher_MV, reduction="none", log_target=True).sum(1)
     return torch.where(is_used_M, divergence_M, 0.0).sum()
-
-
-def _num_atoms(dictionary: str | DictionaryOptions) -> int:
-    return len(Dictionary.load(Path(dictionary)).atoms_AD) if isinstance(dictionary, str) else dictionary.num_atoms
 
 
 def _in_slots(targets: TopTargets, is_used_M: Tensor) -> TopTargets:

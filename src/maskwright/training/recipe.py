@@ -135,7 +135,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
                 config = _config_of(raw_phase)
                 prefix = f"phases.{index}.objective."
-                problems += [prefix + problem_in_words(config, item, "recipe") for item in error.errors() if config]
+                problems += [prefix + problem_in_words(config, item, "options") for item in error.errors() if config]
         except AttributeError:  # the phase is no dictionary: reported above
             continue
     if recipe is not None:

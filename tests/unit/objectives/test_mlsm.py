@@ -299,7 +299,8 @@ class TestRefusals:
             ({**TOKENS, "coding": {"penalty": 0.1}}, "coding has no meaning"),
             ({"refresh_steps": 5}, "refresh_steps has no meaning"),
             ({**ITSELF, "mlm_weight": 0}, "mlm_weight must be above 0"),
-            ({**ITSELF, "dictionary": "folder"}, "learns its dictionary"),
+            ({**ITSELF, "dictionary": {"folder": "there"}}, "learns its dictionary"),
+            ({"dictionary": {"folder": "there", "num_atoms": 5}}, "num_atoms has no meaning"),
             ({"dictionary": {"num_atoms": 1}}, "greater than or equal to 2"),
             ({"dictionary": {"num_atoms": 70_000}}, "less than or equal to 65536"),
             ({"dictionary": {"num_atoms": 500, "num_states": 100}}, "20 times as many"),
@@ -323,21 +324,28 @@ class TestRefusals:
             phases = [{"objective": {"name": "mlsm", **options}, "sequence_length": 32}]
             parse_recipe({**raw_recipe, "phases": phases}, "test")
 
-    def test_a_teacher_with_another_tokenizer(self, mlsm, phase_start, encoder, vocabulary, vocabulary_head):
-        other = replace(vocabulary, sha256="0" * 64)
-        model = TrainedModel(encoder, vocabulary_head, other, "1" * 64)
-        with pytest.raises(RecipeError, match="another tokenizer"):
-            mlsm(replace(phase_start, read_model=lambda path: model), teacher="a_folder")
+    def test_a_teacher_with_another_tokenizer(self, mlsm, corpus, encoder, vocabulary, vocabulary_head):
+        folder = str(corpus.folder / "tokenizer")
+        config = Mlsm.Config(teacher=folder)
+        Mlsm(config, encoder, vocabulary, vocabulary_head)
+        with pytest.raises(RecipeError, match="another tokenizer") as refused:
+            Mlsm(config, encoder, replace(vocabulary, sha256="0" * 64), vocabulary_head)
+        assert "tokenizer.existing" in str(refused.value)
 
-    def test_a_dictionary_of_another_teacher(self, mlsm, phase_start, vocabulary, tmp_path):
+    def test_a_teacher_that_there_is_not(self, mlsm, tmp_path):
+        with pytest.raises(RecipeError, match="there is no folder"):
+            mlsm(teacher=str(tmp_path / "nowhere"))
+
+    def test_a_dictionary_of_another_teacher(self, mlsm, phase_start, corpus, vocabulary, tmp_path):
         mlsm(phase_start, targets="online")
+        teacher = str(corpus.folder / "tokenizer")  # only the tokenizer is looked at before the phase begins
         options = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "feed_forward_size": 24}
         narrow = build_encoder("modernbert", None, options, vocabulary, max_positions=64, seed=1)
         model = TrainedModel(narrow, VocabularyHead(narrow.config), vocabulary, "1" * 64)
         start = replace(phase_start, folder=tmp_path / "other", read_model=lambda path: model)
-        dictionary = str(phase_start.folder / "dictionary")
+        dictionary = {"folder": str(phase_start.folder / "dictionary")}
         with pytest.raises(CheckpointError, match="32"):
-            mlsm(start, teacher="a_folder", dictionary=dictionary)
+            mlsm(start, teacher=teacher, dictionary=dictionary)
         same_width = TrainedModel(
             build_encoder("modernbert", None, {**options, "hidden_size": 32}, vocabulary, max_positions=64, seed=1),
             VocabularyHead(narrow.config),
@@ -345,7 +353,7 @@ class TestRefusals:
             "1" * 64,
         )
         with pytest.raises(CheckpointError, match="dictionary is of layer 2 of the phase before"):
-            mlsm(replace(start, read_model=lambda path: same_width), teacher="a_folder", dictionary=dictionary)
+            mlsm(replace(start, read_model=lambda path: same_width), teacher=teacher, dictionary=dictionary)
 
     @pytest.mark.parametrize("targets", ["cached", "online"])
     def test_a_lambda_that_leaves_no_codes(self, mlsm, phase_start, targets, tmp_path):
@@ -357,7 +365,7 @@ class TestRefusals:
                 replace(phase_start, folder=tmp_path / "newer"),
                 targets=targets,
                 coding={"penalty": 5.0},
-                dictionary=str(phase_start.folder / "dictionary"),
+                dictionary={"folder": str(phase_start.folder / "dictionary")},
             )
 
     def test_too_little_text(self, mlsm):
@@ -366,7 +374,7 @@ class TestRefusals:
 
     def test_a_dictionary_that_there_is_not(self, mlsm, tmp_path):
         with pytest.raises(CheckpointError, match="maskwright dictionary"):
-            mlsm(dictionary=str(tmp_path))
+            mlsm(dictionary={"folder": str(tmp_path)})
 
 
 class TestItself:

@@ -1,8 +1,8 @@
 """Options of masked latent semantic modelling, and which of them go together."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from maskwright.objectives.parts.masking import MaskingOptions
 from maskwright.objectives.parts.schedules import Rate
@@ -10,10 +10,6 @@ from maskwright.objectives.parts.targets import CodingOptions
 from maskwright.objectives.parts.teaching import PHASE_BEFORE, DictionaryOptions
 
 ITSELF = "itself"
-
-
-def _folder_or_options(value: object) -> str:
-    return "folder" if isinstance(value, str) else "options"
 
 
 class MlsmOptions(MaskingOptions):
@@ -33,11 +29,8 @@ class MlsmOptions(MaskingOptions):
         default=-1,
         description="whose states are coded: 0 is the embedding's output, -1 the last layer, -2 the one before",
     )
-    dictionary: Annotated[
-        Annotated[DictionaryOptions, Tag("options")] | Annotated[str, Tag("folder")], Discriminator(_folder_or_options)
-    ] = Field(
-        default=DictionaryOptions(),
-        description="how the phase makes one; or a folder that `maskwright dictionary` made",
+    dictionary: DictionaryOptions = Field(
+        default=DictionaryOptions(), description="the atoms: how the phase learns them, or where they are"
     )
     coding: CodingOptions = Field(default=CodingOptions(), description="how states become targets")
     target: Literal["codes", "strongest_atom", "teacher_tokens"] = Field(
@@ -78,8 +71,8 @@ class MlsmOptions(MaskingOptions):
         if self.teacher == ITSELF:
             if self.mlm_weight == 0:
                 raise ValueError("teacher: itself begins with MLM alone, so mlm_weight must be above 0")
-            if isinstance(self.dictionary, str):
-                raise ValueError("teacher: itself learns its dictionary; give its options, not a folder")
+            if self.dictionary.folder:
+                raise ValueError("teacher: itself learns its dictionary, so dictionary.folder has no meaning")
         else:
             left_out.append("refresh_steps")
         for name in left_out:

@@ -70,13 +70,7 @@ class Teacher:
         Raises:
             RecipeError: the tokenizers differ.
         """
-        if vocabulary.sha256 != self.vocabulary.sha256:
-            raise RecipeError(
-                f"the teacher {self.name} has another tokenizer than the text: {self.vocabulary.size:,} tokens, "
-                f"checksum {self.vocabulary.sha256[:12]}, against {vocabulary.size:,}, {vocabulary.sha256[:12]}",
-                "the same tokenizer for teacher, text and student",
-                f"prepare the text with the teacher's own tokenizer (tokenizer.path: {self.name}), or train a teacher",
-            )
+        require_same_vocabulary(self.name, self.vocabulary, vocabulary)
 
     @torch.no_grad()
     def states(self, batch: PackedBatch, places_M: Tensor | None = None) -> Tensor:
@@ -185,3 +179,18 @@ def _tensors(encoder: nn.Module, head: nn.Module) -> Iterator[tuple[str, Tensor]
     for prefix, module in _parts(encoder, head):
         for name, tensor in sorted(module.state_dict().items()):
             yield prefix + name, tensor.detach().cpu().contiguous()
+
+
+def require_same_vocabulary(teacher: str, of_teacher: Vocabulary, of_text: Vocabulary) -> None:
+    """Refuse a teacher that reads token ids of another tokenizer than the text's.
+
+    Raises:
+        RecipeError: the tokenizers differ.
+    """
+    if of_text.sha256 != of_teacher.sha256:
+        raise RecipeError(
+            f"the teacher {teacher} has another tokenizer than the text: {of_teacher.size:,} tokens, checksum "
+            f"{of_teacher.sha256[:12]}, against {of_text.size:,}, {of_text.sha256[:12]}",
+            "the same tokenizer for teacher, text and student",
+            f"prepare the text with the teacher's own tokenizer (tokenizer.existing: {teacher}), or train a teacher",
+        )

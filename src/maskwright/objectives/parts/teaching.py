@@ -1,14 +1,15 @@
 """What a taught phase makes before its first step, or finds again: its teacher and the dictionary of its targets."""
 
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from maskwright.batching.segments import Segments
-from maskwright.core.errors import CheckpointError
+from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.files import make_folder
-from maskwright.core.records import Record
+from maskwright.core.records import Record, RunFolder
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder
 from maskwright.objectives.base import PhaseStart, TrainedModel
@@ -16,16 +17,21 @@ from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.dictionary_learning import DictionaryConfig
 from maskwright.objectives.parts.dictionary_making import SampleOptions, make_dictionary
 from maskwright.objectives.parts.targets import MOST_ATOMS, TargetCoder
-from maskwright.objectives.parts.teacher import Teacher, snapshot
+from maskwright.objectives.parts.teacher import Teacher, require_same_vocabulary, snapshot
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.tokenization.special_tokens import vocabulary_of
 
 PHASE_BEFORE = "phase_before"
 
 
 class DictionaryOptions(BaseModel):
-    """The dictionary that a phase makes: how many atoms, learned from how much text."""
+    """The dictionary of a phase: how many atoms, learned from how much text; or the folder of one that is there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    folder: str | None = Field(
+        default=None, description="one that `maskwright dictionary` made, instead of one that the phase makes"
+    )
     num_atoms: int = Field(
         default=3000, ge=2, le=MOST_ATOMS, description="atoms of the dictionary (K); 3000 as Berend 2023"
     )
@@ -38,7 +44,14 @@ class DictionaryOptions(BaseModel):
     num_updates: int = Field(default=800, ge=1, description="minibatches of learning, of 512 states each")
 
     @model_validator(mode="after")
-    def _as_many_states_as_atoms(self) -> "DictionaryOptions":
+    def _made_or_there(self) -> Self:
+        for name in ("num_atoms", "num_states", "num_tokens", "num_updates"):
+            if self.folder is not None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no meaning where folder says which dictionary to take")
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_states_as_atoms(self) -> Self:
         if min(self.num_states, self.num_tokens) < self.num_atoms:
             raise ValueError(
                 f"{self.num_atoms} atoms need at least as many states and tokens to learn from, 20 times as many "
@@ -46,9 +59,38 @@ class DictionaryOptions(BaseModel):
             )
         return self
 
+    def count_atoms(self) -> int:
+        """Return how many atoms there are, or will be.
+
+        Raises:
+            CheckpointError: there is no dictionary in the folder.
+        """
+        return len(Dictionary.load(Path(self.folder)).atoms_AD) if self.folder else self.num_atoms
+
     def learning(self, penalty: float) -> DictionaryConfig:
         """Return how it is learned for codes of a penalty."""
         return DictionaryConfig(num_atoms=self.num_atoms, penalty=penalty, num_updates=self.num_updates)
+
+
+def require_teacher(teacher: str, vocabulary: Vocabulary) -> None:
+    """Refuse a teacher that is not there or reads other tokens, before phases are trained that come first.
+
+    Args:
+        teacher: a folder with a masked encoder, or a run.
+        vocabulary: of the text; one without a checksum stands in for a tokenizer that is not there yet.
+
+    Raises:
+        RecipeError: it can't teach.
+    """
+    run = RunFolder(Path(teacher))
+    folder = run.model if run.run_record.exists() else run.path
+    if not folder.is_dir():
+        raise RecipeError(
+            f"teacher: there is no folder {folder}",
+            "phase_before, itself, or a folder with a masked encoder or a finished run",
+        )
+    if vocabulary.sha256:
+        require_same_vocabulary(teacher, vocabulary_of(load_tokenizer(folder)), vocabulary)
 
 
 def teacher_of_phase(
@@ -80,9 +122,7 @@ def teacher_of_phase(
     return Teacher.load(start.folder, TrainedModel(encoder, head, vocabulary, ""), start.device, start.dtype)
 
 
-def dictionary_of_phase(
-    dictionary: str | DictionaryOptions, penalty: float, teacher: Teacher, start: PhaseStart
-) -> Dictionary:
+def dictionary_of_phase(options: DictionaryOptions, penalty: float, teacher: Teacher, start: PhaseStart) -> Dictionary:
     """Return the dictionary of a phase: read from a folder, or made in the phase's own.
 
     Raises:
@@ -90,16 +130,16 @@ def dictionary_of_phase(
         CorpusError: there is not enough text.
         CheckpointError: there is none in the folder, or it is damaged.
     """
-    if isinstance(dictionary, str):
-        return Dictionary.load(Path(dictionary))
+    if options.folder is not None:
+        return Dictionary.load(Path(options.folder))
     folder = start.folder / "dictionary"
     if start.is_first_rank:
         make_dictionary(
             folder,
             start.corpus,
             teacher,
-            dictionary.learning(penalty),
-            SampleOptions(num_states=dictionary.num_states, num_tokens=dictionary.num_tokens),
+            options.learning(penalty),
+            SampleOptions(num_states=options.num_states, num_tokens=options.num_tokens),
             start.sequence_length,
             start.micro_batch_tokens,
             start.seed,
