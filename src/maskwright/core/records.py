@@ -194,6 +194,9 @@ class EngineRecord(Record):
     attention: str
     compiled: bool
     num_ranks: int
+    cross_entropy: Literal["whole", "own", "torch"] = Field(
+        default="own", description="how large logits become a loss: never large, in pieces by us, or by torch"
+    )
     matmul_flops_per_second: float = Field(description="measured, in `dtype`; utilisation is relative to it")
 
 

@@ -6,8 +6,10 @@ import torch
 
 from maskwright.core.hardware import available_memory_bytes
 from maskwright.core.records import EngineRecord, PlanRecord
+from maskwright.encoders.flops import head_flops_per_token
 from maskwright.training.assemble import Model, build_model
 from maskwright.training.distributed import Ranks
+from maskwright.training.head import logits_of_head
 from maskwright.training.plan import (
     EXPECTED_UTILISATION,
     Footprint,
@@ -87,6 +89,7 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best
     return [
         *rows,
+        ("vocabulary head", _head(recipe, foreseen)),
         ("tokens", f"{record.total_tokens:,} in {record.total_steps:,} steps of {recipe.batch.tokens:,}"),
         ("FLOPs", f"{record.total_flops:.3g}"),
         ("machine", f"{engine.device}, {engine.dtype}, attention {engine.attention}"),
@@ -109,6 +112,18 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
 def _name(encoder: EncoderSection) -> str:
     """Return what a recipe calls its encoder: family and size, or for models of transformers their type."""
     return " ".join(filter(None, (encoder.family, encoder.size, encoder.overrides.get("model_type"))))
+
+
+def _head(recipe: Recipe, foreseen: Foreseen) -> str:
+    """Say what the head costs: its share of the FLOPs, and the memory of its logits."""
+    model, phases = foreseen.model, foreseen.plan.phases
+    per_token = head_flops_per_token(model.encoder.config)
+    shares = [
+        objective.scored_fraction() * per_token / phase.flops_per_token
+        for objective, phase in zip(model.objectives, phases, strict=True)
+    ]
+    most = f"{max(shares):.0%}" if len(shares) == 1 else f"{min(shares):.0%} to {max(shares):.0%}"
+    return f"{most} of the FLOPs; logits take {logits_of_head(recipe, model) / 1e6:,.0f} MB"
 
 
 def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:

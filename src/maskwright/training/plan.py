@@ -9,6 +9,7 @@ from maskwright.core.records import PhaseRecord, PlanRecord
 from maskwright.encoders.build import build_config, empty_encoder, load_family
 from maskwright.training.assemble import Model
 from maskwright.training.course import Course, split_by_shares
+from maskwright.training.head import logits_of_head
 from maskwright.training.recipe import Recipe, vocabulary_asked_for
 
 EXPECTED_UTILISATION = {"cpu": 0.45, "cuda": 0.45, "mps": 0.3}
@@ -91,7 +92,7 @@ def footprint(recipe: Recipe, model: Model, attention: str) -> Footprint:
     """Estimate memory and disk from the shapes.
 
     A block keeps about 10 vectors of the hidden size and 4 of the feed-forward size a token for the backward pass, in
-    half precision; the head keeps two float32 logits a scored token and vocabulary item.
+    half precision; logits and their gradients are bounded (`heads/cross_entropy.py`).
 
     Args:
         recipe: gives the micro-batch.
@@ -103,11 +104,10 @@ def footprint(recipe: Recipe, model: Model, attention: str) -> Footprint:
     tokens = recipe.batch.micro_batch_tokens
     per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
     weights = 0 if attention == "varlen" else config.num_layers * config.num_heads * recipe.longest_sequence * 2
-    scored = max(objective.scored_fraction() for objective in model.objectives)
-    logits = scored * config.vocabulary_size * 2 * 4
+    logits = logits_of_head(recipe, model)
     return Footprint(
         weights_bytes=BYTES_PER_PARAMETER * num_parameters,
-        activations_bytes=int(tokens * (per_token + weights + logits)),
+        activations_bytes=int(tokens * (per_token + weights) + logits),
         checkpoint_bytes=12 * num_parameters,
     )
 

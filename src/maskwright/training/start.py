@@ -30,6 +30,7 @@ from maskwright.training.assemble import Model, StepBatches, build_model
 from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
+from maskwright.training.head import CROSS_ENTROPY, decide_cross_entropy, use_cross_entropy
 from maskwright.training.health import memory_errors_explained
 from maskwright.training.loop import Run
 from maskwright.training.plan import (
@@ -176,6 +177,9 @@ def _engine_and_model(
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
+    if before is None:
+        engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
+    use_cross_entropy(model, engine)
     return engine, model
 
 
@@ -325,7 +329,7 @@ def _say_what_was_decided(run: Run) -> None:
     num_parameters = sum(parameter.numel() for _, parameter in run.model.named_parameters())
     say(
         f"{num_parameters / 1e6:.1f} M parameters on {engine.device}, {engine.dtype}, attention {engine.attention}, "
-        f"{'compiled' if engine.compiled else 'not compiled'}; "
+        f"{'compiled' if engine.compiled else 'not compiled'}, {CROSS_ENTROPY[engine.cross_entropy]}; "
         f"{run.course.num_steps} steps, {_num_epochs(run):.1f} passes over the text; "
         f"matrix products reach {engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s here"
     )
