@@ -56,14 +56,20 @@ def case_name(case: tuple[str, dict[str, Any]]) -> str:
     return "-".join([name, *(str(value) for value in options.values() if not isinstance(value, dict))])
 
 
+@pytest.fixture(scope="session")
+def phases(tmp_path_factory) -> Path:
+    """Where objectives keep what they make: the encoder is the same for every test, so it is made once."""
+    return tmp_path_factory.mktemp("phases")
+
+
 @pytest.fixture(params=CASES, ids=case_name)
-def objective(request, monkeypatch, encoder, vocabulary, vocabulary_head, phase_start) -> Objective:
+def objective(request, monkeypatch, encoder, vocabulary, vocabulary_head, phase_start, phases) -> Objective:
     """An objective that was begun."""
     name, options = request.param
     monkeypatch.syspath_prepend(str(EXAMPLE))
     plug_in = load_plug_in("maskwright.objectives", name, Objective)
     made = plug_in(in_toy_size(plug_in.Config(**options)), encoder, vocabulary, vocabulary_head)
-    made.begin(encoder, replace(phase_start, folder=phase_start.folder / "contract"))
+    made.begin(encoder, replace(phase_start, folder=phases / case_name(request.param)))
     return made
 
 
