@@ -18,7 +18,7 @@ from maskwright.objectives.parts.dictionary import FILE_NAME, Dictionary
 from maskwright.objectives.parts.profiles import marked_words, tokens_of
 from maskwright.training.latent_student import LatentStudent
 
-SIZES = ("--atoms", 24, "--states", 600, "--tokens", 1500, "--updates", 6, "--sequence-length", 32)
+SIZES = ("--atoms", 24, "--states", 600, "--tokens", 1500, "--updates", 6)
 TOLD = "the [court] heard many people"
 TOY = {"num_atoms": 24, "num_states": 600, "num_tokens": 1500, "num_updates": 6}
 TEACHER = {"objective": {"name": "mlm"}, "sequence_length": 32}
@@ -144,7 +144,7 @@ def test_the_student_predicts_as_its_head_says(home):
 
     with torch.no_grad():
         states = AutoModel.from_pretrained(home / "run" / "model")(torch.tensor([ids])).last_hidden_state[0]
-        logits = student.objective.latent_head(states[torch.from_numpy(tokens.places + 1)])
+        logits = student.head(states[torch.from_numpy(tokens.places + 1)])
     shares = logits.softmax(1).mean(0)
     order = shares.argsort(descending=True)[:4]
     assert [entry.atom for entry in profile.atoms] == order.tolist()

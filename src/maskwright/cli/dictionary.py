@@ -21,7 +21,7 @@ class HowToLearn:
         states: hidden states to learn from, a uniform sample of those that the text gives.
         tokens: tokens of text that the model reads for it, drawn from the whole text.
         updates: minibatches of learning, of 512 states each.
-        sequence_length: tokens in a sequence, with specials; longer documents are cut.
+        sequence_length: tokens in a sequence, with specials; longer documents are cut. 128, or what the model takes.
         seed: of all that is drawn.
         corpora: folder for the prepared text; the folder `corpora` beside the dictionary by default.
     """
@@ -34,7 +34,7 @@ class HowToLearn:
     states: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 200_000
     tokens: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 1_000_000
     updates: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 800
-    sequence_length: Annotated[int, tyro.conf.arg(metavar="TOKENS")] = 128
+    sequence_length: Annotated[int | None, tyro.conf.arg(metavar="TOKENS")] = None
     seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
     corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
 

@@ -20,6 +20,9 @@ from maskwright.objectives.parts.teacher import Teacher
 from maskwright.tokenization.train import TokenizerConfig
 from maskwright.training.phases import read_model
 
+SEQUENCE_LENGTH = 128
+"""Longer sequences of a model are left alone: the context of a sentence or two is what atoms are learned from."""
+
 CPU_TOKENS, GPU_TOKENS = 4096, 16384
 """Tokens that pass through the model at once."""
 
@@ -44,16 +47,15 @@ def learn(model: str, how: HowToLearn) -> AtomsRecord:
         raise RecipeError(f"--{name.get(given, 'tokens')} {first['input']}", first["msg"].lower()) from error
     trained = read_model(folder)
     most = trained.encoder.config.max_positions
-    if not 8 <= how.sequence_length <= most:
-        raise RecipeError(
-            f"--sequence-length {how.sequence_length}", f"8 to {most:,}, as long as the model's sequences"
-        )
+    length = how.sequence_length or min(SEQUENCE_LENGTH, most)
+    if not 8 <= length <= most:
+        raise RecipeError(f"--sequence-length {length}", f"8 to {most:,}, as long as the model's sequences")
     device = default_device()
     teacher = Teacher(trained, how.layer, str(model), device, fastest_dtype(device))
     make_folder(how.out)
     corpus = text_of(Path(model), folder, how)
-    micro_batch_tokens = max(how.sequence_length, CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
-    make_dictionary(how.out, corpus, teacher, config, sample, how.sequence_length, micro_batch_tokens, how.seed)
+    micro_batch_tokens = max(length, CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
+    make_dictionary(how.out, corpus, teacher, config, sample, length, micro_batch_tokens, how.seed)
     return AtomsRecord.read(how.out / ATOMS)
 
 

@@ -1,6 +1,5 @@
 """Dictionaries and profiles on the terminal, on standard output."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ SHOWN_ATOMS = 12
 PROFILE_COLUMNS = 56
 """Characters that a profile needs; several stand side by side where the terminal has room for them."""
 
-BAR_COLUMNS, LABEL_COLUMNS, CONTEXT_CHARACTERS = 12, 28, 20
+BAR_COLUMNS, CONTEXT_CHARACTERS = 12, 18
 
 SHARED = "◆"
 
@@ -111,7 +110,7 @@ def bars(profile: "Profile", record: "AtomsRecord", shared: frozenset[int], num_
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(width=1, style="yellow")
     table.add_column(width=4, justify="right")
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(width=BAR_COLUMNS, style="blue", no_wrap=True)
     largest = max(atom.weight for atom in profile.atoms)
     for entry in profile.atoms:
@@ -137,7 +136,7 @@ def nearest(atom: "Atom", count: int) -> list[str]:
 
 
 def in_context(context: "Context") -> str:
-    """Return a word with a little of what stands around it, the word underlined."""
+    """Return a word in brackets with a little of what stands around it, safe for a terminal."""
     from maskwright.core.log import printable
 
     left, word, right = (
@@ -145,14 +144,15 @@ def in_context(context: "Context") -> str:
     )
     left = left if len(left) <= CONTEXT_CHARACTERS else "…" + left[-CONTEXT_CHARACTERS:]
     right = right if len(right) <= CONTEXT_CHARACTERS else right[:CONTEXT_CHARACTERS] + "…"
-    return f"{printable(left)}[underline]{printable(word)}[/underline]{printable(right)}"
+    return printable(f"{left}[{word}]{right}")
 
 
 def marked(context: "Context") -> str:
-    """Return a whole text with its word in bold, safe for a terminal."""
+    """Return a whole text with its word in brackets, safe for a terminal."""
     from maskwright.core.log import printable
 
-    return f"{printable(context.left)}[bold green]{printable(context.word)}[/bold green]{printable(context.right)}"
+    word = printable(f"[{context.word}]")
+    return f"{printable(context.left)}[bold green]{word}[/bold green]{printable(context.right)}"
 
 
 def prediction(word: "Profile", predicted: "Profile", profiled: "Profiled") -> "RenderableType":

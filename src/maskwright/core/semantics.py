@@ -8,6 +8,9 @@ from maskwright.core.records import Record
 
 ATOMS = "atoms.json"
 
+LONGEST_SHOWN = 24
+"""Characters of a word in a label."""
+
 
 class Context(Record):
     """A word where it stands; white space between the parts belongs to them."""
@@ -33,8 +36,9 @@ class Atom(Record):
 
     @property
     def name(self) -> str:
-        """The label for people."""
-        return ", ".join(self.label) or "no word"
+        """The label for people; what is longer than a word is cut."""
+        shown = (word if len(word) <= LONGEST_SHOWN else word[: LONGEST_SHOWN - 1] + "…" for word in self.label)
+        return ", ".join(shown) or "no word"
 
 
 class AtomWeight(Record):

@@ -101,10 +101,11 @@ def semantics_of_run(story: Story) -> list[Semantics]:
     found = []
     phases = story.record.recipe.get("phases") or []
     for index, phase in enumerate(phases):
-        folder = dictionary_folder(story, index, phase.get("objective", {}))
+        objective = phase.get("objective", {})
+        folder = dictionary_folder(story, index, objective)
         if (folder / ATOMS).is_file():
             title = f"Phase {index + 1}" if len(phases) > 1 else ""
-            charts = [agreement_chart(story, index), divergence_chart(story, index)]
+            charts = [agreement_chart(story, index), divergence_chart(story, index, str(objective.get("name")))]
             found.append(Semantics.of(title, AtomsRecord.read(folder / ATOMS), charts))
     return found
 
@@ -192,9 +193,9 @@ def agreement_chart(story: Story, phase: int) -> str | None:
     return _over_training(story, phase, "agreement", "Student agrees with teacher", "share of scored tokens")
 
 
-def divergence_chart(story: Story, phase: int) -> str | None:
-    """Return the divergence of the student's atoms from the teacher's; None before two steps were logged."""
-    return _over_training(story, phase, "mlsm", "Divergence from the teacher", "nats per scored token")
+def divergence_chart(story: Story, phase: int, objective: str) -> str | None:
+    """Return the divergence of the student's atoms from the teacher's, the term that is named as the objective."""
+    return _over_training(story, phase, objective, "Divergence from the teacher", "nats per scored token")
 
 
 def _over_training(story: Story, phase: int, metric: str, title: str, unit: str) -> str | None:

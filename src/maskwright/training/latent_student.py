@@ -1,4 +1,4 @@
-"""The student of a run with a phase of `mlsm`: what it predicts for a masked word, and what it was taught by."""
+"""The student of a run that was taught by atoms: what it predicts for a masked word, and what it was taught by."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from maskwright.core.records import RunFolder, RunRecord
 from maskwright.core.semantics import Context, Profile
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import TOKENIZER
+from maskwright.heads.latent import LatentHead
 from maskwright.objectives.base import TrainedModel
-from maskwright.objectives.mlsm import Mlsm
 from maskwright.objectives.parts.dictionary import Dictionary
-from maskwright.objectives.parts.mlsm_options import ITSELF
+from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
 from maskwright.objectives.parts.profiles import TokenizedWord, profile_of_weights
 from maskwright.objectives.parts.teacher import Teacher
 from maskwright.objectives.parts.teaching import PHASE_BEFORE
@@ -35,7 +35,8 @@ class LatentStudent:
     Attributes:
         run: its folder.
         phase: the last one, counted from 0, whose targets are codes over a dictionary in a folder.
-        objective: of that phase.
+        options: of that phase's objective.
+        head: over its atoms.
         model: all of the run's.
         vocabulary: of its tokenizer.
         tokenizer_folder: where that is.
@@ -43,7 +44,8 @@ class LatentStudent:
 
     run: RunFolder
     phase: int
-    objective: Mlsm
+    options: MlsmOptions
+    head: LatentHead
     model: Model
     vocabulary: Vocabulary
     tokenizer_folder: Path
@@ -68,14 +70,14 @@ class LatentStudent:
             raise CheckpointError(f"{path} has no checkpoint", "one, which holds the student's head over atoms")
         load_model(checkpoint, model.tensors())
         model.root().to(default_device()).eval()
-        objective = model.objectives[phase]
-        assert isinstance(objective, Mlsm)
-        return cls(run, phase, objective, model, vocabulary, tokenizer_folder)
+        _, options = objective_of(recipe.phases[phase])
+        head = next(part for part in model.objectives[phase].modules() if isinstance(part, LatentHead))
+        return cls(run, phase, options, head, model, vocabulary, tokenizer_folder)
 
     @property
     def dictionary_folder(self) -> Path:
         """Where the dictionary of the targets is."""
-        dictionary = self.objective.config.dictionary
+        dictionary = self.options.dictionary
         return Path(dictionary) if isinstance(dictionary, str) else self.run.phase(self.phase) / "dictionary"
 
     def teacher(self) -> Teacher:
@@ -85,13 +87,13 @@ class LatentStudent:
             CheckpointError: it is not the model that the dictionary was learned from.
             ExportError: it is not where it was.
         """
-        config, device = self.objective.config, default_device()
+        options, device = self.options, default_device()
         provenance = Dictionary.load(self.dictionary_folder).provenance
-        if config.teacher == PHASE_BEFORE:
+        if options.teacher == PHASE_BEFORE:
             like = TrainedModel(self.model.encoder, self.model.vocabulary_head, self.vocabulary, "")
             teacher = Teacher.load(self.run.phase(self.phase), like, device, torch.float32)
         else:
-            teacher = Teacher(read_model(Path(config.teacher)), config.layer, config.teacher, device, torch.float32)
+            teacher = Teacher(read_model(Path(options.teacher)), options.layer, options.teacher, device, torch.float32)
         if (teacher.sha256, teacher.layer) != (provenance.teacher_sha256, provenance.layer):
             raise CheckpointError(
                 f"the teacher {teacher.name} has other weights or another layer ({teacher.sha256[:12]}..., "
@@ -110,15 +112,13 @@ class LatentStudent:
             context: the word where it stands.
             num_atoms: strongest atoms to keep.
         """
-        head = self.objective.latent_head
-        assert head is not None
         token_ids = word.token_ids.copy()
         token_ids[word.places] = self.vocabulary.mask_id
         device = self.model.encoder.embedding_weight_VD.device
         batch = pack_sequences([token_ids], self.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
         x_TD = self.model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
         places = torch.from_numpy(word.places + 1).to(device)  # [CLS] is place 0
-        predicted_A = head(x_TD[places]).float().softmax(1).mean(0)
+        predicted_A = self.head(x_TD[places]).float().softmax(1).mean(0)
         return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)
 
 
@@ -129,8 +129,8 @@ def latent_phase(recipe: Recipe, run: Path) -> int:
         RecipeError: there is none.
     """
     for index in reversed(range(len(recipe.phases))):
-        plug_in, options = objective_of(recipe.phases[index])
-        if issubclass(plug_in, Mlsm) and options.target != "teacher_tokens" and options.teacher != ITSELF:
+        _, options = objective_of(recipe.phases[index])
+        if isinstance(options, MlsmOptions) and options.target != "teacher_tokens" and options.teacher != ITSELF:
             return index
     raise RecipeError(
         f"{run} has no phase with atoms that were described",

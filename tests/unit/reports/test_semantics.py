@@ -131,7 +131,7 @@ def test_charts_say_what_they_show():
     chart = atom_frequency_chart(record, "a")
     assert chart is not None
     assert "3 of 40 atoms are dead" in chart
-    empty = record.model_copy(update={"nonzeros": [], "atoms": []})
+    empty = record.model_copy(update={"nonzeros": [], "atoms": [], "words": []})
     assert Semantics.of("", empty, [None]).charts == []
 
 

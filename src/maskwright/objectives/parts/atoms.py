@@ -38,7 +38,7 @@ class DescriptionOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_tokens: int = Field(default=100_000, gt=0, description="tokens of the train split that are coded for it")
-    held_out_tokens: int = Field(default=50_000, gt=0, description="tokens of held-out text, for words with senses")
+    held_out_tokens: int = Field(default=100_000, gt=0, description="tokens of held-out text, for words with senses")
     num_contexts: int = Field(default=6, gt=0, description="strongest contexts kept for each atom")
     label_words: int = Field(default=4, gt=0, description="most distinctive words that label an atom")
     num_words: int = Field(default=8, ge=0, description="words with several senses that are shown")
@@ -108,7 +108,7 @@ def atoms_of(text: CodedText, tokenizer: PreTrainedTokenizerFast, options: Descr
     uses_A = np.diff(by_atom.indptr)
     weights_A = np.asarray(text.codes.sum(axis=0, dtype=np.float64)).ravel()
     spellings, spelling_of_word = text.spellings(tokenizer)
-    labels = labels_of(text, spelling_of_word, len(spellings), options.label_words)
+    labels = labels_of(text, spelling_of_word, len(spellings), 2 * options.label_words)
     atom_of_context, words, weights = strongest_words(text, options.num_contexts * CANDIDATES_PER_CONTEXT)
     contexts: list[list[AtomContext]] = [[] for _ in uses_A]
     seen: set[tuple[int, str]] = set()
@@ -122,13 +122,19 @@ def atoms_of(text: CodedText, tokenizer: PreTrainedTokenizerFast, options: Descr
     num_coded = max(1, int(text.is_coded.sum()))
     return [
         Atom(
-            label=[spellings[word] for word in labels[atom]],
+            label=readable([spellings[word] for word in labels[atom]])[: options.label_words],
             frequency=int(uses) / num_coded,
             mean_weight=float(weights_A[atom] / uses) if uses else 0.0,
             contexts=contexts[atom],
         )
         for atom, uses in enumerate(uses_A)
     ]
+
+
+def readable(label: list[str]) -> list[str]:
+    """Return a label without punctuation, unless that is what the atom favours most."""
+    words = [word for word in label if any(character.isalnum() for character in word)]
+    return words if label and label[0] in words else label
 
 
 def strongest_words(text: CodedText, num_candidates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,8 +158,10 @@ def strongest_words(text: CodedText, num_candidates: int) -> tuple[np.ndarray, n
 def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int, num_words: int) -> list[list[int]]:
     """Return the most distinctive words of each atom: where its weight lies, beside where the text lies.
 
-    An atom's weight on a word, in units of its mean weight, is a count; log-odds of that count against the word's count
-    in the whole text, over their standard error, rank the words. The prior is the whole text's distribution.
+    A word counts once a sequence, so that one text that repeats itself makes no label. An atom's squared weight on a
+    word, in units of its mean, is a count; log-odds of that count against the word's count in the whole text, over
+    their standard error, rank the words. The prior is the whole text's distribution. Squares, because weak weights are
+    spread over words that say nothing.
 
     Args:
         text: the coded text.
@@ -161,26 +169,41 @@ def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int,
         num_spellings: W.
         num_words: words of a label.
     """
+    num_atoms = text.num_atoms
     spelling_of_token = spelling_of_word[text.word_of_token]
-    totals_W = np.bincount(spelling_of_token[text.is_coded], minlength=num_spellings).astype(np.float64)
+    place_of_token = text.sequence_ids * num_spellings + spelling_of_token
+    mentioned = np.unique(place_of_token[text.is_coded]) % num_spellings
+    totals_W = np.bincount(mentioned, minlength=num_spellings).astype(np.float64)
     entries = text.codes.tocoo()
-    weights_A = np.asarray(text.codes.sum(axis=0, dtype=np.float64)).ravel()
-    uses_A = np.bincount(entries.col, minlength=len(weights_A))
-    weights, where = entries.data.astype(np.float64), (entries.col, spelling_of_token[entries.row])
-    used = scipy.sparse.csr_array((weights, where), shape=(len(uses_A), num_spellings))
-    used.sum_duplicates()
-    starts, words, sums = np.asarray(used.indptr, np.int64), np.asarray(used.indices, np.int64), np.asarray(used.data)
-    atoms = np.repeat(np.arange(len(uses_A)), np.diff(starts))
-    count = sums * (uses_A / np.where(weights_A > 0, weights_A, 1))[atoms]
-    total, all_tokens = totals_W[words], totals_W.sum()
-    prior = PRIOR_WORDS * total / all_tokens
-    own = np.log((count + prior) / (uses_A[atoms] + PRIOR_WORDS - count - prior))
-    whole = np.log((total + prior) / (all_tokens + PRIOR_WORDS - total - prior))
-    score = (own - whole) / np.sqrt(1 / (count + prior) + 1 / (total + prior))
-    order = np.lexsort((words, -score, atoms))
-    rank = np.arange(len(order)) - starts[atoms[order]]
-    chosen = order[(rank < num_words) & (score[order] > 0)]
-    labels: list[list[int]] = [[] for _ in uses_A]
+    atoms, places = entries.col.astype(np.int64), place_of_token[entries.row]
+    order = np.lexsort((np.negative(entries.data), places, atoms))
+    atoms, places, weights = atoms[order], places[order], np.asarray(entries.data, np.float64)[order]
+    is_strongest = np.append(True, (np.diff(atoms) > 0) | (np.diff(places) > 0))[: len(atoms)]
+    atoms, words, energies = atoms[is_strongest], places[is_strongest] % num_spellings, weights[is_strongest] ** 2
+    uses_A, energy_A = np.bincount(atoms, minlength=num_atoms), np.bincount(atoms, energies, minlength=num_atoms)
+    used, pair = np.unique(atoms * num_spellings + words, return_inverse=True)
+    atoms, words = np.divmod(used, num_spellings)
+    counts = np.bincount(pair, energies) * (uses_A / np.where(energy_A > 0, energy_A, 1))[atoms]
+    scores = log_odds_scores(counts, uses_A[atoms], totals_W[words], totals_W.sum())
+    order = np.lexsort((words, -scores, atoms))
+    rank = np.arange(len(order)) - np.searchsorted(atoms, atoms)
+    chosen = order[(rank < num_words) & (scores[order] > 0)]
+    labels: list[list[int]] = [[] for _ in range(num_atoms)]
     for atom, word in zip(atoms[chosen].tolist(), words[chosen].tolist(), strict=True):
         labels[atom].append(word)
     return labels
+
+
+def log_odds_scores(counts: np.ndarray, sizes: np.ndarray, totals: np.ndarray, total_size: float) -> np.ndarray:
+    """Return log-odds of counts in a part against those in the whole, over their standard error.
+
+    Args:
+        counts: of each word in its part.
+        sizes: of the parts.
+        totals: of each word in the whole.
+        total_size: of the whole.
+    """
+    prior = PRIOR_WORDS * totals / total_size
+    own = np.log((counts + prior) / (sizes + PRIOR_WORDS - counts - prior))
+    whole = np.log((totals + prior) / (total_size + PRIOR_WORDS - totals - prior))
+    return (own - whole) / np.sqrt(1 / (counts + prior) + 1 / (totals + prior))

@@ -4,6 +4,8 @@ N is the number of tokens of the text (no specials), E the number of entries tha
 A the number of atoms.
 """
 
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse
 import torch
+from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.segments import Segments
@@ -28,6 +31,13 @@ LONGEST_WORD = 16
 
 CONTEXT_WORDS = 9
 """Words shown on each side of a word."""
+
+UNWRITTEN_SPACES = (
+    re.compile(r" (?=[.,;:!?%)\]}’”]|'(?:\W|s|t|m|re|ve|ll|d)?(?:\W|$))|(?<=\w) (?=- \w)"),
+    re.compile(r"(?<=[(\[{‘“]) |(?<=\w[’'-]) (?=\w)"),
+)
+"""White space that people don't write around punctuation. WordPiece keeps no white space: its decoder puts words and
+marks each on its own, and what is shown is read better without; which ' opens a quotation can't be told."""
 
 CODES_AT_ONCE = 1 << 25
 """Numbers in a dense block of codes (128 MiB in float32)."""
@@ -52,6 +62,11 @@ class CodedText:
     is_coded: np.ndarray
     codes: scipy.sparse.csr_array
     report: CodingReport
+
+    @property
+    def num_atoms(self) -> int:
+        """A."""
+        return int(self.codes.sum(axis=0).size)
 
     @cached_property
     def word_places(self) -> np.ndarray:
@@ -85,17 +100,19 @@ class CodedText:
         """Return the codes of a word's tokens, [tokens, A]."""
         return scipy.sparse.csr_array(self.codes[self.word_places[word] : self.word_places[word + 1]])
 
-    def spellings(self, tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], np.ndarray]:
+    def spellings(
+        self, tokenizer: PreTrainedTokenizerFast, is_case_ignored: bool = True
+    ) -> tuple[list[str], np.ndarray]:
         """Return the different words as text, and the number in that list of each word, int64 [P].
 
-        Case and punctuation around a word don't make another word of it.
+        Punctuation around a word does not make another word of it, nor does case, unless asked for.
         """
         lengths = np.diff(self.word_places)
         padded = np.full((len(lengths), LONGEST_WORD), -1)
         padded[self.word_of_token, ranges(np.zeros_like(lengths), lengths)] = self.token_ids
         different, number = np.unique(padded, axis=0, return_inverse=True)
         texts = decoded(tokenizer, [row[row >= 0].tolist() for row in different])
-        texts = [plain_word(text) for text in texts]
+        texts = [plain_word(text.casefold() if is_case_ignored else text) for text in texts]
         ids = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         return list(ids), np.array([ids[text] for text in texts], np.int64)[number.ravel()]
 
@@ -115,17 +132,32 @@ class CodedText:
             for end in (word_begin, word_end, full_end)
         ]
         texts = decoded(tokenizer, parts)
-        return [Context(**_split_up(*texts[place : place + 3])) for place in range(0, len(texts), 3)]
+        found = [split_up(*texts[place : place + 3]) for place in range(0, len(texts), 3)]
+        is_spaced = isinstance(tokenizer.backend_tokenizer.model, WordPiece)
+        return [as_written(context) for context in found] if is_spaced else found
 
 
-def _split_up(left: str, left_and_word: str, whole: str) -> dict[str, str]:
+def split_up(left: str, left_and_word: str, whole: str) -> Context:
     """Cut a text where its beginnings end; a decoder that joins tokens differently at an end loses no character."""
     after_word = left_and_word if whole.startswith(left_and_word) else _common_beginning(whole, left_and_word)
     before_word = left if after_word.startswith(left) else _common_beginning(after_word, left)
     word = after_word[len(before_word) :]
     stripped = word.lstrip()
     before_word += word[: len(word) - len(stripped)]
-    return {"left": before_word, "word": stripped, "right": whole[len(after_word) :]}
+    return Context(left=before_word, word=stripped, right=whole[len(after_word) :])
+
+
+def as_written(context: Context) -> Context:
+    """Return a context without `UNWRITTEN_SPACES`; its word stays."""
+    text = context.left + context.word + context.right
+    places = list(range(len(text)))
+    for pattern in UNWRITTEN_SPACES:
+        unwritten = {found.start() for found in pattern.finditer(text)}
+        places = [place for number, place in enumerate(places) if number not in unwritten]
+        text = "".join(character for number, character in enumerate(text) if number not in unwritten)
+    begin = bisect_left(places, len(context.left))
+    end = bisect_left(places, len(context.left) + len(context.word))
+    return Context(left=text[:begin], word=text[begin:end], right=text[end:])
 
 
 def _common_beginning(text: str, other: str) -> str:
@@ -134,8 +166,8 @@ def _common_beginning(text: str, other: str) -> str:
 
 
 def plain_word(text: str) -> str:
-    """Return a word as it is counted: lower case, without punctuation around it unless it is nothing else."""
-    text = text.strip().casefold()
+    """Return a word as it is counted: without punctuation around it, unless it is nothing else."""
+    text = text.strip()
     begin, end = 0, len(text)
     while begin < end and not text[begin].isalnum():
         begin += 1

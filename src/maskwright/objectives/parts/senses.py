@@ -17,14 +17,15 @@ from maskwright.core.semantics import Sense, Senses
 from maskwright.objectives.parts.coded_text import CodedText
 from maskwright.objectives.parts.profiles import profile_of
 
-LARGEST_SHARE = 1e-3
+LARGEST_SHARE = 5e-4
 """More frequent words are hardly content words."""
 
 FEWEST_LETTERS = 3
 
 FEWEST_OCCURRENCES, MOST_OCCURRENCES = 8, 64
 
-FEWEST_OF_A_SENSE = 3
+FEWEST_OF_A_SENSE, SMALLEST_SENSE = 3, 0.15
+"""Occurrences of the smaller group, and their share."""
 
 MOST_CANDIDATES = 400
 
@@ -42,10 +43,11 @@ def words_with_senses(
         tokenizer: of both.
         num_words: at most so many.
     """
-    spellings, spelling_of_word = text.spellings(tokenizer)
+    # As it is written: that a word begins a sentence is no sense of it.
+    spellings, spelling_of_word = text.spellings(tokenizer, is_case_ignored=False)
     has_code = np.diff(text.word_codes.indptr) > 0
     counts = np.bincount(spelling_of_word[has_code], minlength=len(spellings))
-    known, known_of_word = reference.spellings(tokenizer)
+    known, known_of_word = reference.spellings(tokenizer, is_case_ignored=False)
     shares = np.bincount(known_of_word, minlength=len(known)) / max(1, len(known_of_word))
     is_frequent = {known[place] for place in np.flatnonzero(shares > LARGEST_SHARE)}
     candidates = [
@@ -56,7 +58,7 @@ def words_with_senses(
         and spellings[place].isalpha()
         and spellings[place] not in is_frequent
     ]
-    divided = []
+    divided: list[tuple[float, np.ndarray, int, np.ndarray]] = []
     for place in candidates[:MOST_CANDIDATES]:
         words = np.flatnonzero((spelling_of_word == place) & has_code)
         words = words[np.linspace(0, len(words) - 1, min(len(words), MOST_OCCURRENCES)).astype(np.int64)]
@@ -78,7 +80,7 @@ def divide(codes: scipy.sparse.csr_array) -> tuple[float, np.ndarray] | None:
     """
     distances = cosine_distances(codes)
     group = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="average").fit_predict(distances)
-    if np.bincount(group, minlength=2).min() < FEWEST_OF_A_SENSE:
+    if np.bincount(group, minlength=2).min() < max(FEWEST_OF_A_SENSE, SMALLEST_SENSE * len(group)):
         return None
     return float(silhouette_score(distances, group, metric="precomputed")), group
 

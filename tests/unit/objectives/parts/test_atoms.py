@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 
 from maskwright.batching.segments import Segments
-from maskwright.objectives.parts.atoms import DescriptionOptions, atoms_of, labels_of, strongest_words
+from maskwright.objectives.parts.atoms import DescriptionOptions, atoms_of, labels_of, readable, strongest_words
 from maskwright.objectives.parts.coded_text import CodedText
 from maskwright.objectives.parts.senses import cosine_distances, divide, words_with_senses
 from maskwright.objectives.parts.sparse_coding import CodingReport
@@ -81,18 +81,35 @@ def test_labels_are_the_log_odds_written_down_one_by_one():
     codes = generator.random((400, 5)) * (generator.random((400, 5)) < 0.3)
     codes[spelling == 4, 2] += 1
     text = coded(spelling, np.ones(400, bool), codes)
-    codes = text.codes.toarray().astype(np.float64)
-    prior, total = 500.0, np.bincount(spelling, minlength=9)
+    codes, sequence = text.codes.toarray().astype(np.float64), np.arange(400) // 20
+    mentions = [
+        (each, word) for each in range(20) for word in range(9) if ((sequence == each) & (spelling == word)).any()
+    ]
+    total = np.bincount([word for _, word in mentions], minlength=9)
     for atom, found in enumerate(labels_of(text, spelling, 9, 3)):
-        own = np.array([codes[spelling == word, atom].sum() for word in range(9)])
-        own *= (codes[:, atom] > 0).sum() / own.sum()
-        alpha = prior * total / total.sum()
-        odds = np.log((own + alpha) / (own.sum() + prior - own - alpha))
-        odds -= np.log((total + alpha) / (total.sum() + prior - total - alpha))
+        strongest = {pair: codes[(sequence == pair[0]) & (spelling == pair[1]), atom].max() for pair in mentions}
+        own = np.array([sum(weight**2 for pair, weight in strongest.items() if pair[1] == word) for word in range(9)])
+        size = sum(weight > 0 for weight in strongest.values())
+        own *= size / own.sum()
+        alpha = 500.0 * total / total.sum()
+        odds = np.log((own + alpha) / (size + 500.0 - own - alpha))
+        odds -= np.log((total + alpha) / (total.sum() + 500.0 - total - alpha))
         score = odds / np.sqrt(1 / (own + alpha) + 1 / (total + alpha))
-        expected = [word for word in np.argsort(-score) if score[word] > 0 and own[word] > 0][:3]
-        assert found == expected
+        assert found == [word for word in np.argsort(-score) if score[word] > 0 and own[word] > 0][:3]
     assert labels_of(text, spelling, 9, 3)[2][0] == 4
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [(["bank", ",", "loan"], ["bank", "loan"]), ([",", "and"], [",", "and"]), ([], [])],
+)
+def test_punctuation_is_left_out_of_labels_that_are_not_about_it(label, expected):
+    assert readable(label) == expected
+
+
+def test_a_text_without_codes_has_no_labels():
+    text = coded(np.arange(5), np.ones(5, bool), np.zeros((5, 3)))
+    assert labels_of(text, np.arange(5), 5, 2) == [[], [], []]
 
 
 def test_a_word_with_two_groups_of_codes_is_found(corpus, tokens, monkeypatch):
@@ -110,7 +127,7 @@ def test_a_word_with_two_groups_of_codes_is_found(corpus, tokens, monkeypatch):
     assert best.word == "river"
     assert best.silhouette > 0.8
     assert {sense.profile.atoms[0].atom for sense in best.senses} == {3, 7}
-    assert all(sense.profile.context.word.lower().strip(".") == "river" for sense in best.senses)
+    assert all(sense.profile.context.word.strip(".") == "river" for sense in best.senses)
     assert abs(best.senses[0].num_occurrences - best.senses[1].num_occurrences) <= 1
 
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from maskwright.batching.assemble import pack_sequences
 from maskwright.core.randomness import numpy_generator
+from maskwright.core.semantics import Context
 from maskwright.objectives.base import TrainedModel
-from maskwright.objectives.parts.coded_text import _split_up, coded_batch, coded_sample, joined, plain_word
+from maskwright.objectives.parts.coded_text import as_written, coded_batch, coded_sample, joined, plain_word, split_up
 from maskwright.objectives.parts.sparse_coding import SparseCoder
 from maskwright.objectives.parts.teacher import Teacher
+from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_contexts_are_what_the_tokens_say(text, corpus):
     for word, context in zip(words, text.contexts(words, tokenizer), strict=True):
         sequence = text.sequence_ids[text.word_places[word]]
         whole = tokenizer.decode(text.token_ids[text.sequence_ids == sequence].tolist())
-        assert context.left + context.word + context.right in whole
+        assert context.left + context.word + context.right in whole.replace(" .", ".")
         own = text.token_ids[text.word_places[word] : text.word_places[word + 1]].tolist()
         assert context.word == tokenizer.decode(own).strip()
 
@@ -89,14 +91,37 @@ def test_spellings_put_cases_and_punctuation_together(text, corpus):
     assert len(set(spellings)) == len(spellings)
     assert len(number) == len(text.word_places) - 1
     contexts = text.contexts(np.arange(40), corpus.load_tokenizer())
-    assert [spellings[each] for each in number[:40]] == [plain_word(context.word) for context in contexts]
+    assert [spellings[each] for each in number[:40]] == [plain_word(context.word.casefold()) for context in contexts]
+    as_written, number = text.spellings(corpus.load_tokenizer(), is_case_ignored=False)
+    assert [as_written[each] for each in number[:40]] == [plain_word(context.word) for context in contexts]
+    assert len(as_written) > len(spellings)
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [(" Court,", "court"), ("(New)", "new"), ("...", "..."), ("it's", "it's"), ("", "")]
+    ("text", "word"), [(" Court,", "Court"), ("(New)", "New"), ("...", "..."), ("it's", "it's"), ("", "")]
 )
 def test_plain_words(text, word):
     assert plain_word(text) == word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The court's, and the judge's (new) rule: it isn't well-known!",
+        "“Quoted,” she said; 30% of it. He'd go.",
+        "A dash - here, and one of 3-4 words...",
+    ],
+)
+def test_words_of_wordpiece_are_joined_as_people_write(text):
+    tokenizer = train_tokenizer([text] * 3, TokenizerConfig(vocabulary_size=400))
+    spaced = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False))
+    words = spaced.split(" ")
+    for number, word in enumerate(words):
+        before, after = (" ".join(part) for part in (words[:number], words[number + 1 :]))
+        left = before + " " if before else ""
+        shown = as_written(Context(left=left, word=word, right=" " + after if after else ""))
+        assert shown.word == word
+        assert shown.left + shown.word + shown.right == text.replace("dash - here", "dash-here")  # can't be told
 
 
 def test_what_goes_on_without_spaces_is_cut_into_tokens(text):
@@ -117,6 +142,6 @@ def test_joined_texts_keep_their_sequences_apart(text):
 @given(st.text(max_size=6), st.text(max_size=6), st.text(max_size=6), st.text(max_size=2))
 def test_no_character_is_lost_whatever_a_decoder_does_at_ends(left, word, right, noise):
     whole = left + word + right
-    parts = _split_up(left + noise, left + word + noise, whole)
-    assert parts["left"] + parts["word"] + parts["right"] == whole
-    assert _split_up(left, left + word, whole)["right"] == right
+    parts = split_up(left + noise, left + word + noise, whole)
+    assert parts.left + parts.word + parts.right == whole
+    assert split_up(left, left + word, whole).right == right
