@@ -1,0 +1,77 @@
+"""Self-evolution hides the candidates that the model finds hardest, and smooths with its own answer."""
+
+import pytest
+import torch
+
+from maskwright.core.batches import UNUSED
+from maskwright.core.randomness import torch_generator
+from maskwright.objectives.self_evolution import SelfEvolution
+
+
+@pytest.fixture
+def objective(encoder, vocabulary, vocabulary_head) -> SelfEvolution:
+    config = SelfEvolution.Config(rate=0.2, pool=3.0, smoothing=0.1, smoothing_tokens=4, mask_fraction=0.8,
+                                  random_fraction=0.1, kept_fraction=0.1)  # fmt: skip
+    return SelfEvolution(config, encoder, vocabulary, vocabulary_head)
+
+
+def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
+    drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
+    done = objective.complete(encoder, drawn)
+    candidates = drawn.candidates_P[: int(drawn.num_candidates)]
+    assert len(candidates.unique()) == len(candidates)
+    with torch.no_grad():
+        x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        logits = objective.vocabulary_head(x_TD[candidates], encoder.embedding_weight_VD)
+    losses = torch.nn.functional.cross_entropy(logits, batch.token_ids_T[candidates], reduction="none")
+    budget = int(drawn.term_counts["self_evolution"])
+    expected = candidates[losses.argsort(descending=True)[:budget]].sort().values
+    is_used = done.target_ids_M != UNUSED
+    assert int(is_used.sum()) == budget
+    assert torch.equal(done.scored_positions_M[is_used], expected)
+    assert (done.scored_positions_M[~is_used] == 0).all() and is_used[:budget].all()
+    assert torch.equal(done.target_ids_M[is_used], batch.token_ids_T[expected])
+    untouched = torch.ones_like(batch.word_starts_T)
+    untouched[expected] = False
+    assert torch.equal(done.input_ids_T[untouched], batch.token_ids_T[untouched])
+    replacement = dict(zip(drawn.candidates_P.tolist(), drawn.replacements_P.tolist(), strict=True))
+    assert done.input_ids_T[expected].tolist() == [replacement[place] for place in expected.tolist()]
+
+
+def test_targets_are_smoothed_by_the_models_answer(objective, encoder, batch):
+    done = objective.complete(encoder, objective.corrupt(batch, torch_generator(0, "test"), 0.0))
+    is_used = done.target_ids_M != UNUSED
+    torch.testing.assert_close(done.weights_MK.sum(1), is_used.float())
+    assert done.weights_MK[is_used, 0] == pytest.approx(0.9)
+    assert torch.equal(done.target_ids_MK[is_used, 0], done.target_ids_M[is_used])
+    with torch.no_grad():
+        x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        p = objective.vocabulary_head(x_TD[done.scored_positions_M], encoder.embedding_weight_VD).softmax(1)
+    top = p.topk(4, dim=1)
+    assert torch.equal(done.target_ids_MK[is_used, 1:], top.indices[is_used])
+    torch.testing.assert_close(
+        done.weights_MK[is_used, 1:], 0.1 * (top.values / top.values.sum(1, keepdim=True))[is_used]
+    )
+
+
+def test_with_a_pool_of_one_and_no_smoothing_it_is_mlm(encoder, vocabulary, vocabulary_head, batch):
+    config = SelfEvolution.Config(pool=1.0, smoothing=0.0)
+    objective = SelfEvolution(config, encoder, vocabulary, vocabulary_head)
+    drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
+    done = objective.complete(encoder, drawn)
+    for name in ("input_ids_T", "scored_positions_M", "target_ids_M"):
+        assert torch.equal(getattr(done, name), getattr(drawn, name))
+    torch.testing.assert_close(objective.loss(encoder, done)[0].total, objective.loss(encoder, drawn)[0].total)
+
+
+def test_shapes_are_fixed_and_training_mode_is_kept(objective, encoder, batch):
+    encoder.train()
+    drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
+    done = objective.complete(encoder, drawn)
+    assert encoder.training
+    assert all(getattr(done, name).shape == getattr(drawn, name).shape for name in ("weights_MK", "target_ids_MK"))
+
+
+def test_strategies_have_no_place_in_it():
+    with pytest.raises(ValueError, match="chooses single tokens itself"):
+        SelfEvolution.Config(strategy="span")
