@@ -42,8 +42,11 @@ def test_stopped_after_every_single_step(train, tmp_path):
             "model_type": "roberta", "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2,
             "intermediate_size": 24, "hidden_dropout_prob": 0.2}}},
         {"phases": [{"objective": {"name": "mlm", "rate": {"start": 0.5, "end": 0.2}}, "sequence_length": 32}]},
+        {"phases": [{"objective": {"name": "late_mask"}, "sequence_length": 32, "share": 3},
+                    {"objective": {"name": "mlm"}, "sequence_length": 32}]},
     ],
-    ids=["bfloat16", "bert_with_dropout", "roberta_of_transformers_with_dropout", "falling_rate"],
+    ids=["bfloat16", "bert_with_dropout", "roberta_of_transformers_with_dropout", "falling_rate",
+         "late_masks"],
 )  # fmt: skip
 def test_every_kind_of_run(train, tmp_path, changes):
     torch.set_num_threads(2)

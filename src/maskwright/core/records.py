@@ -168,6 +168,7 @@ class PhaseRecord(Record):
     sequence_length: int
     num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
     flops_per_token: float = Field(description="training, forward and backward")
+    masks_at_input: bool = Field(default=True, description="whether the encoder reads the mask token in this phase")
 
 
 class PlanRecord(Record):

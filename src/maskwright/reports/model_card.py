@@ -92,6 +92,29 @@ def objectives(story: Story) -> list[str]:
     return list(dict.fromkeys(clean(phase.objective) for phase in story.record.plan.phases))
 
 
+def sentence_on_the_mask_token(story: Story) -> str:
+    """Return whether the mask token works at the model's input, where a phase kept it from the encoder; else nothing.
+
+    What such a phase predicted with, its decoder, is not part of the model.
+    """
+    phases = story.record.plan.phases
+    without = list(dict.fromkeys(clean(phase.objective) for phase in phases if not phase.masks_at_input))
+    if not without:
+        return ""
+    names, last = " and ".join(without), phases[-1]
+    if not last.masks_at_input:
+        return (
+            f"Its encoder never read the mask token: the decoder of {names}, which did, is not part of the model. "
+            "Fine-tune it; what it fills in, and scores of masked tokens, say nothing about it."
+        )
+    share = last.num_steps / sum(phase.num_steps for phase in phases)
+    return (
+        f"In the phases of {names} its encoder did not read the mask token; the last {share:.0%} of the steps, with "
+        f"{clean(last.objective)}, taught it to. What it fills in, and scores of masked tokens, are those of the model "
+        "as it is here, without a decoder."
+    )
+
+
 def generated_body(story: Story) -> str:
     """Return the generated part of the card, between its markers."""
     environment = Environment(
@@ -112,6 +135,7 @@ def generated_body(story: Story) -> str:
         story=story,
         record=story.record,
         objectives=objectives(story),
+        mask_token=sentence_on_the_mask_token(story),
         score_tables=score_tables(evaluations),
         details=detail_table(evaluations),
         comparisons=[comparison_table(comparison) for comparison in story.comparisons],

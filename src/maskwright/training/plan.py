@@ -57,8 +57,11 @@ def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]
             sequence_length=phase.sequence_length,
             num_steps=steps,
             flops_per_token=per_token,
+            masks_at_input=objective.masks_at_input,
         )
-        for phase, steps, per_token in zip(recipe.phases, course.phase_steps, flops, strict=True)
+        for phase, objective, steps, per_token in zip(
+            recipe.phases, model.objectives, course.phase_steps, flops, strict=True
+        )
     ]
     num_tokens = course.num_steps * recipe.batch.tokens
     return PlanRecord(

@@ -9,8 +9,11 @@ import yaml
 from huggingface_hub import ModelCard
 
 from maskwright.core.errors import CheckpointError
+from maskwright.core.records import PhaseRecord, RunFolder, RunRecord
 from maskwright.reports import write_model_card
 from maskwright.reports.formatting import clean, markdown_safe
+from maskwright.reports.gather import gather
+from maskwright.reports.model_card import sentence_on_the_mask_token
 
 
 def test_the_hub_reads_the_metadata_and_the_scores(make_run: Callable[..., Path]):
@@ -119,6 +122,34 @@ def test_hostile_names_and_text_stay_text(make_run: Callable[..., Path]):
         assert not re.search(r"(?<!\\)\]\(", line)
         assert "http://" not in line
         assert line.count("|") - line.count("\\|") in (0, 3, 4, 5, 6) or not line.startswith("|")
+
+
+@pytest.mark.parametrize(
+    ("phases", "says"),
+    [
+        ((False, True), "the last 25% of the steps, with objective1, taught it to"),
+        ((True, False), "Its encoder never read the mask token: the decoder of objective1"),
+        ((True, True), ""),
+    ],
+)
+def test_the_card_says_whether_the_mask_token_works(make_run: Callable[..., Path], phases: tuple[bool, ...], says: str):
+    run = make_run()
+    record = RunRecord.read(RunFolder(run).run_record)
+    planned = [
+        PhaseRecord(
+            objective=f"objective{index}",
+            sequence_length=32,
+            num_steps=steps,
+            flops_per_token=1.0,
+            masks_at_input=is_at_input,
+        )
+        for index, (is_at_input, steps) in enumerate(zip(phases, (300, 100), strict=True))
+    ]
+    changed = record.model_copy(update={"plan": record.plan.model_copy(update={"phases": planned})})
+    changed.write(RunFolder(run).run_record)
+    assert sentence_on_the_mask_token(gather(run)).find(says) >= 0
+    text = write_model_card(run).read_text(encoding="utf-8")
+    assert ("mask token" in text.partition("## How to use")[0]) == bool(says)
 
 
 def test_a_run_without_a_model_is_refused(make_run: Callable[..., Path]):
