@@ -1,0 +1,54 @@
+"""A recipe with a teacher, a dictionary and a student, from text to a model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tests.integration.test_two_processes import losses, run_on_two
+
+DICTIONARY = {"num_atoms": 12, "num_states": 500, "num_tokens": 1500, "num_updates": 3}
+KINDS = {
+    "cached": {"mlm_weight": 0},
+    "itself": {"teacher": "itself", "targets": "online", "refresh_steps": 2},
+}
+
+
+def recipe_of(folder: Path, raw_recipe, kind: str) -> Path:
+    """Write a recipe of two steps of MLM and four of MLSM."""
+    student = {"objective": {"name": "mlsm", "dictionary": DICTIONARY, **KINDS[kind]}, "share": 2, "weights": "fresh"}
+    phases = [{"sequence_length": 32}, {**student, "sequence_length": 32}]
+    path = folder / "mlsm.yaml"
+    path.write_text(yaml.safe_dump({**raw_recipe, "phases": phases, "budget": {"steps": 6}}), encoding="utf-8")
+    return path
+
+
+def test_from_text_to_a_model(maskwright, raw_recipe, tmp_path):
+    recipe = recipe_of(tmp_path, raw_recipe, "cached")
+    said = maskwright("plan", recipe)
+    assert said.code == 0
+    assert "pays off after" in said.out
+    said = maskwright("train", recipe, "--run", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert "will not be able to fill masks" in said.err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert ["mlsm" in line for line in lines] == [False] * 2 + [True] * 4
+    assert all(0 <= line["agreement"] <= 1 for line in lines[2:])
+    exported = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert not [name for name in exported if "latent" in name or "objective" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_what_one_trains(maskwright, raw_recipe, tmp_path, kind):
+    recipe = recipe_of(tmp_path, raw_recipe, kind)
+    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run").code == 0
+    first, second = run_on_two("train", recipe, "--run", "two/run", cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+    weights = [load_file(run / "checkpoints" / "step-000006" / "model.safetensors") for run in (one, two)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-3, rtol=0)
