@@ -36,6 +36,8 @@ def test_from_text_to_a_model(maskwright, raw_recipe, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert ["mlsm" in line for line in lines] == [False] * 2 + [True] * 4
     assert all(0 <= line["agreement"] <= 1 for line in lines[2:])
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "did not train the head that predicts tokens" in " ".join(card.split())
     exported = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert not [name for name in exported if "latent" in name or "objective" in name]
 

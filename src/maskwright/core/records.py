@@ -169,6 +169,7 @@ class PhaseRecord(Record):
     num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
     flops_per_token: float = Field(description="training, forward and backward")
     masks_at_input: bool = Field(default=True, description="whether the encoder reads the mask token in this phase")
+    trains_vocabulary_head: bool = Field(default=True, description="whether the phase learns to predict tokens")
 
 
 class PlanRecord(Record):

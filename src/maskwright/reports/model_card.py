@@ -93,11 +93,16 @@ def objectives(story: Story) -> list[str]:
 
 
 def sentence_on_the_mask_token(story: Story) -> str:
-    """Return whether the mask token works at the model's input, where a phase kept it from the encoder; else nothing.
+    """Return whether the model can fill masks, where a phase did not teach its encoder or its head to; else nothing.
 
     What such a phase predicted with, its decoder, is not part of the model.
     """
     phases = story.record.plan.phases
+    if not phases[-1].trains_vocabulary_head:
+        return (
+            f"Its last phase, {clean(phases[-1].objective)}, did not train the head that predicts tokens. Fine-tune "
+            "it; what it fills in, and scores of masked tokens, say nothing about it."
+        )
     without = list(dict.fromkeys(clean(phase.objective) for phase in phases if not phase.masks_at_input))
     if not without:
         return ""

@@ -58,6 +58,7 @@ def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]
             num_steps=steps,
             flops_per_token=per_token,
             masks_at_input=objective.masks_at_input,
+            trains_vocabulary_head=objective.uses_vocabulary_head,
         )
         for phase, objective, steps, per_token in zip(
             recipe.phases, model.objectives, course.phase_steps, flops, strict=True
