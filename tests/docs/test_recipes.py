@@ -12,11 +12,14 @@ from maskwright.training.recipe import parse_recipe, read_recipe
 TASKS = ("kind:", "title:")
 """How the YAML of a task or of a suite begins; tests/docs/test_tasks.py reads those."""
 
+COMPARISON = "comparison:"
+"""How the YAML of a comparison begins; tests/docs/test_comparisons.py reads those."""
+
 YAML_SNIPPETS = [
     snippet
     for page in PAGES
     for snippet in snippets(page)
-    if snippet.language == "yaml" and not snippet.text.startswith(TASKS)
+    if snippet.language == "yaml" and not snippet.text.startswith((*TASKS, COMPARISON))
 ]
 LEAST_RECIPE: dict[str, Any] = {"name": "documentation", "budget": {"steps": 1}}
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.core.comparison_records import ArmRun
 from maskwright.core.errors import MemoryShortage, RecipeError
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
@@ -123,48 +122,3 @@ def _predicted_seconds(recipe: Recipe) -> float | None:
     except MemoryShortage:
         return None
     return foresee(recipe).seconds
-
-
-def run_record(job: Job, problem: str | None, out: Path, scores: dict[str, float]) -> ArmRun:
-    """Return what became of a run, from its own record; what a failed one lacks is missing here too.
-
-    Args:
-        job: the run.
-        problem: why it was not finished or not scored.
-        out: of the comparison.
-        scores: by measure.
-    """
-    path = job.run.path
-    known = ArmRun(seed=job.seed, folder=str(path.relative_to(out) if path.is_relative_to(out) else path.resolve()))
-    if not job.run.run_record.exists():
-        return known.model_copy(update={"problem": problem})
-    record = RunRecord.read(job.run.run_record)
-    engine, result = record.engine, record.result
-    where = record.environment.get("gpu" if engine.device.startswith("cuda") else "processor", engine.device)
-    cores = "" if engine.device.startswith("cuda") else f"{record.environment.get('cores', '?')} cores of "
-    return known.model_copy(
-        update={
-            "problem": problem,
-            "num_steps": result.step if result else None,
-            "num_tokens": result.num_tokens if result else None,
-            "num_parameters": record.plan.num_parameters,
-            "flops": flops_made(record) if result else None,
-            "seconds": result.seconds if result else None,
-            "is_stopped_early": bool(result and result.stopped_early),
-            "kwh": record.energy.kwh if record.energy else None,
-            "machine": f"{cores}{where}, {engine.dtype}, attention {engine.attention}, "
-            + ("compiled" if engine.compiled else "not compiled"),
-            "scores": {} if problem else scores,
-        }
-    )
-
-
-def flops_made(record: RunRecord) -> float:
-    """Return the FLOPs of the steps that a run made; fewer than planned where it was stopped early."""
-    left = record.result.step if record.result else 0
-    flops = 0.0
-    for phase in record.plan.phases:
-        steps = min(left, phase.num_steps)
-        flops += steps * record.recipe["batch"]["tokens"] * phase.flops_per_token
-        left -= steps
-    return flops
