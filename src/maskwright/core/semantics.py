@@ -38,7 +38,7 @@ class Atom(Record):
     def name(self) -> str:
         """The label for people; what is longer than a word is cut."""
         shown = (word if len(word) <= LONGEST_SHOWN else word[: LONGEST_SHOWN - 1] + "…" for word in self.label)
-        return ", ".join(shown) or "no word"
+        return " · ".join(shown) or "no word"
 
 
 class AtomWeight(Record):

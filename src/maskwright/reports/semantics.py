@@ -153,6 +153,7 @@ def nonzeros_chart(record: AtomsRecord, name: str) -> str | None:
         axes.axvline(mean, color=INK, linewidth=1, linestyle=(0, (3, 3)))
         axes.annotate(f"mean {mean:.1f}", (mean, 1), (4, -9), xycoords=("data", "axes fraction"),
                       textcoords="offset points", fontsize=8)  # fmt: skip
+        axes.set_ylim(top=1.15 * float(shares.max()))
         axes.set_title("Atoms per token")
         axes.set_xlabel("atoms in a token's code")
         axes.yaxis.set_major_formatter(PERCENT)

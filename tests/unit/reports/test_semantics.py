@@ -78,7 +78,7 @@ def test_the_report_shows_what_atoms_mean(run):
     words = " ".join(" ".join(page.text).split())
     for expected in (
         "Phase 2", "40 latent atoms", "layer 4 of money", "6.5", "9e-05", "1.0 % of tokens", "3 dead",
-        "like 12 occurrences of bank", "money4, loan", "50.0 %", "Student agrees with teacher", "Divergence",
+        "like 12 occurrences of bank", "money4 · loan", "50.0 %", "Student agrees with teacher", "Divergence",
     ):  # fmt: skip
         assert expected in words, expected
     assert ("section", "id", "semantics") in page.attributes

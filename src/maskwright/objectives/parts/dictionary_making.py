@@ -168,7 +168,7 @@ class DictionaryMaking:
         """Sample, learn, save."""
         segments = self._segments()
         reservoir = self._sample_states(segments)
-        sample_ND = reservoir.sample_ND
+        sample_ND = reservoir.in_order_of_keys()
         learner = self._learn(sample_ND)
         chosen = torch.randperm(len(sample_ND), generator=torch_generator(self.seed, "dictionary_judged"))
         judged_ND = sample_ND[chosen[:JUDGED_STATES]]

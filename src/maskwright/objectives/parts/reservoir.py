@@ -42,6 +42,10 @@ class Reservoir:
         """The sample, float32 on the CPU, a view; its order tells nothing about the stream's once it has overflowed."""
         return self._states_ND[: len(self)]
 
+    def in_order_of_keys(self) -> Tensor:
+        """Return a copy of the sample, in an order that the cuts of the stream into batches have no part in."""
+        return self.sample_ND[self._keys_N[: len(self)].argsort()]
+
     def add(self, states_MD: Tensor) -> None:
         """Offer the next states of the stream.
 

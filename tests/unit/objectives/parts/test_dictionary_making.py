@@ -116,6 +116,26 @@ def test_killed_while_the_teacher_reads(tmp_path, corpus, teacher, monkeypatch, 
     assert (tmp_path / "killed" / ATOMS).read_bytes() == (tmp_path / "straight" / ATOMS).read_bytes()
 
 
+def test_a_killed_process_may_go_on_with_other_batches(tmp_path, corpus, teacher, monkeypatch):
+    straight = make(tmp_path / "straight", corpus, teacher)
+    states, left = Teacher.states, [3]
+
+    def killed(self, *arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return states(self, *arguments)
+
+    monkeypatch.setattr(dictionary_making, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(dictionary_making, "LARGEST_SHARE_OF_SAVING", 1e9)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Teacher, "states", killed)
+        make(tmp_path / "killed", corpus, teacher)
+    again = make(tmp_path / "killed", corpus, teacher, micro_batch_tokens=160)
+    assert again.provenance.num_states_seen == straight.provenance.num_states_seen
+    assert torch.allclose(again.atoms_AD, straight.atoms_AD, atol=1e-4)
+
+
 def test_killed_while_it_learns_nothing_is_read_again(tmp_path, corpus, teacher, monkeypatch):
     straight = make(tmp_path / "straight", corpus, teacher)
     learn = dictionary_making.learn_dictionary

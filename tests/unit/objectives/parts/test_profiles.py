@@ -61,6 +61,9 @@ def test_the_tokens_of_a_word_are_found(corpus):
     found = tokens_of(word, tokenizer, 60)
     assert tokenizer.decode(found.token_ids[found.places].tolist()).strip() == "mountains"
     assert tokenizer.decode(found.token_ids.tolist()) == word.text
+    (last,) = marked_words("heard by the [court].")
+    found_last = tokens_of(last, tokenizer, 60)
+    assert tokenizer.decode(found_last.token_ids[found_last.places].tolist()).strip() == "court"
     (within,) = marked_words("the court heard moun[tains] in winter")
     assert set(tokens_of(within, tokenizer, 60).places) <= set(found.places)
 
