@@ -21,6 +21,8 @@ from maskwright.evaluation.datasets.section import Cut, DataSection, Layout, Rea
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.tasks.base import Task
 from maskwright.objectives.base import Objective
+from maskwright.objectives.parts.masking import STRATEGIES
+from maskwright.objectives.parts.strategies.base import Strategy
 from maskwright.training.recipe import Recipe
 
 REFERENCE = Path(__file__).with_name("recipes.md")
@@ -65,6 +67,9 @@ def reference() -> str:
     for name in plug_in_names(OBJECTIVES):
         objective = load_plug_in(OBJECTIVES, name, Objective)
         parts += plug_in(objective, objective.Config, f"Objective `{name}`", "phases.0.objective.", set())
+    for name in plug_in_names(STRATEGIES):
+        strategy = load_plug_in(STRATEGIES, name, Strategy)
+        parts += plug_in(strategy, strategy.Config, f"Strategy `{name}`", "phases.0.objective.strategy.", set())
     for name in plug_in_names(FAMILIES):
         family = load_family(name)
         left_out = set(family.Config.not_overridden)
@@ -122,6 +127,8 @@ def section(model: type[BaseModel], title: str, prefix: str) -> list[str]:
 def plug_in(owner: type[Any], config: type[BaseModel], title: str, prefix: str, left_out: set[str]) -> list[str]:
     """Return the section of one plug-in and of the models that its options hold."""
     parts = [f"## {title}\n", f"{summary(owner)}\n", table(config, prefix, left_out)]
+    if not config.model_fields:
+        parts[-1] = "It has no options.\n"
     return parts + inner_sections(config, prefix, set())
 
 

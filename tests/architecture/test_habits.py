@@ -12,7 +12,7 @@ from maskwright.core.discovery import NOT_PLUG_INS, class_name_of
 
 PACKAGE = Path(maskwright.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-PLUG_IN_FOLDERS = ["objectives", "corpus/sources", "encoders/families", "export/families", "evaluation/tasks"]
+PLUG_IN_FOLDERS = ["objectives", "objectives/parts/strategies", "corpus/sources", "encoders/families", "export/families", "evaluation/tasks"]
 
 MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 350, 60, 9
 

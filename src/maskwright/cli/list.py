@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "objectives": "maskwright.objectives",
+    "strategies": "maskwright.objectives.parts.strategies",
     "families": "maskwright.encoders.families",
     "sources": "maskwright.corpus.sources",
     "tasks": "maskwright.evaluation.tasks",
@@ -17,7 +18,7 @@ FOLDERS = {
 
 
 def list_plug_ins(
-    kind: tyro.conf.Positional[Literal["objectives", "families", "sources", "tasks", "exporters"]],
+    kind: tyro.conf.Positional[Literal["objectives", "strategies", "families", "sources", "tasks", "exporters"]],
 ) -> None:
     """Show the plug-ins of one kind, each with what it is for and its options; of tasks also those that are data.
 

@@ -12,6 +12,7 @@ def prepare(
     out: Path = Path("runs/corpora"),
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     strict: tyro.conf.FlagCreatePairsOff[bool] = False,
+    collocations: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
 
@@ -22,10 +23,18 @@ def prepare(
         out: folder for prepared corpora; the corpus gets a folder of its own there, named by what went into it.
         set: a value that replaces the recipe's, such as --set tokenizer.vocabulary_size=8000; may be given several
             times.
+        collocations: also find the text's collocations, for the masking strategy pmi (training finds them itself where
+            they are missing), with the options of the recipe's first phase that has it.
         strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
     """
     from maskwright.cli.recipes import read_with_overrides, with_strict
     from maskwright.training.corpora import prepared
 
-    corpus = prepared(read_with_overrides(recipe, data, with_strict(set, strict)), out)
+    asked = read_with_overrides(recipe, data, with_strict(set, strict))
+    corpus = prepared(asked, out)
     print(corpus.folder)
+    if collocations:
+        from maskwright.corpus.collocations import prepare_collocations
+        from maskwright.training.corpora import collocation_options
+
+        print(prepare_collocations(corpus, collocation_options(asked)))

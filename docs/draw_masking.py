@@ -1,0 +1,149 @@
+"""Draws docs/masking.svg: what each masking strategy hides in one paragraph. Takes about two minutes.
+
+    .venv/bin/python docs/draw_masking.py
+
+The tokenizer and the collocations are those of these pages; what `adaptive` and `self_evolution` know, a small encoder
+has learned from them.
+"""
+
+import html
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.order import RowStream
+from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.core.batches import CorruptedBatch, PackedBatch
+from maskwright.core.discovery import load_plug_in, plug_in_names
+from maskwright.core.files import write_text_atomically
+from maskwright.core.randomness import torch_generator
+from maskwright.corpus.config import DataConfig
+from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.corpus.prepare import prepare
+from maskwright.encoders import build_encoder
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.objectives.base import Objective, PhaseStart
+from maskwright.objectives.parts.masking import STRATEGIES
+from maskwright.tokenization.train import TokenizerConfig
+
+DOCS = Path(__file__).parent
+PARAGRAPH = (
+    "Every random number is a function of the seed, its purpose and counters such as step and micro-batch. Nothing "
+    "depends on what was drawn before, on the rank, or on the number of workers. So there is no generator to save, and "
+    "the position of a run in its data is one integer, the step."
+)
+NUM_STEPS, ROW_LENGTH, RATE = 120, 64, 0.3
+WIDTH, LEFT, SIZE, LINE = 980, 150, 13, 22
+
+
+@dataclass
+class Drawn:
+    """The tokens of the paragraph, and which of them a strategy hides."""
+
+    name: str
+    tokens: list[str]
+    is_hidden: list[bool]
+
+
+def corpus_of_pages(folder: Path) -> Corpus:
+    """Prepare these pages."""
+    pages = [page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))]
+    text = folder.with_suffix(".txt")
+    text.write_text("\n\n".join(pages), encoding="utf-8")
+    data = DataConfig(data=str(text), documents="paragraph")
+    prepare(data, TokenizerConfig(vocabulary_size=1500), folder, 1)
+    return open_corpus(folder, verify=False)
+
+
+def drawn(name: str, options: dict[str, Any], corpus: Corpus, folder: Path) -> Drawn:
+    """Train a small encoder with an objective, and let it hide tokens of the paragraph."""
+    plug_in = load_plug_in("maskwright.objectives", options.pop("name"), Objective)
+    shape = {"num_layers": 2, "hidden_size": 64, "num_heads": 2, "feed_forward_size": 96}
+    encoder = build_encoder("modernbert", None, shape, corpus.vocabulary, max_positions=128, seed=1)
+    head = VocabularyHead(encoder.config, seed=1)
+    objective = plug_in(plug_in.Config.model_validate(options), encoder, corpus.vocabulary, head)
+    start = PhaseStart(
+        folder, corpus, ROW_LENGTH, NUM_STEPS, 1, torch.device("cpu"), torch.float32, 2048, False, True,
+        lambda: None, lambda path: (_ for _ in ()).throw(NotImplementedError(path)),
+    )  # fmt: skip
+    objective.begin(encoder, start)
+    if name in ("adaptive", "self_evolution"):
+        train(objective, encoder, corpus)
+    tokenizer = corpus.load_tokenizer()
+    token_ids = tokenizer(PARAGRAPH, add_special_tokens=False)["input_ids"]
+    paragraph = pack_sequences([torch.tensor(token_ids).numpy()], corpus.vocabulary, len(token_ids) + NUM_SPECIALS)
+    tokens = tokenizer.convert_ids_to_tokens(paragraph.token_ids_T.tolist())
+    begins = [not token.startswith("##") for token in tokens]
+    paragraph = PackedBatch(**{**vars(paragraph), "word_starts_T": torch.tensor(begins)})
+    batch = hide(objective, encoder, paragraph, torch_generator(4, "picture"), 1 - 1 / NUM_STEPS)
+    is_hidden = torch.zeros(len(tokens), dtype=torch.bool)
+    is_hidden[batch.scored_positions_M[batch.target_ids_M >= 0]] = True
+    return Drawn(name, tokens[1:-1], is_hidden.tolist()[1:-1])
+
+
+def hide(objective: Objective, encoder: Any, batch: PackedBatch, generator: Any, progress: float) -> CorruptedBatch:
+    """Corrupt a batch and complete it."""
+    return objective.complete(encoder, objective.corrupt(batch, generator, progress))
+
+
+def train(objective: Objective, encoder: Any, corpus: Corpus) -> None:
+    """Make the steps of a phase."""
+    stream = RowStream(corpus.split("train"), corpus.vocabulary, ROW_LENGTH, seed=1)
+    parameters = list({*encoder.parameters(), *objective.parameters()})
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    for step in range(NUM_STEPS):
+        batch = hide(
+            objective, encoder, stream.batch(32 * step, 32), torch_generator(1, "mask", step), step / NUM_STEPS
+        )
+        (term,) = objective.loss(encoder, batch)
+        (term.total / term.count).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step(encoder, step + 1)
+
+
+def svg(rows: list[Drawn]) -> str:
+    """Return the picture: hidden tokens white on dark, a mark between the tokens of a word."""
+    parts, y = [], 10
+    for row in rows:
+        x, y = LEFT, y + LINE
+        parts.append(f'<text x="10" y="{y}" font-weight="bold">{html.escape(row.name)}</text>')
+        for token, is_hidden in zip(row.tokens, row.is_hidden, strict=True):
+            text = token.removeprefix("##")
+            width = 8 * len(text) + 2
+            x += 0 if token.startswith("##") else 7
+            if x + width > WIDTH - 10:
+                x, y = LEFT, y + LINE
+            if is_hidden:
+                parts.append(f'<rect x="{x}" y="{y - 15}" width="{width - 1}" height="20" rx="2" fill="#1f4e79"/>')
+            colour = "#fff" if is_hidden else "#333"
+            parts.append(f'<text x="{x + 1}" y="{y}" fill="{colour}">{html.escape(text)}</text>')
+            x += width
+        y += 10
+    style = f'font-family="monospace" font-size="{SIZE}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 10}" {style}>'
+    body = "\n".join(parts)
+    return f'{head}\n<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+
+
+def main() -> None:
+    """Draw all strategies, and self_evolution."""
+    special = {"adaptive": {"refresh_steps": 20}, "pmi": {"least_count": 3}}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = corpus_of_pages(Path(folder, "corpus"))
+        names = ["token", "whole_word", "span", "pmi", "frequency", "adaptive"]
+        names += sorted({*plug_in_names(STRATEGIES)} - {*names})
+        objectives = {
+            name: {"name": "mlm", "rate": RATE, "strategy": {"name": name, **special.get(name, {})}} for name in names
+        }
+        objectives["self_evolution"] = {"name": "self_evolution", "rate": RATE}
+        rows = [drawn(name, options, corpus, Path(folder)) for name, options in objectives.items()]
+    write_text_atomically(DOCS / "masking.svg", svg(rows))
+
+
+if __name__ == "__main__":
+    main()
