@@ -107,7 +107,7 @@ def bars(profile: "Profile", record: "AtomsRecord", shared: frozenset[int], num_
 
     from maskwright.core.log import printable
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=1, style="yellow")
     table.add_column(width=4, justify="right")
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from maskwright.core.semantics import ATOMS, Atom, AtomsRecord, Profile, Senses, middling_atoms
 from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, series, smoothed, tokens_axis
@@ -182,7 +182,8 @@ def atom_frequency_chart(record: AtomsRecord, name: str) -> str | None:
         axes.set_ylabel("share of tokens")
         axes.set_xlim(0, len(frequencies) * 1.02)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
     description = f"Share of tokens that use each atom, by rank; {num_dead} of {len(record.atoms)} atoms are dead"
