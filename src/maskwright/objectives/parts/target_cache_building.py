@@ -45,6 +45,9 @@ MOST_PARTS, FEWEST_PART_TOKENS, MOST_PART_TOKENS = 1024, 1 << 15, 1 << 20
 """A part holds about a thousandth of the corpus: what a killed build loses, and what it keeps in memory, up to some
 200 bytes a token."""
 
+LOOKED_AT = 256
+"""States that are coded before the first part, to foresee the size."""
+
 
 def target_key(
     corpus: Corpus, teacher: Teacher, dictionary: Dictionary, options: CodingOptions, sequence_length: int
@@ -205,9 +208,10 @@ class _Building:
         """Code a sample first: a lambda that is too large or a disk that is too small is said at once."""
         sample = self._segments.sample(self.micro_batch_tokens, numpy_generator(0, "target_cache"))
         states = [self.coder.teacher.states(batch, places) for batch, places, _ in self._batches(sample)]
-        states_MD = torch.cat(states)[: self.coder.states_at_once]
+        states_MD = torch.cat(states)
         self.coder.require_codes(states_MD)
-        kept = self.coder.encode(states_MD).targets.weights_MW > 0
+        stride = -(-len(states_MD) // LOOKED_AT)
+        kept = self.coder.encode(states_MD[::stride]).targets.weights_MW > 0
         entries = float(kept.sum()) / max(1, len(kept))
         num_bytes = round(self.manifest.num_tokens * (3 * entries + 4))
         require_free_bytes(self.folder, num_bytes, "targets")

@@ -24,6 +24,10 @@ FIRST_SIZE = 32
 SWEEPS = 4
 """Passes of coordinate descent between two looks at the gap; a pass is several times cheaper than a Newton step."""
 
+POOL_NUMBERS = 1 << 21
+"""Codes of the states whose chunks are put together anew in every round: more of them make chunks more alike (a quarter
+faster with 1000 atoms than one chunk at a time), until they no longer fit into the caches."""
+
 MOST_INNER_ROUNDS, MOST_ROUNDS = 8, 200
 RIDGE = 1e-5
 """Added to the Gram matrix of a Newton step, relative to its diagonal: atoms may be duplicates."""
@@ -53,16 +57,17 @@ def solve_by_working_sets(
     if start_MA is not None:
         codes_MA.copy_(start_MA)
     rows = 512 if states_MD.device.type == "cpu" else 8192
+    pool = max(rows, POOL_NUMBERS // len(atoms_AD) // rows * rows)
     num_rounds = 0
-    for x_MD, out_MA in zip(states_MD.split(rows), codes_MA.split(rows), strict=True):
-        num_rounds = max(num_rounds, _solve_chunk(atoms_AD, gram_AA, x_MD, penalty, tolerance, out_MA))
+    for x_MD, out_MA in zip(states_MD.split(pool), codes_MA.split(pool), strict=True):
+        num_rounds = max(num_rounds, _solve_pool(atoms_AD, gram_AA, x_MD, penalty, tolerance, rows, out_MA))
     return codes_MA, num_rounds
 
 
-def _solve_chunk(
-    atoms_AD: Tensor, gram_AA: Tensor, x_BD: Tensor, penalty: float, tolerance: float, out_MA: Tensor
+def _solve_pool(
+    atoms_AD: Tensor, gram_AA: Tensor, x_BD: Tensor, penalty: float, tolerance: float, rows: int, out_MA: Tensor
 ) -> int:
-    """Solve for one chunk, from `out_MA` into `out_MA`; return the number of rounds."""
+    """Solve for one pool, in chunks of about `rows`, from `out_MA` into `out_MA`; return the number of rounds."""
     undone = torch.arange(len(x_BD), device=x_BD.device)
     codes_BA = out_MA.clone()
     for num_rounds in range(1, MOST_ROUNDS + 1):
@@ -73,12 +78,19 @@ def _solve_chunk(
         out_MA[undone[~is_open]] = codes_BA[~is_open]
         if not bool(is_open.any()):
             return num_rounds
-        undone, x_BD, codes_BA, slope_BA = undone[is_open], x_BD[is_open], codes_BA[is_open], slope_BA[is_open]
-        goal_B = 0.3 * torch.maximum(0.1 * gap_B, tolerance * objective_B)[is_open]
-        atom_ids_WB = _working_sets(codes_BA, slope_BA, penalty)
-        small = _SmallProblems(gram_AA, atom_ids_WB, codes_BA, slope_BA, penalty)
-        small.solve(residual_BD[is_open].square().sum(1), goal_B)
-        codes_BA = torch.zeros_like(codes_BA).scatter_(1, atom_ids_WB.T, small.codes_WB.T)
+        # In order of the atoms in use: states that share a chunk share the size of its working sets.
+        places = is_open.nonzero().squeeze(1)
+        places = places[(codes_BA[places] > 0).sum(1).argsort(stable=True)]
+        undone, x_BD, codes_BA, slope_BA = undone[places], x_BD[places], codes_BA[places], slope_BA[places]
+        goal_B = 0.3 * torch.maximum(0.1 * gap_B, tolerance * objective_B)[places]
+        energy_B = residual_BD[places].square().sum(1)
+        num_chunks = max(1, round(len(places) / rows))
+        parts = (each.tensor_split(num_chunks) for each in (codes_BA, slope_BA, energy_B, goal_B))
+        for codes, slope, energy, goal in zip(*parts, strict=True):
+            atom_ids_WB = _working_sets(codes, slope, penalty)
+            small = _SmallProblems(gram_AA, atom_ids_WB, codes, slope, penalty)
+            small.solve(energy, goal)
+            codes.zero_().scatter_(1, atom_ids_WB.T, small.codes_WB.T)
     out_MA[undone] = codes_BA
     return MOST_ROUNDS
 
