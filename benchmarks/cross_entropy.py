@@ -10,6 +10,7 @@ grows, the gradient of the embedding included.
 
 import argparse
 import json
+import multiprocessing
 import os
 import threading
 import time
@@ -27,7 +28,6 @@ from maskwright.heads.cross_entropy import (
     has_torchs_cross_entropy,
     is_small,
     logits_bytes,
-    losses_of_logits,
     torchs_cross_entropy,
 )
 
@@ -45,7 +45,7 @@ def work_of(way: str, num_slots: int, vocabulary_size: int, width: int, dtype: t
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             if way == "plain":
                 logits_MV = torch.nn.functional.linear(x_MD, embedding_VD, bias_V).float()
-                total = losses_of_logits(logits_MV, *as_slots(target_ids_M)).total
+                total = torch.nn.functional.cross_entropy(logits_MV, target_ids_M, reduction="sum")
             elif way == "own":
                 total = chunked_cross_entropy(x_MD, embedding_VD, bias_V, *as_slots(target_ids_M)).total
             else:
@@ -55,8 +55,9 @@ def work_of(way: str, num_slots: int, vocabulary_size: int, width: int, dtype: t
     return work
 
 
-def peak_megabytes(work: Callable[[], None]) -> float:
+def peak_megabytes(arguments: tuple[Any, ...]) -> float:
     """Return how far the memory of this process grows while it works, looked at a thousand times a second."""
+    work = work_of(*arguments)
     process, done = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 
@@ -85,7 +86,11 @@ def measured(num_slots: int, vocabulary_size: int, width: int, dtype: torch.dtyp
             work()
             if number:  # the first is a warm-up
                 seconds[way].append(round(time.perf_counter() - begin, 4))
-    memory = {way: peak_megabytes(work) for way, work in works.items()}
+    works.clear()
+    memory = {}
+    for way in ways:  # in a new process each: memory that was used before is not given back
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            memory[way] = pool.apply(peak_megabytes, ((way, *shape),))
     return {
         "num_slots": num_slots,
         "vocabulary_size": vocabulary_size,

@@ -1,9 +1,11 @@
 """What every head that predicts tokens can be asked: logits, and the cross-entropy of scored slots."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.heads.cross_entropy import SlotLosses, as_slots, losses_of_logits
+from maskwright.core.batches import UNUSED
+from maskwright.heads.cross_entropy import SlotLosses, losses_of_logits
 
 
 class TokenHead(nn.Module):
@@ -20,7 +22,9 @@ class TokenHead(nn.Module):
             target_ids_M: int64 [M]; `UNUSED` slots count for nothing.
             embedding_VD: float [V, D], the encoder's token embedding.
         """
-        return self.slot_losses(x_MD, *as_slots(target_ids_M), embedding_VD).total
+        logits_MV = self(x_MD, embedding_VD)
+        full = torch.promote_types(logits_MV.dtype, torch.float32)
+        return F.cross_entropy(logits_MV.to(full), target_ids_M, ignore_index=UNUSED, reduction="sum")
 
     def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VD: Tensor) -> SlotLosses:
         """Return the cross-entropy with several weighted targets a slot, and how each slot fared.

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
-from maskwright.heads.cross_entropy import SlotLosses, Way, chunked_cross_entropy, is_small, torchs_cross_entropy
+from maskwright.heads.cross_entropy import (
+    SlotLosses,
+    Way,
+    as_slots,
+    chunked_cross_entropy,
+    is_small,
+    torchs_cross_entropy,
+)
 from maskwright.heads.token_head import TokenHead
 
 
@@ -58,11 +65,13 @@ class VocabularyHead(TokenHead):
 
     def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VD: Tensor) -> Tensor:
         """See `TokenHead`; large logits are never there as a whole."""
-        # torch's own function (of torch 2.13) can't be compiled, and under autocast it sums in half precision.
-        is_own = self._way != "torch" or torch.compiler.is_compiling() or torch.is_autocast_enabled(x_MD.device.type)
-        if is_own or is_small(len(x_MD), len(embedding_VD)):
+        if is_small(len(x_MD), len(embedding_VD)):
             return super().cross_entropy(x_MD, target_ids_M, embedding_VD)
-        return torchs_cross_entropy(self._transformed(x_MD), embedding_VD, self.decoder_bias, target_ids_M)
+        # torch's own function (of torch 2.13) can't be compiled, and under autocast it sums in half precision.
+        is_plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(x_MD.device.type))
+        if self._way == "torch" and is_plain:
+            return torchs_cross_entropy(self._transformed(x_MD), embedding_VD, self.decoder_bias, target_ids_M)
+        return self.slot_losses(x_MD, *as_slots(target_ids_M), embedding_VD).total
 
     def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VD: Tensor) -> SlotLosses:
         """See `TokenHead`; large logits are never there as a whole."""
