@@ -87,7 +87,7 @@ class LateMaskConfig(MaskingOptions):
 
 
 class LateMask(Objective):
-    """3ML: as good as masked language modelling for less compute; the exported encoder is for fine-tuning.
+    """3ML: the encoder reads what is not masked, so that a step costs less; masks come in for the last layers.
 
     A short last phase of `mlm` makes [MASK] work at the encoder's input too (docs/late_mask.md).
     """

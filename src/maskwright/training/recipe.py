@@ -209,6 +209,11 @@ def _misfits(recipe: Recipe) -> list[str]:
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
+        if recipe.probes.stop_after_no_improvement and not plug_in.masks_at_input:
+            problems.append(
+                "probes.stop_after_no_improvement: held-out loss says nothing while the encoder does not read [MASK], "
+                f"as in phases.{index} (leave it out)"
+            )
     return problems
 
 

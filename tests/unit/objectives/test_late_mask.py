@@ -189,7 +189,7 @@ def test_leaving_masks_out_is_hiding_them(family, variant, batch, vocabulary):
     torch.testing.assert_close(term.total, expected, rtol=1e-5, atol=1e-4)
     parameters = dict(encoder.named_parameters()) | {f"own.{n}": p for n, p in objective.named_parameters()}
     ours, theirs = gradients(term.total, parameters), gradients(expected, parameters)
-    assert "own.mask_vector" in ours and all(name in ours for name, _ in encoder.named_parameters())
+    assert ours.keys() == parameters.keys(), "gradients reach everything"
     same(ours, theirs)
 
 
@@ -290,6 +290,13 @@ def test_an_encoder_that_runs_as_a_whole_is_refused_when_the_recipe_is_read(raw_
         parse_recipe(raw_recipe, "test")
 
 
+def test_held_out_loss_can_not_stop_a_phase_that_it_says_nothing_about(raw_recipe):
+    raw_recipe["phases"] = [{"objective": {"name": "late_mask"}, "sequence_length": 32}]
+    raw_recipe["probes"]["stop_after_no_improvement"] = 2
+    with pytest.raises(RecipeError, match="stop_after_no_improvement: held-out loss says nothing"):
+        parse_recipe(raw_recipe, "test")
+
+
 def test_rows_of_too_many_short_sequences_are_refused_before_they_go_wrong(encoder, vocabulary):
     batch = packed(vocabulary, [1] * 10, row_length=32)
     with pytest.raises(RecipeError, match="10 tokens of text and many short sequences"):
@@ -313,3 +320,23 @@ def test_the_share_of_text_is_that_of_the_corpus(corpus, encoder, vocabulary):
     per_row = objective.is_text(stream.batch(0, stream.num_rows_per_epoch)).sum() / stream.num_rows_per_epoch
     assert objective._masking.text_share == pytest.approx(float(per_row) / 30, abs=0.02)
     assert objective._masking.text_share < 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["decoder", "insert", "cross"])
+def test_a_rate_that_changes_compiles_once_more_and_not_at_every_step(variant, corpus, vocabulary):
+    encoder = encoder_of("modernbert", vocabulary)
+    objective = late_mask(encoder, vocabulary, rate={"start": 0.6, "end": 0.2}, **VARIANTS[variant])
+    torch._dynamo.reset()
+    graphs = []
+
+    def counting_backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    loss = torch.compile(lambda each: objective.loss(encoder, each)[0].total, backend=counting_backend, fullgraph=True)
+    stream = RowStream(corpus.split("train"), vocabulary, 32, seed=3)
+    for number in range(10):
+        each = objective.corrupt(stream.batch(8 * number, 8), torch_generator(number, "late masks"), number / 10)
+        torch.testing.assert_close(loss(each), objective.loss(encoder, each)[0].total)
+    assert len(graphs) <= 3
