@@ -1,6 +1,7 @@
 """Comparing recipes: what all runs share, what is used again, what goes on, what fails, and what is refused."""
 
 import json
+import shlex
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -292,6 +293,9 @@ def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, text_file, launc
     lines = [line for line in said.out.splitlines() if line.startswith("maskwright train")]
     assert len(lines) == 4
     assert """'budget={"tokens": 4096}'""" in lines[0]
+    (prepare,) = [line for line in said.out.splitlines() if line.startswith("maskwright prepare")]
+    assert maskwright(*shlex.split(prepare)[1:]).out.strip() == shlex.split(lines[0])[-3]
+    shutil.rmtree(tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
     assert launches == []
 

@@ -19,10 +19,13 @@ from maskwright.core.comparison_records import comparison_record
 from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunsFailed
 from maskwright.core.log import printable, say, warn
 from maskwright.corpus.corpus import Corpus
+from maskwright.evaluation.arms import measures_of, scores_of_run
 from maskwright.evaluation.run import Places, evaluate
 from maskwright.evaluation.subject import Subject
 from maskwright.reports.comparison import write_comparison
-from maskwright.reports.comparison_tables import costs_table, differences_table, plan_table, scores_table
+from maskwright.reports.comparison_tables import costs_table, differences_table, heading, plan_table, scores_table
+from maskwright.reports.tables import shown
+from maskwright.training.corpora import corpus_folder
 from maskwright.training.health import exclusive
 
 
@@ -38,9 +41,8 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
     states = {job: state_of(job) for job in comparison.jobs}
     print_table(plan_table(*plan_rows(comparison, states)))
     if how.dry_run:
-        for job, state in states.items():
-            if not state.is_finished:
-                print(shlex.join(["maskwright", *arguments_of(job, state, None)]))
+        for arguments in commands_of(comparison, states):
+            print(shlex.join(["maskwright", *arguments]))
         return
     with held(comparison.out), told_how_to_go_on(comparison.command):
         corpus = corpus_of(comparison)
@@ -93,13 +95,29 @@ def told_how_to_go_on(command: str) -> Iterator[None]:
         raise
 
 
-def arguments_of(job: Job, state: State, corpus: Corpus | None) -> list[str]:
+def commands_of(comparison: Comparison, states: Mapping[Job, State]) -> list[list[str]]:
+    """Return the arguments of `maskwright` that leave nothing to train, the preparation of the corpus first."""
+    unfinished = {job: state for job, state in states.items() if not state.is_finished}
+    trained_here = [arm for arm in comparison.arms if arm.path is not None]
+    if not unfinished or not trained_here:
+        return []
+    first = trained_here[0]
+    corpus = corpus_folder(first.recipe, comparison.corpora)
+    prepare = ["prepare", str(first.path), *as_options(first.settings), "--out", str(comparison.corpora)]
+    return [prepare, *(arguments_of(job, state, corpus) for job, state in unfinished.items())]
+
+
+def arguments_of(job: Job, state: State, corpus: Path) -> list[str]:
     """Return what makes, or goes on with, a run."""
     if state.is_begun:
         return ["train", "--run", str(job.run.path), "--resume"]
-    settings = [part for setting in job.settings for part in ("--set", setting)]
-    where = str(corpus.folder) if corpus else "CORPUS"
-    return ["train", str(job.recipe_path), *settings, "--corpus", where, "--run", str(job.run.path)]
+    options = [*as_options(job.settings), "--corpus", str(corpus), "--run", str(job.run.path)]
+    return ["train", str(job.recipe_path), *options]
+
+
+def as_options(settings: Sequence[str]) -> list[str]:
+    """Return settings as the command line takes them."""
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 def see_through(job: Job, comparison: Comparison, corpus: Corpus | None) -> None:
@@ -110,7 +128,8 @@ def see_through(job: Job, comparison: Comparison, corpus: Corpus | None) -> None
     """
     state = state_of(job, corpus)
     if not state.is_finished:
-        ended = launch(arguments_of(job, state, corpus))
+        assert corpus is not None  # where anything is trained there is one
+        ended = launch(arguments_of(job, state, corpus.folder))
         if ended.stopped_by is not None:
             raise SystemExit(128 + ended.stopped_by)
         if ended.code:
@@ -119,6 +138,15 @@ def see_through(job: Job, comparison: Comparison, corpus: Corpus | None) -> None
             warn(f"{printable(job.label)} failed: {comparison.problems[job]}; the others go on")
             return
     score(job, comparison, corpus)
+    say(scores_in_words(job, comparison))
+
+
+def scores_in_words(job: Job, comparison: Comparison) -> str:
+    """Return the scores of a run in one line."""
+    measures = measures_of(comparison.tasks)
+    scores = scores_of_run(job.evaluation, measures)
+    said = [f"{heading(each)} {shown(each.metric, scores[each.name])}" for each in measures if each.name in scores]
+    return printable(f"{job.label}: " + ("; ".join(said) or "no scores"))
 
 
 def score(job: Job, comparison: Comparison, corpus: Corpus | None) -> None:
