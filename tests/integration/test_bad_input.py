@@ -184,7 +184,7 @@ def test_models_to_continue_from_that_are_none(maskwright, recipe, tmp_path):
     folder.mkdir()
     config = folder / "config.json"
     config.write_text('{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}')
-    assert_clear(maskwright("train", recipe, "--from", folder), EXPORT, "GPT2LMHeadModel", "modernbert")
+    assert_clear(maskwright("train", recipe, "--from", folder), EXPORT, "'gpt2' is no encoder", "ModernBERT")
     config.write_text("{")
     assert_clear(maskwright("train", recipe, "--from", folder), EXPORT, str(config), "not JSON")
 

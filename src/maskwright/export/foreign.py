@@ -58,8 +58,8 @@ def import_foreign(folder: Path, dropout: float | None = None) -> ForeignModel:
     Raises:
         ExportError: it is no masked encoder that transformers knows, or damaged.
     """
-    weight_files(folder)
     config = _read_config(folder, dropout)
+    weight_files(folder)
     model, report = _read_model(folder, config)
     _require_whole_body(folder, model, report)
     with _failures_explained(f"{folder}: {type(model).__name__} does not run on plain text"), quiet_transformers():
