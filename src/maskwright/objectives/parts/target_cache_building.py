@@ -147,6 +147,7 @@ class _Entries:
 
     @classmethod
     def of(cls, places: np.ndarray, coded: CodedStates) -> "_Entries":
+        """Take the targets of tokens at some places of their part."""
         weights_MW = coded.targets.weights_MW.cpu().numpy()
         is_used_MW = weights_MW > 0
         ratio_MW = weights_MW / np.maximum(weights_MW[:, :1], np.finfo(np.float32).tiny)
