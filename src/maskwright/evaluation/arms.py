@@ -95,9 +95,7 @@ def compare_arms(
         baseline: the name of one of them.
         seed: of the resampling.
     """
-    by_run = {
-        arm: {run: scores_of_run(folder, measures) for run, folder in runs.items()} for arm, runs in arms.items()
-    }
+    by_run = {arm: {run: scores_of_run(folder, measures) for run, folder in runs.items()} for arm, runs in arms.items()}
     of_arm = {arm: {each.name: by_seed(by_run[arm], each.name) for each in measures} for arm in arms}
     scores = {
         arm: {name: mean_score(list(values.values())) for name, values in of_arm[arm].items() if values} for arm in arms
