@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.errors import CheckpointError
+from maskwright.core.masked_example import FILE, MaskedExample
 from maskwright.core.records import ComparisonRecord, CorpusManifest, EvaluationRecord, RunFolder, RunRecord
 
 PROBE_PREFIXES = ("held_out_", "blimp_")
@@ -51,6 +52,12 @@ class Story:
     def held_out(self) -> EvaluationRecord | None:
         """The scores on held-out text."""
         return self.evaluations.get("held_out")
+
+    @property
+    def masked_examples(self) -> list[MaskedExample]:
+        """What each phase hid in a row of text, of the phases that were finished."""
+        paths = (self.folder.phase(number) / FILE for number in range(len(self.record.plan.phases)))
+        return [MaskedExample.read(path) for path in paths if path.exists()]
 
     @property
     def num_tokens(self) -> int | None:

@@ -31,6 +31,7 @@ from maskwright.training.course import Course
 from maskwright.training.display import Display
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
+from maskwright.training.masked_example import write_masked_example
 from maskwright.training.metrics import MetricsLog
 from maskwright.training.phases import is_prepared, phase_start, renew_weights
 from maskwright.training.probes import BEST_BY, Probing
@@ -175,6 +176,17 @@ class TrainingLoop:
                     # Where another rank was told to stop, this one was not: torchrun's own signal stands in.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
                     return
+        if run.ranks.is_first:
+            self._write_masked_example(phase)
+
+    @torch.no_grad()
+    def _write_masked_example(self, phase: int) -> None:
+        """Write what the last step hid in one row, as the objective, with the weights of now, would hide it."""
+        run, step = self.run, self.state.step - 1
+        place, objective = run.course.place(step), run.model.objectives[phase]
+        batch = run.batches.micro_batch(phase, place.step_in_phase, place.phase_progress, run.batches.numbers[0], step)
+        batch = objective.complete(run.model.encoder, batch.to(self.device))
+        write_masked_example(run.folder, phase, run.recipe.phases[phase].objective, batch, run.tokenizer)
 
     @property
     def is_out_of_patience(self) -> bool:
