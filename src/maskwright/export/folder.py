@@ -26,6 +26,7 @@ from maskwright.export.families.base import Exporter
 from maskwright.export.foreign import import_foreign, write_foreign
 from maskwright.export.verify import verify
 from maskwright.export.weights import load_into, read_tensors, renamed, weight_files
+from maskwright.heads.token_head import TokenHead
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.folder import save_tokenizer
 
@@ -44,7 +45,7 @@ class ImportedModel:
     """
 
     encoder: Encoder
-    head: nn.Module
+    head: TokenHead
     family: str
     has_trained_head: bool
 
