@@ -3,7 +3,9 @@
 from maskwright.encoders.encoder import EncoderConfig
 
 
-def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fraction: float) -> float:
+def flops_per_token(
+    config: EncoderConfig, sequence_length: float, scored_fraction: float, wanted_fraction: float = 1.0
+) -> float:
     """Return the FLOPs of the forward and backward pass per token (three times the forward pass).
 
     `6 N_body + 6 D P sum(context of each layer) + 6 (V D + D D) f`, P the products of attention, 2 in most families:
@@ -15,8 +17,12 @@ def flops_per_token(config: EncoderConfig, sequence_length: float, scored_fracti
         sequence_length: how many tokens a token attends to in a global layer; for sequences of different lengths
             sum(length²) / sum(length).
         scored_fraction: share of the tokens that go through the vocabulary head, in [0, 1].
+        wanted_fraction: share of the tokens whose hidden states are asked for; what only the others need of the last
+            block is left out.
     """
-    blocks = sum(block_flops_per_token(config, window, sequence_length) for window in config.attention_windows())
+    *windows, last = config.attention_windows()
+    blocks = sum(block_flops_per_token(config, window, sequence_length) for window in windows)
+    blocks += block_flops_per_token(config, last, sequence_length, wanted_fraction)
     return blocks + head_flops_per_token(config) * scored_fraction
 
 

@@ -163,9 +163,12 @@ class Objective(nn.Module, ABC):
     def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
         """Return the FLOPs of a training step per token of the batch; by default the encoder's and the head's.
 
+        By default hidden states are asked for at the scored places alone.
+
         An objective with heads, teachers or decoders of its own, or that leaves tokens out, says its own.
         """
-        return flops_per_token(config, sequence_length, self.scored_fraction())
+        scored = self.scored_fraction()
+        return flops_per_token(config, sequence_length, scored, wanted_fraction=scored)
 
     def begin(self, encoder: Encoder, start: PhaseStart) -> None:
         """Make ready for the phase: read or make what it needs beside the weights. By default nothing.

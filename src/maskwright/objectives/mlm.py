@@ -50,10 +50,16 @@ class Mlm(Objective):
         return scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
-        """Cross-entropy at the selected positions; the head sees no others."""
+        """Cross-entropy at the selected positions; neither the head nor the end of the last block sees others."""
         clean = batch.clean
-        x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
+        x_MD = encoder(
+            batch.input_ids_T,
+            clean.position_ids_T,
+            clean.segment_ids_T,
+            clean.layout,
+            at_M=batch.scored_positions_M,
+        )
         total = self._masking.strategy.taught_cross_entropy(
-            self.vocabulary_head, x_TD[batch.scored_positions_M], batch.target_ids_M, encoder.embedding_weight_VD
+            self.vocabulary_head, x_MD, batch.target_ids_M, encoder.embedding_weight_VD
         )
         return (LossTerm("mlm", total, batch.term_counts["mlm"]),)

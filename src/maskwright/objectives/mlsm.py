@@ -205,8 +205,13 @@ class Mlsm(Objective):
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return KL divergence from the targets, agreement of the strongest, and MLM where it has a weight."""
         clean = batch.clean
-        x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
-        x_MD = x_TD[batch.scored_positions_M]
+        x_MD = encoder(
+            batch.input_ids_T,
+            clean.position_ids_T,
+            clean.segment_ids_T,
+            clean.layout,
+            at_M=batch.scored_positions_M,
+        )
         if isinstance(batch, DistilledBatch):
             return self._distillation(x_MD, encoder, batch)
         assert isinstance(batch, LatentBatch) and self.latent_head is not None
@@ -244,7 +249,7 @@ class Mlsm(Objective):
         A teacher from a folder is counted as one like the student.
         """
         rate, width = self.config.highest_rate, config.hidden_size
-        total = flops_per_token(config, sequence_length, rate if self.uses_vocabulary_head else 0.0)
+        total = flops_per_token(config, sequence_length, rate if self.uses_vocabulary_head else 0.0, rate)
         if self.latent_head is None:
             return total + flops_per_token(config, sequence_length, rate) / 3
         total += 6 * rate * (width * width + width * self.num_atoms)

@@ -177,8 +177,13 @@ class SelfEvolution(Mlm):
         """Cross-entropy with the smoothed targets at the selected positions."""
         assert isinstance(batch, QuestionedBatch)
         clean = batch.clean
-        x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
-        x_MD = x_TD[batch.scored_positions_M]
+        x_MD = encoder(
+            batch.input_ids_T,
+            clean.position_ids_T,
+            clean.segment_ids_T,
+            clean.layout,
+            at_M=batch.scored_positions_M,
+        )
         losses = self.vocabulary_head.slot_losses(
             x_MD, batch.target_ids_MK, batch.weights_MK, encoder.embedding_weight_VD
         )

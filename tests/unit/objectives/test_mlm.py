@@ -106,7 +106,14 @@ def test_rates_move_over_the_phase(encoder, vocabulary, vocabulary_head, batch):
 
 @pytest.mark.parametrize(
     "options",
-    [{"rate": 0}, {"rate": 1.0}, {"mask_fraction": 0.8}, {"strategy": "letter"}, {"rate": {"start": 0.4}}, {"rte": 0.1}],
+    [
+        {"rate": 0},
+        {"rate": 1.0},
+        {"mask_fraction": 0.8},
+        {"strategy": "letter"},
+        {"rate": {"start": 0.4}},
+        {"rte": 0.1},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValidationError):
