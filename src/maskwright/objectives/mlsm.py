@@ -31,7 +31,7 @@ from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.masking import Masked, Masking
 from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
 from maskwright.objectives.parts.self_dictionary import SelfDictionary
-from maskwright.objectives.parts.target_cache import TargetCache
+from maskwright.objectives.parts.target_cache import TargetCache, token_numbers
 from maskwright.objectives.parts.target_cache_building import build_target_cache, cache_folder, target_key
 from maskwright.objectives.parts.targets import TargetCoder, TopTargets
 from maskwright.objectives.parts.teacher import Teacher
@@ -276,20 +276,6 @@ class Mlsm(Objective):
                 f"over the text{'' if is_cached else ' (targets: cached)'}",
             )
         ]
-
-
-def token_numbers(batch: PackedBatch, positions: Tensor, first_tokens: np.ndarray) -> np.ndarray:
-    """Return the numbers in the corpus of text tokens of a batch, int64.
-
-    Args:
-        batch: clean, on the CPU.
-        positions: int64, places of text tokens.
-        first_tokens: of the split, see `TokenSplit`.
-    """
-    sequences = batch.layout.sequence_index_T[positions].long()
-    places = positions - batch.layout.sequence_starts[sequences]  # [CLS] is place 0
-    before = first_tokens[batch.document_ids_S[sequences].numpy()]
-    return before + (batch.document_starts_S[sequences] + places - 1).numpy()
 
 
 def entropy(targets: TopTargets) -> Tensor:

@@ -25,9 +25,9 @@ from maskwright.objectives.mlsm import (
     Mlsm,
     divergence_from_logits,
     entropy,
-    token_numbers,
 )
 from maskwright.objectives.parts.dictionary import Dictionary
+from maskwright.objectives.parts.target_cache import token_numbers
 from maskwright.objectives.parts.targets import TopTargets
 from maskwright.objectives.parts.teaching import Taught
 from maskwright.training.recipe import parse_recipe
