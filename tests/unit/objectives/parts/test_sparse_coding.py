@@ -11,6 +11,7 @@ from sklearn.decomposition import sparse_encode
 from sklearn.linear_model import Lasso
 
 from maskwright.core.errors import NonFiniteError, RecipeError
+from maskwright.objectives.parts import working_sets
 from maskwright.objectives.parts.sparse_coding import (
     SparseCoder,
     SparseCodes,
@@ -176,6 +177,18 @@ def test_a_warm_start_leads_to_the_same_optimum_in_fewer_rounds(alike):
     assert warm.num_iterations == 1 < cold.num_iterations
     elsewhere, _ = coder.encode(states_MD, start_MA=codes_MA.flip(0))
     assert np.allclose(objective(*alike, elsewhere), objective(*alike, codes_MA), rtol=2e-4)
+
+
+def test_pools_side_by_side_give_the_codes_of_one_after_the_other(alike, monkeypatch):
+    atoms_AD, states_MD = alike
+    states_MD = states_MD.repeat(1 + 1000 // len(states_MD), 1)
+    monkeypatch.setattr(working_sets, "POOL_STATES", 256)
+    codes = []
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        codes.append(SparseCoder(atoms_AD, PENALTY).encode(states_MD)[0])
+        assert torch.get_num_threads() == num_threads
+    assert torch.equal(*codes)
 
 
 def test_codes_survive_the_sparse_form(atoms_and_states):
