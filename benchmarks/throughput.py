@@ -292,7 +292,10 @@ def main() -> None:
         "largest_share_of_time_waiting_for_the_loader": waited_shares,
         "matmul_flops_per_second": peak,
         "utilisation_of_ours_modernbert": round(
-            flops_per_token(config, LENGTH, RATE, wanted_fraction=RATE) * statistics.median(speeds["ours_modernbert"]) / peak, 3
+            flops_per_token(config, LENGTH, RATE, wanted_fraction=RATE)
+            * statistics.median(speeds["ours_modernbert"])
+            / peak,
+            3,
         ),
     }
     print(json.dumps({key: record[key] for key in ("median_tokens_per_second", "ratios")}, indent=2))

@@ -190,7 +190,8 @@ NAMED_BY_OTHERS = {
         "evaluation/babylm/years.py",
     },
 }
-"""The default of recipes; what mlsm has beside it and self_evolution is built on; and what the BabyLM pipelines call their way of scoring masked models."""
+"""The default of recipes; what mlsm has beside it and self_evolution is built on; and what the BabyLM pipelines call
+their way of scoring masked models."""
 
 
 @pytest.mark.parametrize("file", [file for file in PLUG_INS if file.parent.name == "objectives"], ids=name_of)
