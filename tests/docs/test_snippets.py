@@ -48,7 +48,8 @@ def home(tmp_path_factory, text_file: Path) -> Path:
 
 
 def test_pages_that_run_are_found():
-    assert [name_of(page) for page in PAGES_THAT_RUN] == ["README.md", "docs/journey.md", "docs/sparse_coding.md"]
+    pages = ["README.md", "docs/journey.md", "docs/late_mask.md", "docs/sparse_coding.md"]
+    assert [name_of(page) for page in PAGES_THAT_RUN] == pages
 
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
@@ -87,8 +88,12 @@ def test_the_objectives_on_the_pages_keep_the_contract(
     plug_in = load_plug_in("maskwright.objectives", name, Objective)
     objective = plug_in(plug_in.Config(), encoder, vocabulary, vocabulary_head)
     contract.test_corruption_is_pure(objective, batch)
-    contract.test_shapes_do_not_depend_on_the_text(objective, batch, None)
+
+    def completed(each):
+        return contract.corrupt(objective, each)
+
+    contract.test_shapes_do_not_depend_on_the_text(objective, completed, batch)
     contract.test_special_tokens_survive_and_are_never_scored(objective, batch, vocabulary)
-    contract.test_every_term_is_finite_counted_and_reaches_the_encoder(objective, batch, encoder)
+    contract.test_every_term_is_finite_counted_and_reaches_the_encoder(objective, completed, batch, encoder)
     contract.test_it_names_its_source(objective)
     parse_recipe({**raw_recipe, "phases": [{"objective": {"name": name}, "sequence_length": 16}]}, name)
