@@ -24,6 +24,9 @@ MOST_LOGITS_BYTES = 256_000_000
 PLAIN_BYTES_PER_LOGIT = 14
 """As a whole: in half and in full precision, then their exponentials, then the gradient in both."""
 
+COMPILED_BYTES_PER_LOGIT = 6
+"""As a whole in a compiled graph, which fuses what lies between the logits and their gradient, both in half precision."""
+
 BYTES_PER_LOGIT = 8
 """In pieces: in half and in full precision, where the gradient takes their place, and that in half precision."""
 
@@ -53,7 +56,8 @@ class SlotLosses(NamedTuple):
 
 def is_small(num_slots: int, vocabulary_size: int) -> bool:
     """Return whether all logits at once stay within `MOST_LOGITS_BYTES`."""
-    return num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT <= MOST_LOGITS_BYTES
+    each = COMPILED_BYTES_PER_LOGIT if torch.compiler.is_compiling() else PLAIN_BYTES_PER_LOGIT
+    return num_slots * vocabulary_size * each <= MOST_LOGITS_BYTES
 
 
 def logits_bytes(num_slots: int, vocabulary_size: int) -> int:
