@@ -240,3 +240,15 @@ def scored_batch(
     target_ids_M[: len(positions)] = batch.token_ids_T[positions]
     counts = {name: torch.tensor(count) for name, count in term_counts.items()}
     return CorruptedBatch(input_ids_T, scored_positions_M, target_ids_M, batch, counts)
+
+
+def scored_states(encoder: Encoder, batch: CorruptedBatch) -> Tensor:
+    """Return the encoder's hidden states at the scored positions, float [M, D]; what only others need is left out."""
+    clean = batch.clean
+    return encoder(
+        batch.input_ids_T,
+        clean.position_ids_T,
+        clean.segment_ids_T,
+        clean.layout,
+        at_M=batch.scored_positions_M,
+    )

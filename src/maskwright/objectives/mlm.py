@@ -12,7 +12,7 @@ from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import Objective, PhaseStart, scored_batch
+from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
 from maskwright.objectives.parts.masking import Masking, MaskingOptions
 
 
@@ -51,14 +51,7 @@ class Mlm(Objective):
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Cross-entropy at the selected positions; neither the head nor the end of the last block sees others."""
-        clean = batch.clean
-        x_MD = encoder(
-            batch.input_ids_T,
-            clean.position_ids_T,
-            clean.segment_ids_T,
-            clean.layout,
-            at_M=batch.scored_positions_M,
-        )
+        x_MD = scored_states(encoder, batch)
         total = self._masking.strategy.taught_cross_entropy(
             self.vocabulary_head, x_MD, batch.target_ids_M, encoder.embedding_weight_VD
         )

@@ -10,8 +10,7 @@ Departures: exact codes by default, where the reference takes 100 steps of FISTA
     mlm_weight is 1 by default, so that an exported model can fill masks; docs/mlsm.md has the rest.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.latent import LatentHead
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import Objective, PhaseStart, scored_batch
+from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.masking import Masked, Masking
 from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
@@ -181,7 +180,7 @@ class Mlsm(Objective):
         """Let the teacher read the clean text, or the student the corrupted, where targets are made online."""
         if self._teacher is not None:
             logits_MV = self._teacher.logits(batch.clean, batch.scored_positions_M)
-            return DistilledBatch(**_content(batch), teacher_logits_MV=logits_MV)
+            return DistilledBatch(**vars(batch), teacher_logits_MV=logits_MV)
         is_used_M = batch.target_ids_M != UNUSED
         places = batch.scored_positions_M[is_used_M]
         if self._coder is not None:
@@ -195,7 +194,7 @@ class Mlsm(Objective):
     def _with_targets(self, batch: CorruptedBatch, targets: TopTargets) -> LatentBatch:
         if self.config.target == "strongest_atom":
             targets = TopTargets(targets.atom_ids_MW[:, :1], (targets.weights_MW[:, :1] > 0).float())
-        return LatentBatch(**_content(batch), targets=targets)
+        return LatentBatch(**vars(batch), targets=targets)
 
     def after_step(self, encoder: Encoder, num_steps: int) -> None:
         """Learn the dictionary of the student's own states anew where it is time."""
@@ -204,14 +203,7 @@ class Mlsm(Objective):
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return KL divergence from the targets, agreement of the strongest, and MLM where it has a weight."""
-        clean = batch.clean
-        x_MD = encoder(
-            batch.input_ids_T,
-            clean.position_ids_T,
-            clean.segment_ids_T,
-            clean.layout,
-            at_M=batch.scored_positions_M,
-        )
+        x_MD = scored_states(encoder, batch)
         if isinstance(batch, DistilledBatch):
             return self._distillation(x_MD, encoder, batch)
         assert isinstance(batch, LatentBatch) and self.latent_head is not None
@@ -296,7 +288,3 @@ def _in_slots(targets: TopTargets, is_used_M: Tensor) -> TopTargets:
     atom_ids_MW, weights_MW = targets.atom_ids_MW.new_zeros(shape), targets.weights_MW.new_zeros(shape)
     atom_ids_MW[is_used_M], weights_MW[is_used_M] = targets.atom_ids_MW, targets.weights_MW
     return TopTargets(atom_ids_MW, weights_MW)
-
-
-def _content(batch: CorruptedBatch) -> dict[str, Any]:
-    return {field.name: getattr(batch, field.name) for field in fields(CorruptedBatch)}

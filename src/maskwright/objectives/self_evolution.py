@@ -20,7 +20,7 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.cross_entropy import rows_of_piece
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import PhaseStart, scored_batch
+from maskwright.objectives.base import PhaseStart, scored_batch, scored_states
 from maskwright.objectives.mlm import Mlm
 from maskwright.objectives.parts.positions import select_positions
 from maskwright.objectives.parts.replacement import Replacement
@@ -176,14 +176,7 @@ class SelfEvolution(Mlm):
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Cross-entropy with the smoothed targets at the selected positions."""
         assert isinstance(batch, QuestionedBatch)
-        clean = batch.clean
-        x_MD = encoder(
-            batch.input_ids_T,
-            clean.position_ids_T,
-            clean.segment_ids_T,
-            clean.layout,
-            at_M=batch.scored_positions_M,
-        )
+        x_MD = scored_states(encoder, batch)
         losses = self.vocabulary_head.slot_losses(
             x_MD, batch.target_ids_MK, batch.weights_MK, encoder.embedding_weight_VD
         )

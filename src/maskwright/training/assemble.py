@@ -60,11 +60,7 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
         start_from: encoder and head to continue from, instead of fresh ones.
     """
     if start_from is None:
-        section = recipe.encoder
-        encoder = build_encoder(
-            section.family, section.size, section.overrides, vocabulary, recipe.max_positions, recipe.seed
-        )
-        vocabulary_head = build_vocabulary_head(encoder, recipe.seed)
+        encoder, vocabulary_head = build_encoder_and_head(recipe, vocabulary, recipe.seed)
     else:
         encoder, vocabulary_head = start_from
         require_vocabulary(encoder.config, vocabulary)
@@ -79,6 +75,13 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
             objective.initialize(torch_generator(recipe.seed, "objective", index))
             objectives.append(objective)
     return Model(encoder, vocabulary_head, objectives)
+
+
+def build_encoder_and_head(recipe: Recipe, vocabulary: Vocabulary, seed: int) -> tuple[Encoder, TokenHead]:
+    """Build a new encoder and its vocabulary head, on the CPU, with weights that are a function of `seed`."""
+    section = recipe.encoder
+    encoder = build_encoder(section.family, section.size, section.overrides, vocabulary, recipe.max_positions, seed)
+    return encoder, build_vocabulary_head(encoder, seed)
 
 
 class StepBatches:

@@ -14,7 +14,7 @@ from maskwright.objectives.base import PhaseStart, TrainedModel
 from maskwright.optim.optimizers import Optimizers
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.training.assemble import Model, build_model
+from maskwright.training.assemble import Model, build_encoder_and_head
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
 from maskwright.training.recipe import Recipe
@@ -69,11 +69,10 @@ def is_prepared(recipe: Recipe, model: Model, phase: int) -> bool:
 def renew_weights(recipe: Recipe, corpus: Corpus, model: Model, optimizers: Optimizers, phase: int) -> None:
     """Give encoder and vocabulary head new weights, which the seed and the phase decide, and forget past updates."""
     seed = derived_seed(recipe.seed, "phase", phase)
-    fresh = build_model(recipe.model_copy(update={"seed": seed}), corpus.vocabulary, None)
-    new = fresh.tensors()
+    encoder, vocabulary_head = build_encoder_and_head(recipe, corpus.vocabulary, seed)
+    tensors = model.tensors()
     with torch.no_grad():
-        for name, tensor in model.tensors().items():
-            if name.startswith(("encoder.", "vocabulary_head.")):
-                tensor.copy_(new[name])
+        for name, fresh in Model(encoder, vocabulary_head, []).tensors().items():
+            tensors[name].copy_(fresh)
     optimizers.forget()
     say(f"phase {phase + 1}: encoder and vocabulary head begin with fresh weights")

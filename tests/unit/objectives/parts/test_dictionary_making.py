@@ -92,9 +92,8 @@ def _one_sequence(length: int):
     )
 
 
-@pytest.mark.parametrize("calls", [1, 5, 9])
-def test_killed_while_the_teacher_reads(tmp_path, corpus, teacher, monkeypatch, calls):
-    straight = make(tmp_path / "straight", corpus, teacher)
+def make_and_kill(folder, corpus, teacher, monkeypatch, calls: int) -> None:
+    """Begin a dictionary, and end with the teacher's call after `calls` of them; all is saved that can be."""
     states, left = Teacher.states, [calls]
 
     def killed(self, *arguments):
@@ -107,7 +106,14 @@ def test_killed_while_the_teacher_reads(tmp_path, corpus, teacher, monkeypatch, 
     monkeypatch.setattr(dictionary_making, "LARGEST_SHARE_OF_SAVING", 1e9)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Teacher, "states", killed)
-        make(tmp_path / "killed", corpus, teacher)
+        make(folder, corpus, teacher)
+
+
+@pytest.mark.parametrize("calls", [1, 5, 9])
+def test_killed_while_the_teacher_reads(tmp_path, corpus, teacher, monkeypatch, calls):
+    straight = make(tmp_path / "straight", corpus, teacher)
+    states = Teacher.states
+    make_and_kill(tmp_path / "killed", corpus, teacher, monkeypatch, calls)
     count = [0]
     monkeypatch.setattr(Teacher, "states", lambda *a: count.__setitem__(0, count[0] + 1) or states(*a))
     again = make(tmp_path / "killed", corpus, teacher)
@@ -118,19 +124,7 @@ def test_killed_while_the_teacher_reads(tmp_path, corpus, teacher, monkeypatch, 
 
 def test_a_killed_process_may_go_on_with_other_batches(tmp_path, corpus, teacher, monkeypatch):
     straight = make(tmp_path / "straight", corpus, teacher)
-    states, left = Teacher.states, [3]
-
-    def killed(self, *arguments):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return states(self, *arguments)
-
-    monkeypatch.setattr(dictionary_making, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(dictionary_making, "LARGEST_SHARE_OF_SAVING", 1e9)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Teacher, "states", killed)
-        make(tmp_path / "killed", corpus, teacher)
+    make_and_kill(tmp_path / "killed", corpus, teacher, monkeypatch, 3)
     again = make(tmp_path / "killed", corpus, teacher, micro_batch_tokens=160)
     assert again.provenance.num_states_seen == straight.provenance.num_states_seen
     assert torch.allclose(again.atoms_AD, straight.atoms_AD, atol=1e-4)
