@@ -55,9 +55,16 @@ class SlotLosses(NamedTuple):
     is_correct_M: Tensor
 
 
-def is_small(num_slots: int, vocabulary_size: int) -> bool:
-    """Return whether all logits at once stay within `MOST_LOGITS_BYTES`."""
-    each = COMPILED_BYTES_PER_LOGIT if torch.compiler.is_compiling() else PLAIN_BYTES_PER_LOGIT
+def is_small(num_slots: int, vocabulary_size: int, compiled: bool | None = None) -> bool:
+    """Return whether all logits at once stay within `MOST_LOGITS_BYTES`.
+
+    Args:
+        num_slots: M.
+        vocabulary_size: V.
+        compiled: whether in a compiled graph; None: whether this code is being compiled.
+    """
+    is_compiled = torch.compiler.is_compiling() if compiled is None else compiled
+    each = COMPILED_BYTES_PER_LOGIT if is_compiled else PLAIN_BYTES_PER_LOGIT
     return num_slots * vocabulary_size * each <= MOST_LOGITS_BYTES
 
 
@@ -138,10 +145,13 @@ def torchs_cross_entropy(x_MD: Tensor, embedding_VD: Tensor, bias_V: Tensor | No
     )
 
 
-def fastest_way(device: torch.device, dtype: torch.dtype, num_slots: int, vocabulary_size: int, width: int) -> Way:
+def fastest_way(
+    device: torch.device, dtype: torch.dtype, num_slots: int, vocabulary_size: int, width: int, compiled: bool
+) -> Way:
     """Return how the cross-entropy of so many slots is made; where there is a choice, by measuring (about a second).
 
-    Torch's own function is a choice in float32 alone: under autocast its sum has the three digits of bfloat16.
+    Torch's own function is a choice in float32 alone, as under autocast its sum has the three digits of bfloat16, and
+    outside compiled graphs, which it can't be part of.
 
     Args:
         device: where to compute.
@@ -149,10 +159,11 @@ def fastest_way(device: torch.device, dtype: torch.dtype, num_slots: int, vocabu
         num_slots: M, the largest of the run.
         vocabulary_size: V.
         width: D.
+        compiled: whether it will be in a compiled graph.
     """
-    if is_small(num_slots, vocabulary_size):
+    if is_small(num_slots, vocabulary_size, compiled):
         return "whole"
-    if dtype != torch.float32 or not has_torchs_cross_entropy():
+    if compiled or dtype != torch.float32 or not has_torchs_cross_entropy():
         return "own"
     num_timed = int(min(num_slots, max(64, TIMED_FLOPS / (6 * vocabulary_size * width))))
     generator = torch.Generator().manual_seed(0)

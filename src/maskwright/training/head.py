@@ -35,14 +35,14 @@ def decide_cross_entropy(recipe: Recipe, model: Model, engine: EngineRecord, ran
     Args:
         recipe: gives the micro-batch.
         model: gives the shapes; a head of another kind makes all logits at once.
-        engine: device and precision.
+        engine: device, precision, and whether the step is compiled.
         ranks: all processes of the run.
     """
     if not isinstance(model.vocabulary_head, VocabularyHead):
         return "whole"
     device, config = torch.device(engine.device), model.encoder.config
     dtype, num_slots = getattr(torch, engine.dtype), most_scored(recipe, model)
-    way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.hidden_size)
+    way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.hidden_size, engine.compiled)
     return "own" if ranks.any(way == "own", device) else way
 
 

@@ -140,6 +140,8 @@ def assemble_run(
         strides = before.plan.probe_strides
     else:
         engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
+        engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
+    use_cross_entropy(model, engine)
     run = Run(
         recipe=recipe,
         corpus=corpus,
@@ -177,9 +179,6 @@ def _engine_and_model(
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
-    if before is None:
-        engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
-    use_cross_entropy(model, engine)
     return engine, model
 
 

@@ -191,12 +191,17 @@ def test_no_piece_has_more_logits_than_foreseen(small_pieces, monkeypatch):
 
 
 def test_the_probe_measures_only_where_there_is_a_choice(monkeypatch):
+    def way(dtype, num_slots, compiled=False):
+        return fastest_way(torch.device("cpu"), dtype, num_slots, 1_000, 16, compiled)
+
     monkeypatch.setattr(cross_entropy, "TIMED_FLOPS", 1e6)
-    assert fastest_way(torch.device("cpu"), torch.float32, 100, 1_000, 16) == "whole"
-    assert fastest_way(torch.device("cpu"), torch.float32, 20_000, 1_000, 16) in ("own", "torch")
-    assert fastest_way(torch.device("cpu"), torch.bfloat16, 20_000, 1_000, 16) == "own"
+    assert way(torch.float32, 100) == "whole"
+    assert way(torch.float32, 20_000) in ("own", "torch")
+    assert way(torch.bfloat16, 20_000) == "own"
+    assert way(torch.float32, 20_000, compiled=True) == "whole"
+    assert way(torch.float32, 60_000, compiled=True) == "own"
     monkeypatch.setattr(cross_entropy, "has_torchs_cross_entropy", lambda: False)
-    assert fastest_way(torch.device("cpu"), torch.float32, 20_000, 1_000, 16) == "own"
+    assert way(torch.float32, 20_000) == "own"
 
 
 def test_a_head_that_has_logits_alone_is_asked_for_them():
