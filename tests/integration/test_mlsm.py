@@ -38,8 +38,20 @@ def test_from_text_to_a_model(maskwright, raw_recipe, tmp_path):
     assert all(0 <= line["agreement"] <= 1 for line in lines[2:])
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
     assert "did not train the head that predicts tokens" in " ".join(card.split())
+    said = maskwright("fill", tmp_path / "run", "a [MASK] word")
+    assert "its last phase, mlsm, did not train the head that predicts tokens" in " ".join(said.err.split())
     exported = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert not [name for name in exported if "latent" in name or "objective" in name]
+
+
+def test_training_does_not_stop_by_a_head_that_it_leaves_as_it_is(maskwright, raw_recipe, tmp_path):
+    recipe = recipe_of(tmp_path, raw_recipe, "cached")
+    stopping = ["probes.every_steps=2", "probes.stop_after_no_improvement=1"]
+    said = maskwright("train", recipe, "--run", tmp_path / "run", *(f"--set={each}" for each in stopping))
+    assert said.code == 78
+    assert "held-out loss says nothing while the vocabulary head is not trained, as in phases.1" in " ".join(
+        said.err.split()
+    )
 
 
 @pytest.mark.slow

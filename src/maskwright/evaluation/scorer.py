@@ -25,6 +25,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
+from maskwright.evaluation.taught import warn_if_masks_were_not_taught
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
@@ -129,7 +130,7 @@ class MaskedLanguageModel:
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | None = None) -> Self:
-        """Load an exported model (float32) with its tokenizer.
+        """Load an exported model (float32) with its tokenizer; warn where its run did not teach it to fill masks.
 
         Args:
             folder: a Hugging Face model folder.
@@ -140,7 +141,9 @@ class MaskedLanguageModel:
             CorpusError: its tokenizer can't be read.
             EvaluationError: it has no mask token, or the model no trained vocabulary head.
         """
-        return cls.of(import_model(folder), load_tokenizer(folder), device or default_device())
+        model = cls.of(import_model(folder), load_tokenizer(folder), device or default_device())
+        warn_if_masks_were_not_taught(Path(folder))
+        return model
 
     @classmethod
     def of(cls, imported: ImportedModel, tokenizer: PreTrainedTokenizerFast, device: torch.device) -> Self:

@@ -11,11 +11,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.hardware import default_device
-from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.evaluation.taught import run_of_model, warn_if_masks_were_not_taught
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
 from maskwright.export.weights import weights_sha256
@@ -65,10 +65,8 @@ class Subject:
         """What to call the model in tables: its name on the hub, or that of its run or folder."""
         if is_hub_name(self._model):
             return str(self._model)
-        folder = self.folder.resolve()
-        run = RunFolder(folder.parent)
-        is_of_run = folder.name == run.model.name and run.run_record.exists()
-        return hub_name_of(folder) or (folder.parent.name if is_of_run else folder.name)
+        run = run_of_model(self.folder)
+        return hub_name_of(self.folder.resolve()) or (run.path.name if run else self.folder.resolve().name)
 
     @cached_property
     def sha256(self) -> str:
@@ -95,12 +93,14 @@ class Subject:
 
     @cached_property
     def masked_language_model(self) -> MaskedLanguageModel:
-        """The model with its vocabulary head.
+        """The model with its vocabulary head; a warning says where its run did not teach it to fill masks.
 
         Raises:
             EvaluationError: the tokenizer has no mask token, or the folder no trained vocabulary head.
         """
-        return MaskedLanguageModel.of(self._read(None), self.tokenizer, self.device)
+        model = MaskedLanguageModel.of(self._read(None), self.tokenizer, self.device)
+        warn_if_masks_were_not_taught(self.folder)
+        return model
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
         """Return the pre-trained encoder anew, float32 on the device; it may be trained without harm to others.

@@ -109,8 +109,8 @@ def sentence_on_the_mask_token(story: Story) -> str:
     names, last = " and ".join(without), phases[-1]
     if not last.masks_at_input:
         return (
-            f"Its encoder never read the mask token: the decoder of {names}, which did, is not part of the model. "
-            "Fine-tune it; what it fills in, and scores of masked tokens, say nothing about it."
+            f"Its last phase, {clean(last.objective)}, showed the encoder no mask token; the decoder that read them is "
+            "not part of the model. Fine-tune it; what it fills in, and scores of masked tokens, say nothing about it."
         )
     share = last.num_steps / sum(phase.num_steps for phase in phases)
     return (

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from maskwright.core.errors import RecipeError
 from maskwright.core.records import EngineRecord
 from maskwright.heads.cross_entropy import PLAIN_BYTES_PER_LOGIT, Way, fastest_way, logits_bytes
 from maskwright.heads.vocabulary import VocabularyHead
@@ -13,6 +14,24 @@ from maskwright.training.recipe import Recipe
 
 CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch": "logits in pieces by torch"}
 """How `EngineRecord.cross_entropy` is said."""
+
+
+def require_trained_head(recipe: Recipe, model: Model) -> None:
+    """Refuse to stop by the held-out loss where a phase leaves the head that it is measured with as it is.
+
+    Raises:
+        RecipeError: `probes.stop_after_no_improvement` with such a phase.
+    """
+    if recipe.probes.stop_after_no_improvement is None:
+        return
+    for index, objective in enumerate(model.objectives):
+        if not objective.uses_vocabulary_head:
+            raise RecipeError(
+                "probes.stop_after_no_improvement: held-out loss says nothing while the vocabulary head is not "
+                f"trained, as in phases.{index}",
+                "a phase that trains it, such as mlsm with mlm_weight above 0",
+                "leave stop_after_no_improvement out",
+            )
 
 
 def most_scored(recipe: Recipe, model: Model) -> int:

@@ -30,7 +30,7 @@ from maskwright.training.assemble import Model, StepBatches, build_model
 from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
-from maskwright.training.head import CROSS_ENTROPY, decide_cross_entropy, use_cross_entropy
+from maskwright.training.head import CROSS_ENTROPY, decide_cross_entropy, require_trained_head, use_cross_entropy
 from maskwright.training.health import memory_errors_explained
 from maskwright.training.loop import Run
 from maskwright.training.plan import (
@@ -176,6 +176,7 @@ def _engine_and_model(
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
     require_exportable(model.encoder)
+    require_trained_head(recipe, model)
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)

@@ -128,7 +128,7 @@ def test_hostile_names_and_text_stay_text(make_run: Callable[..., Path]):
     ("phases", "says"),
     [
         ((False, True), "the last 25% of the steps, with objective1, taught it to"),
-        ((True, False), "Its encoder never read the mask token: the decoder of objective1"),
+        ((True, False), "Its last phase, objective1, showed the encoder no mask token"),
         ((True, True), ""),
     ],
 )
