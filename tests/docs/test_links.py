@@ -57,7 +57,7 @@ def test_every_path_in_the_text_exists(page):
 
 
 def test_every_path_in_the_code_s_own_texts_exists():
-    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "recipes").glob("*.yaml")]
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "recipes").rglob("*.yaml")]
     pattern = re.compile(r"\b((?:docs|tests|benchmarks|examples|recipes)/[\w/.-]+\.(?:md|py|yaml))")
     named = {(path, file) for file in files for path in pattern.findall(file.read_text(encoding="utf-8"))}
     assert named

@@ -8,7 +8,7 @@ from maskwright.core.errors import RecipeError
 from maskwright.core.strict_yaml import load_yaml, parse_yaml
 from maskwright.training.recipe import parse_recipe, read_recipe
 
-RECIPES = sorted(Path(__file__).parents[3].glob("recipes/*.yaml"))
+RECIPES = sorted(Path(__file__).parents[3].glob("recipes/**/*.yaml"))
 
 
 def test_defaults_are_filled_in_also_those_of_the_objective(raw_recipe):
