@@ -30,6 +30,6 @@ def warn_if_masks_were_not_taught(folder: Path) -> None:
     else:
         return
     warn(
-        f"{printable(str(folder))}: its last phase, {printable(last.objective)}, {lacking}. What it fills in, and scores "
-        "of masked tokens, say little; fine-tuned it can be judged, or end its recipe with a short phase of mlm"
+        f"{printable(str(folder))}: its last phase, {printable(last.objective)}, {lacking}. What it fills in, and "
+        "scores of masked tokens, say little: judge it fine-tuned, or end its recipe with a short phase of mlm"
     )

@@ -2,11 +2,16 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from maskwright.core.errors import RecipeError
+
+LONGEST_WAIT = timedelta(days=2)
+"""For each other. The first rank may take hours for a corpus, a dictionary or a cache of targets while the others wait;
+torch would give up after 10 or 30 minutes. A rank that dies is noticed all the same: torchrun ends the others."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def join_ranks(device: torch.device) -> Ranks:
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     return Ranks(dist.get_rank(), num_ranks)
 
 
