@@ -1,9 +1,10 @@
-"""Draws docs/masking.svg: what each masking strategy hides in one paragraph. Takes about two minutes.
+"""Draws docs/masking.svg: what each masking strategy hides in one paragraph. Takes a few minutes.
 
     .venv/bin/python docs/draw_masking.py
 
 The tokenizer and the collocations are those of these pages; what `adaptive` and `self_evolution` know, a small encoder
-has learned from them.
+has learned from them. One draw is shown, with the same random numbers for all, and below each token how often it was
+hidden in many.
 """
 
 import html
@@ -28,6 +29,8 @@ from maskwright.encoders import build_encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.base import Objective, PhaseStart
 from maskwright.objectives.parts.masking import STRATEGIES
+from maskwright.optim.optimizers import OptimizerConfig, Optimizers
+from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train import TokenizerConfig
 
 DOCS = Path(__file__).parent
@@ -36,17 +39,18 @@ PARAGRAPH = (
     "depends on what was drawn before, on the rank, or on the number of workers. So there is no generator to save, and "
     "the position of a run in its data is one integer, the step."
 )
-NUM_STEPS, ROW_LENGTH, RATE = 120, 64, 0.3
-WIDTH, LEFT, SIZE, LINE = 980, 150, 13, 22
+NUM_STEPS, ROW_LENGTH, RATE, NUM_DRAWS = 800, 64, 0.3, 400
+WIDTH, LEFT, SIZE, LINE, BAR = 980, 150, 13, 38, 20
 
 
 @dataclass
 class Drawn:
-    """The tokens of the paragraph, and which of them a strategy hides."""
+    """The tokens of the paragraph, which of them a strategy hides, and how often in many draws."""
 
     name: str
     tokens: list[str]
     is_hidden: list[bool]
+    shares: list[float]
 
 
 def corpus_of_pages(folder: Path) -> Corpus:
@@ -62,7 +66,7 @@ def corpus_of_pages(folder: Path) -> Corpus:
 def drawn(name: str, options: dict[str, Any], corpus: Corpus, folder: Path) -> Drawn:
     """Train a small encoder with an objective, and let it hide tokens of the paragraph."""
     plug_in = load_plug_in("maskwright.objectives", options.pop("name"), Objective)
-    shape = {"num_layers": 2, "hidden_size": 64, "num_heads": 2, "feed_forward_size": 96}
+    shape = {"num_layers": 2, "hidden_size": 128, "num_heads": 4, "feed_forward_size": 192}
     encoder = build_encoder("modernbert", None, shape, corpus.vocabulary, max_positions=128, seed=1)
     head = VocabularyHead(encoder.config, seed=1)
     objective = plug_in(plug_in.Config.model_validate(options), encoder, corpus.vocabulary, head)
@@ -79,10 +83,12 @@ def drawn(name: str, options: dict[str, Any], corpus: Corpus, folder: Path) -> D
     tokens = tokenizer.convert_ids_to_tokens(paragraph.token_ids_T.tolist())
     begins = [not token.startswith("##") for token in tokens]
     paragraph = PackedBatch(**{**vars(paragraph), "word_starts_T": torch.tensor(begins)})
-    batch = hide(objective, encoder, paragraph, torch_generator(4, "picture"), 1 - 1 / NUM_STEPS)
-    is_hidden = torch.zeros(len(tokens), dtype=torch.bool)
-    is_hidden[batch.scored_positions_M[batch.target_ids_M >= 0]] = True
-    return Drawn(name, tokens[1:-1], is_hidden.tolist()[1:-1])
+    is_hidden_NT = torch.zeros(NUM_DRAWS, len(tokens))
+    for draw in range(NUM_DRAWS):
+        batch = hide(objective, encoder, paragraph, torch_generator(4, "picture", draw), 1 - 1 / NUM_STEPS)
+        is_hidden_NT[draw, batch.scored_positions_M[batch.target_ids_M >= 0]] = 1
+    text = slice(1, -1)
+    return Drawn(name, tokens[text], is_hidden_NT[0, text].bool().tolist(), is_hidden_NT.mean(0)[text].tolist())
 
 
 def hide(objective: Objective, encoder: Any, batch: PackedBatch, generator: Any, progress: float) -> CorruptedBatch:
@@ -93,31 +99,34 @@ def hide(objective: Objective, encoder: Any, batch: PackedBatch, generator: Any,
 def train(objective: Objective, encoder: Any, corpus: Corpus) -> None:
     """Make the steps of a phase."""
     stream = RowStream(corpus.split("train"), corpus.vocabulary, ROW_LENGTH, seed=1)
-    parameters = list({*encoder.parameters(), *objective.parameters()})
-    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    parameters = {**dict(objective.named_parameters()), **dict(encoder.named_parameters())}
+    optimizers = Optimizers(parameters.items(), OptimizerConfig(name="muon", learning_rate=5e-3))
+    schedule = ScheduleConfig()
     for step in range(NUM_STEPS):
         batch = hide(
             objective, encoder, stream.batch(32 * step, 32), torch_generator(1, "mask", step), step / NUM_STEPS
         )
         (term,) = objective.loss(encoder, batch)
         (term.total / term.count).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizers.clip()
+        optimizers.step(schedule.factor(step / NUM_STEPS))
         objective.after_step(encoder, step + 1)
 
 
 def svg(rows: list[Drawn]) -> str:
-    """Return the picture: hidden tokens white on dark, a mark between the tokens of a word."""
+    """Return the picture: hidden tokens white on dark, the tokens of a word close together, bars for their shares."""
     parts, y = [], 10
     for row in rows:
         x, y = LEFT, y + LINE
         parts.append(f'<text x="10" y="{y}" font-weight="bold">{html.escape(row.name)}</text>')
-        for token, is_hidden in zip(row.tokens, row.is_hidden, strict=True):
+        for token, is_hidden, share in zip(row.tokens, row.is_hidden, row.shares, strict=True):
             text = token.removeprefix("##")
             width = 8 * len(text) + 2
-            x += 0 if token.startswith("##") else 7
+            x += 0 if token.startswith("##") or x == LEFT else 7
             if x + width > WIDTH - 10:
                 x, y = LEFT, y + LINE
+            bar = f'x="{x}" y="{y + 6}" width="{width - 1}" height="{BAR * share:.1f}"'
+            parts.append(f'<rect {bar} fill="#e0a030"/>')
             if is_hidden:
                 parts.append(f'<rect x="{x}" y="{y - 15}" width="{width - 1}" height="20" rx="2" fill="#1f4e79"/>')
             colour = "#fff" if is_hidden else "#333"
