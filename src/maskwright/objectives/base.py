@@ -138,6 +138,20 @@ class Objective(nn.Module, ABC):
             RecipeError: they don't; the message need not name phase and objective.
         """
 
+    def require_means(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
+        """Refuse before a run's first step what `begin` would refuse after hours of phases before. By default nothing.
+
+        Args:
+            corpus: of the run.
+            sequence_length: of the phase.
+            available_bytes: memory of the device.
+
+        Raises:
+            CorpusError: the text is too short.
+            MemoryShortage: what `begin` makes does not fit.
+            RecipeError: what it would read does not go with the encoder.
+        """
+
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the weights of the objective's own heads anew; without heads of its own there are none.
 

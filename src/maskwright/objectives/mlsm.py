@@ -21,12 +21,14 @@ from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatc
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import warn
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.latent import LatentHead
 from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
 from maskwright.objectives.parts.dictionary import Dictionary
+from maskwright.objectives.parts.dictionary_making import require_means
 from maskwright.objectives.parts.masking import Masked, Masking
 from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
 from maskwright.objectives.parts.self_dictionary import SelfDictionary
@@ -82,6 +84,7 @@ class Mlsm(Objective):
         self._teacher: Teacher | None = None
         self._coder: TargetCoder | None = None
         self._cache: TargetCache | None = None
+        self._width = encoder.config.hidden_size
         num_layers = encoder.config.num_layers
         if config.teacher in (PHASE_BEFORE, ITSELF) and not -num_layers - 1 <= config.layer <= num_layers:
             raise no_such_layer(config.layer, num_layers)
@@ -98,6 +101,12 @@ class Mlsm(Objective):
                 config.coding,
                 config.refresh_steps,
             )
+
+    def require_means(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
+        """Refuse atoms that the text or the memory has no room for; see `Objective`."""
+        options = self.config.dictionary
+        if self.num_atoms and options.folder is None:
+            require_means(options.num_atoms, options.num_states, self._width, corpus, sequence_length, available_bytes)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the head over atoms anew."""

@@ -31,7 +31,7 @@ from maskwright.training.course import Course
 from maskwright.training.display import Display
 from maskwright.training.distributed import Ranks
 from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
-from maskwright.training.masked_example import write_masked_example
+from maskwright.training.masked_example import beginning_of_a_document, write_masked_example
 from maskwright.training.metrics import MetricsLog
 from maskwright.training.phases import is_prepared, phase_start, renew_weights
 from maskwright.training.probes import BEST_BY, Probing
@@ -181,10 +181,12 @@ class TrainingLoop:
 
     @torch.no_grad()
     def _write_masked_example(self, phase: int) -> None:
-        """Write what the last step hid in one row, as the objective, with the weights of now, would hide it."""
-        run, step = self.run, self.state.step - 1
-        place, objective = run.course.place(step), run.model.objectives[phase]
-        batch = run.batches.micro_batch(phase, place.step_in_phase, place.phase_progress, run.batches.numbers[0], step)
+        """Write what the objective, with the weights and the rate of now, hides in a paragraph."""
+        run, objective = self.run, self.run.model.objectives[phase]
+        clean = beginning_of_a_document(run.corpus, run.recipe.phases[phase].sequence_length)
+        # One generator for all phases: where they hide the same way, they hide the same.
+        generator = torch_generator(run.recipe.seed, "masked_example")
+        batch = objective.corrupt(clean, generator, run.course.place(self.state.step - 1).phase_progress)
         batch = objective.complete(run.model.encoder, batch.to(self.device))
         write_masked_example(run.folder, phase, run.recipe.phases[phase].objective, batch, run.tokenizer)
 

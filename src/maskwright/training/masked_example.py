@@ -1,11 +1,37 @@
-"""Writes down what a phase hid in one row of its last step, for the report."""
+"""Writes down what a phase hides in one paragraph, for the report."""
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.core.batches import CorruptedBatch
+from maskwright.batching.assemble import assemble
+from maskwright.batching.packing import NUM_SPECIALS, Pieces
+from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.masked_example import FILE, MaskedExample
 from maskwright.core.records import RunFolder
+from maskwright.corpus.corpus import Corpus
+
+MOST_TOKENS = 128
+"""In the paragraph, special ones included: more would be a page."""
+
+
+def beginning_of_a_document(corpus: Corpus, sequence_length: int) -> PackedBatch:
+    """Return one row with the beginning of the first document that is long enough, or of the longest.
+
+    The document is of the training text, which is all that targets may have been made for; it is the same for all
+    phases.
+
+    Args:
+        corpus: prepared.
+        sequence_length: of the phase.
+    """
+    split = corpus.split("train")
+    lengths = split.document_lengths
+    document = np.array([int(lengths.clip(max=MOST_TOKENS - NUM_SPECIALS).argmax())])
+    row_length = min(sequence_length, MOST_TOKENS)
+    start, length = np.zeros(1, np.int64), lengths[document].clip(max=row_length - NUM_SPECIALS)
+    pieces = Pieces(document, start, length, np.array([0, 1]))
+    return assemble(pieces, *split.gather_tokens(document, start, length), corpus.vocabulary, row_length)
 
 
 def write_masked_example(
@@ -15,7 +41,7 @@ def write_masked_example(
     batch: CorruptedBatch,
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    """Write the first row of a batch.
+    """Write a batch of one row.
 
     Args:
         folder: of the run.
@@ -24,9 +50,8 @@ def write_masked_example(
         batch: corrupted and completed, on any device.
         tokenizer: of the corpus.
     """
-    clean = batch.clean
-    token_ids = clean.token_ids_T[: clean.layout.row_length].cpu()
-    is_scored = torch.zeros(len(clean.token_ids_T), dtype=torch.bool)
+    token_ids = batch.clean.token_ids_T.cpu()
+    is_scored = torch.zeros(len(token_ids), dtype=torch.bool)
     is_scored[batch.scored_positions_M[batch.target_ids_M >= 0].cpu()] = True
     special_ids = set(tokenizer.all_special_ids)
     kept = [place for place, token in enumerate(token_ids.tolist()) if token not in special_ids]

@@ -6,6 +6,7 @@ import torch
 
 from maskwright.core.errors import MemoryShortage
 from maskwright.core.records import PhaseRecord, PlanRecord
+from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.build import build_config, empty_encoder, load_family
 from maskwright.training.assemble import Model
 from maskwright.training.course import Course, split_by_shares
@@ -132,6 +133,12 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
             f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the global batch "
             "stays the same), or take a smaller encoder.size",
         )
+
+
+def require_means(recipe: Recipe, model: Model, corpus: Corpus, available_bytes: int) -> None:
+    """Refuse what an objective could not do when its phase begins; see `Objective.require_means`."""
+    for phase, objective in zip(recipe.phases, model.objectives, strict=True):
+        objective.require_means(corpus, phase.sequence_length, available_bytes)
 
 
 def require_memory_for_weights(recipe: Recipe, available_bytes: int) -> None:

@@ -39,6 +39,7 @@ from maskwright.training.plan import (
     footprint,
     phase_flops_per_token,
     plan_record,
+    require_means,
     require_memory,
     require_memory_for_weights,
 )
@@ -139,6 +140,7 @@ def assemble_run(
         course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_phases)
         strides = before.plan.probe_strides
     else:
+        require_means(recipe, model, corpus, available_memory_bytes(torch.device(engine.device)))
         engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
         engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
     use_cross_entropy(model, engine)

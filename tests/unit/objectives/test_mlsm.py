@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.batching.order import RowStream
 from maskwright.core.batches import UNUSED, CorruptedBatch
-from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
+from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders import build_encoder
 from maskwright.heads.cross_entropy import losses_of_logits
@@ -304,6 +304,8 @@ class TestRefusals:
             ({"dictionary": {"num_atoms": 1}}, "greater than or equal to 2"),
             ({"dictionary": {"num_atoms": 70_000}}, "less than or equal to 65536"),
             ({"dictionary": {"num_atoms": 500, "num_states": 100}}, "20 times as many"),
+            ({"dictionary": {"folder": "there"}}, "a teacher that is there already"),
+            ({"coding": {"penalty": 1}}, "less than 1"),
             ({"mlm_weight": -1}, "greater than or equal to 0"),
         ],
     )
@@ -356,25 +358,39 @@ class TestRefusals:
             mlsm(replace(start, read_model=lambda path: same_width), teacher=teacher, dictionary=dictionary)
 
     @pytest.mark.parametrize("targets", ["cached", "online"])
-    def test_a_lambda_that_leaves_no_codes(self, mlsm, phase_start, targets, tmp_path):
+    def test_a_lambda_that_leaves_no_codes(self, mlsm, phase_start, encoder, vocabulary, corpus, targets, tmp_path):
         mlsm(phase_start, targets="online")
-        with pytest.raises(RecipeError, match="lambda is 5"):
-            mlsm(replace(phase_start, folder=tmp_path / "new"), targets=targets, coding={"penalty": 5.0})
-        with pytest.raises(RecipeError, match="lambda is 5"):
+        folder = phase_start.folder / "dictionary"
+        sha256 = Dictionary.load(folder).provenance.teacher_sha256
+        model = TrainedModel(encoder, VocabularyHead(encoder.config), vocabulary, sha256)
+        with pytest.raises(RecipeError, match=r"lambda is 0\.9999.*\nexpected: a lambda below 0\.\d+"):
             mlsm(
-                replace(phase_start, folder=tmp_path / "newer"),
+                replace(phase_start, folder=tmp_path / "new", read_model=lambda path: model),
+                teacher=str(corpus.folder / "tokenizer"),
                 targets=targets,
-                coding={"penalty": 5.0},
-                dictionary={"folder": str(phase_start.folder / "dictionary")},
+                coding={"penalty": 0.9999},
+                dictionary={"folder": str(folder)},
             )
 
     def test_too_little_text(self, mlsm):
         with pytest.raises(CorpusError, match="atoms"):
             mlsm(dictionary={"num_atoms": 60_000})
 
-    def test_a_dictionary_that_there_is_not(self, mlsm, tmp_path):
+    def test_too_little_text_or_memory_before_the_first_step(self, encoder, vocabulary, corpus):
+        def require(num_atoms: int, available_bytes: int) -> None:
+            options = Mlsm.Config.model_validate({"dictionary": {"num_atoms": num_atoms}})
+            head = VocabularyHead(encoder.config)
+            Mlsm(options, encoder, vocabulary, head).require_means(corpus, 32, available_bytes)
+
+        require(100, 10**9)
+        with pytest.raises(CorpusError, match="tokens to learn 60,000 atoms"):
+            require(60_000, 10**12)
+        with pytest.raises(MemoryShortage, match="a dictionary of 100 atoms"):
+            require(100, 100_000)
+
+    def test_a_dictionary_that_there_is_not(self, mlsm, corpus, tmp_path):
         with pytest.raises(CheckpointError, match="maskwright dictionary"):
-            mlsm(dictionary={"folder": str(tmp_path)})
+            mlsm(teacher=str(corpus.folder / "tokenizer"), dictionary={"folder": str(tmp_path)})
 
 
 class TestItself:

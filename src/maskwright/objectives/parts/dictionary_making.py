@@ -8,22 +8,18 @@ Source: Berend 2023, 2023.findings-acl.876. Departures: the sample is uniform ov
 the first files until it is full.
 """
 
-import json
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from maskwright.batching.segments import Segments
-from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
-from maskwright.core.files import folder_written_atomically, remove_folder
-from maskwright.core.log import progress, say
+from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
+from maskwright.core.files import remove_folder
+from maskwright.core.hardware import available_memory_bytes
+from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator, torch_generator
 from maskwright.core.semantics import ATOMS
 from maskwright.corpus.corpus import Corpus
@@ -36,15 +32,11 @@ from maskwright.objectives.parts.dictionary_learning import (
     mean_objective,
 )
 from maskwright.objectives.parts.reservoir import Reservoir
+from maskwright.objectives.parts.saving import Saving
 from maskwright.objectives.parts.targets import MOST_ATOMS
 from maskwright.objectives.parts.teacher import Teacher
 
-UNFINISHED, STATE = "unfinished", "state.safetensors"
-
-SAVE_SECONDS = 60.0
-"""Least time between two savings of what is unfinished; more where saving takes long."""
-
-LARGEST_SHARE_OF_SAVING = 0.05
+UNFINISHED = "unfinished"
 
 JUDGED_STATES = 10_000
 """States of the sample whose objective goes into the provenance."""
@@ -66,6 +58,43 @@ class SampleOptions(BaseModel):
     description: DescriptionOptions = Field(
         default=DescriptionOptions(), description="how atoms are described when they are learned"
     )
+
+
+def require_means(
+    num_atoms: int, num_states: int, width: int, corpus: Corpus, sequence_length: int, available_bytes: int
+) -> None:
+    """Refuse more atoms than the text or the memory have room for.
+
+    The atoms' products with each other and the second moments of their codes are square in their number.
+
+    Args:
+        num_atoms: A.
+        num_states: of the sample.
+        width: of a state, D.
+        corpus: what is read.
+        sequence_length: tokens in a row, with specials.
+        available_bytes: of memory.
+
+    Raises:
+        CorpusError: the corpus has fewer tokens than atoms.
+        MemoryShortage: they don't fit.
+    """
+    num_tokens = Segments.of(corpus.split("train").document_lengths, sequence_length).num_tokens
+    if num_tokens < num_atoms:
+        raise CorpusError(
+            f"the corpus has {num_tokens:,} tokens to learn {num_atoms:,} atoms from",
+            "at least as many tokens as atoms; 20 times as many are better",
+            "give more text, or ask for fewer atoms",
+        )
+    sample_bytes = 4 * width * min(num_states, num_tokens)
+    needed = 4 * (2 * num_atoms**2 + 3 * num_atoms * width) + sample_bytes
+    if needed > available_bytes:
+        raise MemoryShortage(
+            f"a dictionary of {num_atoms:,} atoms takes {needed / 1e9:.1f} GB while it is learned "
+            f"({sample_bytes / 1e9:.1f} GB of them for the sample), {available_bytes / 1e9:.1f} GB are available",
+            "atoms and a sample that fit into memory",
+            "ask for fewer atoms (half as many take a quarter), or for a smaller sample",
+        )
 
 
 def make_dictionary(
@@ -99,6 +128,7 @@ def make_dictionary(
         RecipeError: fewer than two atoms, lambda so large that every code is zero, or a tokenizer that is not the
             teacher's.
         CheckpointError: the folder holds another dictionary.
+        MemoryShortage: so many atoms don't fit.
         StorageError: the disk is full.
     """
     teacher.require_vocabulary(corpus.vocabulary)
@@ -191,11 +221,12 @@ class DictionaryMaking:
         return dictionary
 
     def _segments(self) -> Segments:
-        """Return the text that the teacher reads; refuse too little before it reads any.
+        """Return the text that the teacher reads; refuse what can't be done before it reads any.
 
         Raises:
             RecipeError: the numbers of atoms and states don't fit.
             CorpusError: the corpus is too small.
+            MemoryShortage: the atoms don't fit.
         """
         num_atoms, num_states = self.config.num_atoms, self.sample.num_states
         if num_atoms < 2:
@@ -209,13 +240,9 @@ class DictionaryMaking:
                 "a sample of at least as many states as atoms; 20 times as many are better",
                 "take more states and tokens for the sample, or fewer atoms",
             )
+        available_bytes = available_memory_bytes(self.teacher.device)
+        require_means(num_atoms, num_states, self.teacher.width, self.corpus, self.sequence_length, available_bytes)
         segments = Segments.of(self.corpus.split("train").document_lengths, self.sequence_length)
-        if segments.num_tokens < num_atoms:
-            raise CorpusError(
-                f"the corpus has {segments.num_tokens:,} tokens to learn {num_atoms:,} atoms from",
-                "at least as many tokens as atoms; 20 times as many are better",
-                "give more text, or ask for fewer atoms",
-            )
         return segments.sample(self.sample.num_tokens, numpy_generator(self.seed, "dictionary_text"))
 
     def _sample_states(self, segments: Segments) -> Reservoir:
@@ -257,61 +284,6 @@ class DictionaryMaking:
 
             learn_dictionary(learner, sample_ND, on_update)
         return learner
-
-
-class Saving:
-    """What is unfinished, on disk: saved now and then, at most a twentieth of the time, whole or not at all."""
-
-    def __init__(self, folder: Path, identity: Mapping[str, object], state: Callable[[], Mapping[str, Tensor]]) -> None:
-        """Nothing is written yet.
-
-        Args:
-            folder: where.
-            identity: what the state belongs to; a state of something else is not read.
-            state: returns what is to be saved.
-        """
-        self._folder, self._state = folder, state
-        self._metadata = {"identity": json.dumps(identity, sort_keys=True)}
-        self._due = time.monotonic() + SAVE_SECONDS
-
-    def read(self) -> dict[str, Tensor] | None:
-        """Return what was saved, None where nothing was, or something else.
-
-        Raises:
-            CheckpointError: it is damaged.
-        """
-        path = self._folder / STATE
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                if file.metadata() != self._metadata:
-                    say(f"{self._folder}: begun with other settings; beginning again")
-                    return None
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} can't be read: {error}", "the file as it was saved", f"delete {self._folder.parent}"
-            ) from error
-
-    def now_and_then(self) -> None:
-        """Save if it is time to."""
-        if time.monotonic() >= self._due:
-            self.write()
-
-    def write(self) -> None:
-        """Save.
-
-        Raises:
-            StorageError: the disk is full.
-        """
-        begin = time.monotonic()
-        with folder_written_atomically(self._folder) as new:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in self._state().items()}, new / STATE, self._metadata
-            )
-        took = time.monotonic() - begin
-        self._due = time.monotonic() + max(SAVE_SECONDS, took / LARGEST_SHARE_OF_SAVING)
 
 
 def _difference(name: str, there: object, wanted: object) -> str:

@@ -66,6 +66,11 @@ class MlsmOptions(MaskingOptions):
             left_out = ["layer", "dictionary", "coding"]
             if self.teacher == ITSELF:
                 raise ValueError("target: teacher_tokens needs a teacher other than itself")
+        if self.teacher == PHASE_BEFORE and self.dictionary.folder:
+            raise ValueError(
+                "dictionary.folder holds atoms of a teacher that is there already: name that teacher's folder, or "
+                "leave dictionary.folder out, and they are learned from the phase before"
+            )
         if (self.target == "teacher_tokens" or self.teacher == ITSELF) and self.targets != "online":
             raise ValueError("target: teacher_tokens and teacher: itself can't be cached; set targets: online")
         if self.teacher == ITSELF:

@@ -39,7 +39,10 @@ class CodingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     penalty: float = Field(
-        default=0.05, gt=0, description="lambda: the larger, the fewer atoms a token has; 0.05 as in Berend 2023"
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="lambda: the larger, the fewer atoms a token has, from 1 on none; 0.05 as in Berend 2023",
     )
     solver: Solver = Field(
         default="exact", description="exact: to `tolerance`; fista: `num_iterations` steps from zero, as published"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
+from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
 from maskwright.core.semantics import ATOMS, AtomsRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders import build_encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.base import TrainedModel
-from maskwright.objectives.parts import dictionary_making
+from maskwright.objectives.parts import dictionary_making, saving
 from maskwright.objectives.parts.atoms import DescriptionOptions
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.dictionary_learning import DictionaryConfig
@@ -102,8 +102,8 @@ def make_and_kill(folder, corpus, teacher, monkeypatch, calls: int) -> None:
             raise KeyboardInterrupt
         return states(self, *arguments)
 
-    monkeypatch.setattr(dictionary_making, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(dictionary_making, "LARGEST_SHARE_OF_SAVING", 1e9)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "LARGEST_SHARE_OF_SAVING", 1e9)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Teacher, "states", killed)
         make(folder, corpus, teacher)
@@ -139,8 +139,8 @@ def test_killed_while_it_learns_nothing_is_read_again(tmp_path, corpus, teacher,
             on_update(learner.update(learner.batch_of(sample_ND)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dictionary_making, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(dictionary_making, "LARGEST_SHARE_OF_SAVING", 1e9)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "LARGEST_SHARE_OF_SAVING", 1e9)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dictionary_making, "learn_dictionary", killed)
         make(tmp_path / "killed", corpus, teacher)
@@ -159,7 +159,7 @@ def test_killed_while_it_learns_nothing_is_read_again(tmp_path, corpus, teacher,
 
 
 def test_what_was_begun_with_other_settings_is_begun_again(tmp_path, corpus, teacher, monkeypatch):
-    monkeypatch.setattr(dictionary_making, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dictionary_making, "learn_dictionary", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         make(tmp_path / "a", corpus, teacher, seed=9)
@@ -190,6 +190,13 @@ def test_what_cannot_be_made_is_refused_before_the_teacher_reads(tmp_path, corpu
         make(tmp_path, corpus, teacher, config=many)
     with pytest.raises(CorpusError, match="tokens to learn 60,000 atoms"):
         make(tmp_path, corpus, teacher, config=many, sample=SampleOptions())
+    assert not any(tmp_path.iterdir())
+
+
+def test_atoms_that_do_not_fit_into_memory_are_refused(tmp_path, corpus, teacher, monkeypatch):
+    monkeypatch.setattr(dictionary_making, "available_memory_bytes", lambda device: 100_000)
+    with pytest.raises(MemoryShortage, match=r"a dictionary of 200 atoms takes 0\.\d GB while it is learned"):
+        make(tmp_path, corpus, teacher, config=CONFIG.model_copy(update={"num_atoms": 200}))
     assert not any(tmp_path.iterdir())
 
 
