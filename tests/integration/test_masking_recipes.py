@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from maskwright.core.discovery import plug_in_names
+from maskwright.core.masked_example import FILE, MaskedExample
 from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.objectives.parts.masking import STRATEGIES
-from maskwright.objectives.parts.schedules import RateSchedule
+from maskwright.objectives.parts.schedules import RateSchedule, rate_at
 from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import read_recipe
+from maskwright.training.recipe import objective_of, read_recipe
 from maskwright.training.start import assemble_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -39,6 +40,11 @@ def test_each_trains(path: Path, corpus: Corpus, tmp_path: Path) -> None:
     losses = [json.loads(line)["loss"] for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     assert len(losses) >= 4
     assert all(0 < loss < 2 * math.log(corpus.vocabulary.size) for loss in losses)
+    for number, phase in enumerate(recipe.phases):
+        example = MaskedExample.read(folder.phase(number) / FILE)
+        assert example.objective == phase.objective["name"]
+        share = sum(example.is_scored) / len(example.tokens)
+        assert share == pytest.approx(rate_at(objective_of(phase)[1].rate, 1.0), abs=0.1)
 
 
 def test_there_is_one_of_each_strategy_and_they_differ_in_their_phases_alone() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maskwright.core.masked_example import FILE, MaskedExample
 from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.training.distributed import Ranks
@@ -34,6 +35,8 @@ def test_each_trains_a_step_of_both_phases(name: str, corpus: Corpus, tmp_path: 
     assert teacher["mlm"] > 0 and "mlsm" not in teacher
     assert student["mlm"] > 0 and student["mlsm"] > 0
     assert student["loss"] == pytest.approx(student["mlm"] + student["mlsm"])
+    examples = [MaskedExample.read(folder.phase(number) / FILE) for number in range(2)]
+    assert [example.objective for example in examples] == ["mlm", "mlsm"] and any(examples[1].is_scored)
 
 
 def test_the_full_one_is_what_was_published() -> None:

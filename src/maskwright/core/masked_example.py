@@ -1,4 +1,4 @@
-"""What a phase hid in one row of its text: training leaves it in the run folder, and reports show it."""
+"""What a phase hides in one paragraph: training leaves it in the run folder, and reports show it."""
 
 from pydantic import Field
 
@@ -9,9 +9,11 @@ FILE = "masked.json"
 
 
 class MaskedExample(Record):
-    """One row of text as the phase's last step saw it."""
+    """The beginning of a document, as the phase would have read it in its last step."""
 
     objective: str
     strategy: str | None = Field(description="the masking strategy; null where the objective has none")
-    tokens: list[str] = Field(description="the clean tokens, special ones left out")
+    tokens: list[str] = Field(
+        description="what each clean token adds to the text, the space before it too; without [CLS] and [SEP]"
+    )
     is_scored: list[bool] = Field(description="which of them the model was asked for")

@@ -15,6 +15,7 @@ from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
+from maskwright.core.randomness import torch_generator
 from maskwright.core.records import EngineRecord, ResultRecord, RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.export import export_model

@@ -1,5 +1,7 @@
 """Writes down what a phase hides in one paragraph, for the report."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -50,15 +52,22 @@ def write_masked_example(
         batch: corrupted and completed, on any device.
         tokenizer: of the corpus.
     """
-    token_ids = batch.clean.token_ids_T.cpu()
-    is_scored = torch.zeros(len(token_ids), dtype=torch.bool)
-    is_scored[batch.scored_positions_M[batch.target_ids_M >= 0].cpu()] = True
-    special_ids = set(tokenizer.all_special_ids)
-    kept = [place for place, token in enumerate(token_ids.tolist()) if token not in special_ids]
+    clean = batch.clean
+    is_scored_T = torch.zeros(len(clean.token_ids_T), dtype=torch.bool)
+    is_scored_T[batch.scored_positions_M[batch.target_ids_M >= 0].cpu()] = True
+    begin, length = 1, int(clean.layout.sequence_starts[1]) - NUM_SPECIALS
+    text = slice(begin, begin + length)
     strategy = objective.get("strategy")
     MaskedExample(
         objective=str(objective["name"]),
         strategy=str(strategy["name"]) if isinstance(strategy, dict) else None,
-        tokens=[str(tokenizer.convert_ids_to_tokens(int(token_ids[place]))) for place in kept],
-        is_scored=[bool(is_scored[place]) for place in kept],
+        tokens=_as_in_text(clean.token_ids_T[text].tolist(), tokenizer),
+        is_scored=is_scored_T[text].tolist(),
     ).write(folder.phase(phase) / FILE)
+
+
+def _as_in_text(token_ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Return what each token adds to the text; one that ends within a character adds a replacement character."""
+    beginnings = [token_ids[:end] for end in range(len(token_ids) + 1)]
+    texts = tokenizer.batch_decode(beginnings, clean_up_tokenization_spaces=False)
+    return [after[len(before.rstrip("\ufffd")) :] for before, after in pairwise(texts)]
