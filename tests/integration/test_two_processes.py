@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 
+from maskwright.core.randomness import torch_generator
+from maskwright.corpus.corpus import open_corpus
+from maskwright.objectives.parts.strategies.adaptive import Adaptive
 from maskwright.training.health import exclusive
 
 
@@ -68,6 +72,56 @@ def test_two_processes_train_what_one_trains(maskwright, recipe, tmp_path):
         torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
     assert len(list((tmp_path / "two" / "corpora").glob("*/manifest.json"))) == 1
+
+
+ADAPTIVE = {"name": "adaptive", "refresh_steps": 3}
+
+
+@pytest.mark.slow
+def test_what_adaptive_masks_learn_on_two_processes_is_what_one_learns(maskwright, recipe, tmp_path):
+    objectives = [{"name": name, "strategy": ADAPTIVE} for name in ("mlm", "late_mask")]
+    phases = json.dumps([{"objective": objective, "sequence_length": 32} for objective in objectives])
+    settings = ["--set", f"phases={phases}", "--set", "probes={}"]
+    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run", *settings).code == 0
+    first, second = run_on_two("train", recipe, "--run", "two/run", *settings, cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    # Masks follow the weights from a phase's third step on: a process with other weights would hide other tokens.
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    weights = [load_file(run / "checkpoints" / "step-000012" / "model.safetensors") for run in (one, two)]
+    learned = [tensor for name, tensor in weights[0].items() if name.endswith("weights_2V")]
+    assert len(learned) == 2 and all(tensor.std() > 0.01 for tensor in learned)
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
+
+
+def observe_and_refresh(rank: int, folder: str, corpus_folder: str) -> None:
+    """In each of two processes: see other predictions than the other one, and write down the weights made of all."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        save_file({"weights_2V": refreshed(corpus_folder, [rank])}, f"{folder}/{rank}.safetensors")
+    finally:
+        dist.destroy_process_group()
+
+
+def refreshed(corpus_folder: str, shares: list[int]) -> torch.Tensor:
+    """Return the weights after one step in which some shares of the predictions were seen."""
+    adaptive = Adaptive(Adaptive.Config(refresh_steps=3), open_corpus(Path(corpus_folder), verify=False).vocabulary)
+    for share in shares:
+        generator = torch_generator(share, "predictions")
+        target_ids_M = torch.randint(10, 100, (500,), generator=generator)
+        adaptive.observe(target_ids_M, torch.rand(500, generator=generator) < target_ids_M / 100)
+    adaptive.after_step(1)
+    return adaptive.weights_2V
+
+
+def test_both_processes_hold_the_weights_that_one_makes_of_all_predictions(corpus, tmp_path):
+    arguments = (str(tmp_path), str(corpus.folder))
+    torch.multiprocessing.start_processes(observe_and_refresh, arguments, nprocs=2, start_method="fork")
+    ours = [load_file(tmp_path / f"{rank}.safetensors")["weights_2V"] for rank in range(2)]
+    alone = refreshed(str(corpus.folder), [0, 1])
+    assert torch.equal(ours[0], ours[1]) and torch.equal(ours[0], alone)
+    assert not torch.equal(alone, refreshed(str(corpus.folder), [0]))
 
 
 @pytest.mark.slow
