@@ -1,12 +1,12 @@
 """Late masks: the encoder reads the tokens that were not masked; [MASK] comes later, to a small decoder.
 
 Source: Liao et al. 2022, Mask More and Mask Later, arXiv:2211.04898: decoders of self- and of cross-attention, masks
-    that enter within the stack, [MASK] apart from the word embeddings, a rate of 50 %, 80/10/10. No code of it was
-    released. An encoder that never sees [MASK], below a decoder that is thrown away, is also in Meng et al. 2024,
-    Representation Deficiency in Masked Language Modeling, ICLR.
+    that enter within the stack, [MASK] apart from the word embeddings, a rate of 50 %, random tokens that stay in the
+    encoder. No code of it was released. An encoder that never sees [MASK], below a decoder that is thrown away, is also
+    in Meng et al. 2024, Representation Deficiency in Masked Language Modeling, ICLR.
 Departures: every row loses the same number of tokens, so that shapes are fixed. The decoder's blocks are those that a
     deeper encoder of the family would have, with the encoder's final norm after them. In `cross` masks see visible
-    tokens alone, not each other.
+    tokens alone, not each other. Two decoder layers and BERT's 80/10/10 are what the published compute agrees with.
 """
 
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class LateMaskBatch(CorruptedBatch):
 
 
 class LateMaskConfig(MaskingOptions):
-    """Options of `late_mask`; defaults are the paper's, with the two decoder layers that its figures imply."""
+    """Options of `late_mask`; the rate is the paper's, the rest what its published compute agrees with."""
 
     rate: Rate = Field(
         default=0.50,
@@ -51,13 +51,13 @@ class LateMaskConfig(MaskingOptions):
         "0.50 as 3ML: the more is masked, the less the encoder reads",
     )
     mask_fraction: float = Field(
-        default=0.8, ge=0, le=1, description="share of the selected tokens that the encoder does not read (3ML: 0.8)"
+        default=0.8, ge=0, le=1, description="share of the selected tokens that the encoder does not read (BERT: 0.8)"
     )
     random_fraction: float = Field(
-        default=0.1, ge=0, le=1, description="share replaced by a random token, which the encoder reads (3ML: 0.1)"
+        default=0.1, ge=0, le=1, description="share replaced by a random token, which the encoder reads (BERT: 0.1)"
     )
     kept_fraction: float = Field(
-        default=0.1, ge=0, le=1, description="share that the encoder reads as it is, but scored (3ML: 0.1)"
+        default=0.1, ge=0, le=1, description="share that the encoder reads as it is, but scored (BERT: 0.1)"
     )
     insert_at: int | None = Field(
         default=None,
