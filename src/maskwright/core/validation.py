@@ -1,7 +1,7 @@
 """What pydantic finds wrong with a YAML file, said in one line each, with the nearest known key for an unknown one."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -11,12 +11,14 @@ from maskwright.core.errors import nearest
 def problem_in_words(model: type[BaseModel] | None, problem: Any, whole: str) -> str:
     """Say one validation problem.
 
+    A part of its place that stands in brackets is the tag of a union, no key, and is left out.
+
     Args:
         model: what was validated; None where it is not known.
         problem: an item of `ValidationError.errors()`.
         whole: what a problem of the whole is a problem of, such as "recipe".
     """
-    place = [str(part) for part in problem["loc"]]
+    place = [str(part) for part in problem["loc"] if not str(part).startswith("[")]
     where = ".".join(place) or whole
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(place[-1], keys_at(model, problem['loc'][:-1]))}"
@@ -33,8 +35,13 @@ def keys_at(model: type[BaseModel] | None, path: Sequence[int | str]) -> list[st
         return []
     for part in path:
         if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            candidates = [annotation, *getattr(annotation, "__args__", ())]
-            sections = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-            model = sections[0] if sections else model
+            model = next(_sections(model.model_fields[part].annotation), model)
     return list(model.model_fields)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in an annotation, such as a union or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)

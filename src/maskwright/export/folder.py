@@ -229,6 +229,9 @@ def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, ten
     }
     unknown = sorted(name for name in tensors if name not in known and not name.startswith(exporter.unused_tensors))
     if unknown:
+        others = f", nor have {len(unknown) - 1} others" if len(unknown) > 1 else ""
         raise ExportError(
-            f"{folder}: the tensor {unknown[0]} has no place in {type(exporter).__name__}", "none left over"
+            f"{folder}: the tensor {unknown[0]} has no place in {type(exporter).__name__}{others}",
+            "an encoder and its head, without what trained them, such as a decoder",
+            "take the folder as it was written; for a run of ours, maskwright export RUN writes it anew",
         )

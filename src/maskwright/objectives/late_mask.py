@@ -26,8 +26,8 @@ from maskwright.encoders.flops import block_flops_per_token, head_flops_per_toke
 from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch
 from maskwright.objectives.parts.leaving_out import Left, leave_out, put_back
-from maskwright.objectives.parts.masking import MaskingOptions
-from maskwright.objectives.parts.row_masking import RowMasking, require_masks_and_text
+from maskwright.objectives.parts.masking import MaskingOptions, require_masks_and_text
+from maskwright.objectives.parts.row_masking import RowMasking
 from maskwright.objectives.parts.schedules import Rate
 
 

@@ -10,10 +10,10 @@ import torch
 
 from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder
+from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
-from maskwright.objectives.parts.masking import Masking, MaskingOptions
+from maskwright.objectives.parts.masking import Masking, MaskingOptions, require_masks_and_text
 
 
 class Mlm(Objective):
@@ -30,6 +30,13 @@ class Mlm(Objective):
         self.config: Mlm.Config = config
         self._masking = Masking(config, vocabulary, is_taught=True)
         self.needs_begin = self._masking.strategy.needs_begin
+
+    @classmethod
+    def require_fit(
+        cls, options: Config, encoder_class: type[Encoder], encoder: EncoderConfig, sequence_length: int
+    ) -> None:
+        """See `Objective`: sequences have visible and masked tokens."""
+        require_masks_and_text(options, sequence_length)
 
     def scored_fraction(self) -> float:
         """The highest mask rate."""

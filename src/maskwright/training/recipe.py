@@ -134,8 +134,9 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
         except ValidationError as error:
             if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
                 config = _config_of(raw_phase)
-                prefix = f"phases.{index}.objective."
-                problems += [prefix + problem_in_words(config, item, "options") for item in error.errors() if config]
+                for item in error.errors() if config else []:
+                    prefix = f"phases.{index}.objective" + ("." if item["loc"] else "")
+                    problems.append(prefix + problem_in_words(config, item, ""))
         except AttributeError:  # the phase is no dictionary: reported above
             continue
     if recipe is not None:

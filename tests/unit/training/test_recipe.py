@@ -11,6 +11,10 @@ from maskwright.training.recipe import parse_recipe, read_recipe
 RECIPES = sorted(Path(__file__).parents[3].glob("recipes/**/*.yaml"))
 
 
+def phase_of(sequence_length, **objective):
+    return {"phases": [{"objective": objective, "sequence_length": sequence_length}]}
+
+
 def test_defaults_are_filled_in_also_those_of_the_objective(raw_recipe):
     recipe = parse_recipe(raw_recipe, "test")
     assert recipe.phases[0].objective["rate"] == 0.30
@@ -45,6 +49,13 @@ def test_all_problems_are_reported_at_once_with_the_nearest_key(raw_recipe):
         ({"phases": [{"sequence_length": 48}]}, "does not divide"),
         ({"phases": []}, "at least 1 item"),
         ({"phases": [{"objective": {"name": "mlm", "mask_fraction": 0.5}}]}, "it must be 1"),
+        (phase_of(16, name="mlm", rate=0.99), "phases.0.objective: no token would be left visible in a sequence of 16"),
+        (phase_of(8, name="mlm", rate={"start": 0.4, "end": 0.05}), "no token would be masked in a sequence of 8"),
+        (phase_of(16, name="mlm", rate=1.5), "phases.0.objective.rate: input should be less than 1, got 1.5"),
+        (phase_of(16, name="mlm", rate={"start": 0.4}), "phases.0.objective.rate.end: is missing"),
+        (phase_of(16, name="mlm", rate={"start": 0.4, "edn": 0.1}), "did you mean 'end'?"),
+        (phase_of(16, name="late_mask", insert_at=2), "insert_at: 2, the encoder has 2 layers"),
+        (phase_of(16, name="late_mask", insert_at=1, decoder="cross"), "phases.0.objective: insert_at has no decoder"),
         ({"probes": {"stop_after_no_improvement": 2}}, "needs every_steps"),
         ({"phases": "mlm"}, "phases: "),
         ({"seed": "one"}, "got 'one'"),

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
+from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.discovery import load_plug_in
 from maskwright.core.errors import RecipeError
@@ -16,7 +17,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.objectives.base import ObjectiveConfig
 from maskwright.objectives.parts.positions import select_positions
 from maskwright.objectives.parts.replacement import Replacement
-from maskwright.objectives.parts.schedules import Rate, highest, rate_at
+from maskwright.objectives.parts.schedules import Rate, highest, lowest, rate_at
 from maskwright.objectives.parts.strategies.base import Strategy, StrategyConfig
 
 STRATEGIES = "maskwright.objectives.parts.strategies"
@@ -94,6 +95,42 @@ def strategy_of(raw: dict[str, Any]) -> tuple[type[Strategy], StrategyConfig]:
     """
     plug_in = load_plug_in(STRATEGIES, raw["name"], Strategy)
     return plug_in, plug_in.Config.model_validate({key: value for key, value in raw.items() if key != "name"})
+
+
+def num_masks(options: MaskingOptions, row_length: int, rate: float, text_share: float = 1.0) -> int:
+    """Return how many masks a mean row has.
+
+    Args:
+        options: give the share of masks among what is scored.
+        row_length: tokens in a row.
+        rate: share of the text that is scored.
+        text_share: tokens of text in the mean row, as a share of what one sequence as long as the row would hold.
+    """
+    return round(rate * options.mask_fraction * text_share * (row_length - NUM_SPECIALS))
+
+
+def require_masks_and_text(options: MaskingOptions, row_length: int) -> None:
+    """Refuse a rate at which rows would have nothing masked, or nothing left to read.
+
+    Raises:
+        RecipeError: the rate is too low or too high for rows so short, at some time of the phase.
+    """
+    fewest, most = (num_masks(options, row_length, rate) for rate in (lowest(options.rate), highest(options.rate)))
+    num_text = row_length - NUM_SPECIALS
+    if options.mask_fraction > 0 and fewest == 0:
+        raise RecipeError(
+            f"no token would be masked in a sequence of {row_length}: {num_text} tokens of text x rate "
+            f"{lowest(options.rate):g} x mask_fraction {options.mask_fraction:g}",
+            "at least one",
+            "a higher rate, or a longer sequence_length",
+        )
+    if most >= num_text:
+        raise RecipeError(
+            f"no token would be left visible in a sequence of {row_length}: all {num_text} tokens of text are masked "
+            f"at rate {highest(options.rate):g} x mask_fraction {options.mask_fraction:g}",
+            "at least one",
+            "a lower rate, or a longer sequence_length",
+        )
 
 
 def make_strategy(options: MaskingOptions, vocabulary: Vocabulary, *, is_taught: bool) -> Strategy:

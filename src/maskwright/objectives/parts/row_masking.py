@@ -10,10 +10,10 @@ from maskwright.batching.packing import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import RecipeError
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.objectives.parts.masking import Masked, MaskingOptions, make_strategy
+from maskwright.objectives.parts.masking import Masked, MaskingOptions, make_strategy, num_masks
 from maskwright.objectives.parts.positions import unit_order
 from maskwright.objectives.parts.replacement import Replacement
-from maskwright.objectives.parts.schedules import highest, lowest, rate_at
+from maskwright.objectives.parts.schedules import rate_at
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RowMasking(nn.Module):
 
     def num_dropped(self, row_length: int, rate: float) -> int:
         """Return how many places every row loses."""
-        return num_dropped(self._options, row_length, rate, self.text_share)
+        return num_masks(self._options, row_length, rate, self.text_share)
 
     def forward(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> RowMasked:
         """Select `rate` of the text tokens and replace them.
@@ -123,39 +123,3 @@ def _first(order_RL: Tensor, is_eligible_RL: Tensor, count_R: Tensor) -> Tensor:
     order_RL = order_RL.to(torch.float64).masked_fill(~is_eligible_RL, math.inf)
     rank_RL = order_RL.argsort(dim=1, stable=True).argsort(dim=1)
     return rank_RL < count_R[:, None]
-
-
-def num_dropped(options: MaskingOptions, row_length: int, rate: float, text_share: float = 1.0) -> int:
-    """Return how many places every row loses: the masks of a mean row.
-
-    Args:
-        options: give the share of masks among what is scored.
-        row_length: tokens in a row.
-        rate: share of the text that is scored.
-        text_share: tokens of text in the mean row, as a share of what one sequence as long as the row would hold.
-    """
-    return round(rate * options.mask_fraction * text_share * (row_length - NUM_SPECIALS))
-
-
-def require_masks_and_text(options: MaskingOptions, row_length: int) -> None:
-    """Refuse a rate at which rows would have nothing masked, or nothing left to read.
-
-    Raises:
-        RecipeError: the rate is too low or too high for rows so short, at some time of the phase.
-    """
-    fewest, most = (num_dropped(options, row_length, rate) for rate in (lowest(options.rate), highest(options.rate)))
-    num_text = row_length - NUM_SPECIALS
-    if options.mask_fraction > 0 and fewest == 0:
-        raise RecipeError(
-            f"no token would be masked in a sequence of {row_length}: {num_text} tokens of text x rate "
-            f"{lowest(options.rate):g} x mask_fraction {options.mask_fraction:g}",
-            "at least one",
-            "a higher rate, or a longer sequence_length",
-        )
-    if most >= num_text:
-        raise RecipeError(
-            f"no token would be left visible in a sequence of {row_length}: all {num_text} tokens of text are masked "
-            f"at rate {highest(options.rate):g} x mask_fraction {options.mask_fraction:g}",
-            "at least one",
-            "a lower rate, or a longer sequence_length",
-        )

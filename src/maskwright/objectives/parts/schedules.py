@@ -28,12 +28,16 @@ class RateSchedule(BaseModel):
         return self.start + (self.end - self.start) * travelled
 
 
+CONSTANT, SCHEDULE = "[constant]", "[schedule]"
+"""Tags; see `core.validation` for the brackets."""
+
+
 def _kind(value: object) -> str:
-    return "schedule" if isinstance(value, (dict, RateSchedule)) else "constant"
+    return SCHEDULE if isinstance(value, (dict, RateSchedule)) else CONSTANT
 
 
 Rate = Annotated[
-    Annotated[float, Field(gt=0, lt=1), Tag("constant")] | Annotated[RateSchedule, Tag("schedule")],
+    Annotated[float, Field(gt=0, lt=1), Tag(CONSTANT)] | Annotated[RateSchedule, Tag(SCHEDULE)],
     Discriminator(_kind),
 ]
 """A constant rate in (0, 1), or a `RateSchedule`."""

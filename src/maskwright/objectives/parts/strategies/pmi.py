@@ -42,22 +42,29 @@ class Pmi(Strategy):
         )
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
-        """Begin without collocations."""
-        super().__init__(config, vocabulary)
-        self._path = Path(config.collocations) if config.collocations else None
-        self._options = CollocationOptions.model_validate(config.model_dump(exclude={"collocations"}))
-        self._keys_by_length: dict[int, np.ndarray] = {}
-
-    def begin(self, start: PhaseStart) -> None:
-        """Read the collocations; find them where that was not done before.
+        """Read a list that was made before: it may be a phase's that comes after hours of others.
 
         Raises:
             CorpusError: the list is missing, damaged or of another tokenizer.
         """
-        if self._path is None and start.is_first_rank:
+        super().__init__(config, vocabulary)
+        self._path = Path(config.collocations) if config.collocations else None
+        self._options = CollocationOptions.model_validate(config.model_dump(exclude={"collocations"}))
+        self._keys_by_length: dict[int, np.ndarray] = {}
+        # A vocabulary without a checksum stands in for a tokenizer that is not there yet.
+        if self._path is not None and vocabulary.sha256:
+            self._read(self._path)
+
+    def begin(self, start: PhaseStart) -> None:
+        """Read the collocations of the corpus, where no other list was asked for; find them if need be."""
+        if self._path is not None:
+            return
+        if start.is_first_rank:
             prepare_collocations(start.corpus, self._options)
         start.wait_for_all()
-        path = self._path or prepare_collocations(start.corpus, self._options)
+        self._read(prepare_collocations(start.corpus, self._options))
+
+    def _read(self, path: Path) -> None:
         self.use([each.words for each in read_collocations(path, self.vocabulary.sha256)])
 
     def use(self, collocations: list[tuple[tuple[int, ...], ...]]) -> None:

@@ -22,7 +22,7 @@ from maskwright.corpus.collocations import (
     read_collocations,
 )
 from maskwright.objectives.base import PhaseStart
-from maskwright.objectives.parts.masking import STRATEGIES, Masking, MaskingOptions
+from maskwright.objectives.parts.masking import STRATEGIES, Masking, MaskingOptions, make_strategy
 from maskwright.objectives.parts.positions import select_positions, unit_order
 from maskwright.objectives.parts.strategies.base import Strategy
 
@@ -248,10 +248,12 @@ def test_a_list_is_kept_beside_the_corpus_and_refused_for_another_tokenizer(corp
         read_collocations(path, "0" * 64)
     strategy = {"name": "pmi", "collocations": str(path)}
     masking(strategy, vocabulary, start)
+    # Before any phase begins: theirs may come after hours of others.
     with pytest.raises(CorpusError, match="another tokenizer"):
-        masking(strategy, replace(vocabulary, sha256="0" * 64), start)
+        make_strategy(MaskingOptions(strategy=strategy), replace(vocabulary, sha256="0" * 64), is_taught=False)
+    nowhere = MaskingOptions(strategy={"name": "pmi", "collocations": str(tmp_path / "none")})
     with pytest.raises(CorpusError, match="does not exist"):
-        masking({"name": "pmi", "collocations": str(tmp_path / "none")}, vocabulary, start)
+        make_strategy(nowhere, vocabulary, is_taught=False)
     (tmp_path / "damaged").write_text("{}\n")
     with pytest.raises(CorpusError, match="no list of collocations"):
         read_collocations(tmp_path / "damaged", vocabulary.sha256)
