@@ -13,19 +13,22 @@ from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.randomness import torch_generator
 from maskwright.objectives.base import Objective
+from maskwright.objectives.parts.masking import STRATEGIES
 
 Options = TypeVar("Options", bound=BaseModel)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_objective"
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "mlm": [{"strategy": {"name": name}} for name in plug_in_names(STRATEGIES) if name != "token"],
+    "late_mask": [{"insert_at": 1}, {"decoder": "cross"}, {"strategy": {"name": "span"}}],
     "mlsm": [
         {"mlm_weight": 0.0},
         {"targets": "online"},
         {"target": "strongest_atom", "coding": {"solver": "fista", "num_iterations": 5}},
         {"target": "teacher_tokens", "targets": "online", "mlm_weight": 0.0},
         {"teacher": "itself", "targets": "online", "refresh_steps": 500},
-    ]
+    ],
 }
 """Options with which an objective does other work than with its defaults."""
 
@@ -51,9 +54,10 @@ def in_toy_size(options: Options) -> Options:
 
 
 def case_name(case: tuple[str, dict[str, Any]]) -> str:
-    """Return a name such as "mlsm-online"."""
+    """Return a name such as "mlsm-online" or "mlm-span"."""
     name, options = case
-    return "-".join([name, *(str(value) for value in options.values() if not isinstance(value, dict))])
+    values = [value.get("name") if isinstance(value, dict) else value for value in options.values()]
+    return "-".join([name, *(str(value) for value in values if value is not None)])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
@@ -37,9 +37,11 @@ class LateMaskBatch(CorruptedBatch):
 
     Attributes:
         left: where the other tokens lie.
+        late_layout: who sees whom after the masks have come in.
     """
 
     left: Left
+    late_layout: SequenceLayout
 
 
 class LateMaskConfig(MaskingOptions):
@@ -177,7 +179,10 @@ class LateMask(Objective):
         masked = self._masking(batch, self.is_text(batch), generator, progress)
         counts = {"late_mask": len(masked.positions)}
         scored = scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
-        return LateMaskBatch(**vars(scored), left=leave_out(batch.layout, masked.is_dropped_T))
+        late_layout = batch.layout
+        if self.config.decoder == "cross":
+            late_layout = replace(batch.layout, is_key_T=masked.input_ids_T != self.vocabulary.mask_id)
+        return LateMaskBatch(**vars(scored), left=leave_out(batch.layout, masked.is_dropped_T), late_layout=late_layout)
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Cross-entropy at the selected positions; the head sees no others."""
@@ -205,7 +210,7 @@ class LateMask(Objective):
         return encoder.run_blocks(
             put_back(x_ND, masks_KD, batch.left),
             clean.position_ids_T,
-            clean.layout,
+            batch.late_layout,
             start=self._entrance,
             at_M=batch.scored_positions_M,
             extra=self.decoder_blocks,
@@ -222,13 +227,11 @@ class LateMask(Objective):
 
     def _crossed(self, encoder: Encoder, batch: LateMaskBatch, x_ND: Tensor, masks_KD: Tensor) -> Tensor:
         """Return the hidden states after the decoder, where only the masks change, float [T, D]."""
-        clean = batch.clean
-        layout = replace(clean.layout, is_key_T=batch.input_ids_T != self.vocabulary.mask_id)
         for index in range(self._entrance, self._entrance + self.config.decoder_layers):
             masks_KD = encoder.run_blocks(
                 put_back(x_ND, masks_KD, batch.left),
-                clean.position_ids_T,
-                layout,
+                batch.clean.position_ids_T,
+                batch.late_layout,
                 start=index,
                 stop=index + 1,
                 at_M=batch.left.gaps_K,
