@@ -293,6 +293,7 @@ def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, text_file, launc
     lines = [line for line in said.out.splitlines() if line.startswith("maskwright train")]
     assert len(lines) == 4
     assert """'budget={"tokens": 4096}'""" in lines[0]
+    assert "4,096 tokens a run; scored by" in said.err
     (prepare,) = [line for line in said.out.splitlines() if line.startswith("maskwright prepare")]
     assert maskwright(*shlex.split(prepare)[1:]).out.strip() == shlex.split(lines[0])[-3]
     shutil.rmtree(tmp_path / "out")

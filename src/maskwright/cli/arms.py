@@ -130,10 +130,13 @@ def _read_file(path: Path) -> ComparisonFile:
         raise RecipeError(f"{path}: {problem}", "keys that docs/compare.md explains") from error
 
     def beside(name: str | None) -> str | None:
-        return None if name is None else str(path.parent / name)
+        if name is None:
+            return None
+        found = (path.parent / name).resolve()
+        return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
 
     arms = [
-        arm.model_copy(update={"recipe": beside(arm.recipe), "runs": [str(path.parent / run) for run in arm.runs]})
+        arm.model_copy(update={"recipe": beside(arm.recipe), "runs": [str(beside(run)) for run in arm.runs]})
         for arm in found.arms
     ]
     tasks = [str(beside(name)) if name.endswith((".yaml", ".yml")) else name for name in found.tasks]

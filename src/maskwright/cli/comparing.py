@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from maskwright.cli.arms import budget_in_words
 from maskwright.cli.compare import HowToCompare
 from maskwright.cli.comparison import Comparison, comparison_of, corpus_of, require_data
 from maskwright.cli.comparison_record import record_of_comparison
@@ -40,6 +41,7 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
     require_data(comparison)
     states = {job: state_of(job) for job in comparison.jobs}
     print_table(plan_table(*plan_rows(comparison, states)))
+    say(printable(asked_in_words(comparison)))
     if how.dry_run:
         for arguments in commands_of(comparison, states):
             print(shlex.join(["maskwright", *arguments]))
@@ -71,6 +73,14 @@ def plan_rows(comparison: Comparison, states: Mapping[Job, State]) -> tuple[str,
     seconds = expected_seconds(states)
     rows = [(job.label, state.in_words, seconds[job]) for job, state in states.items()]
     return comparison.title, rows
+
+
+def asked_in_words(comparison: Comparison) -> str:
+    """Return under which budget, by what and where in one line."""
+    trained_here = [arm for arm in comparison.arms if arm.path is not None]
+    budget = [f"{budget_in_words(trained_here[0].recipe.budget)} a run"] if trained_here else []
+    tasks = ", ".join(named.name for named in comparison.tasks)
+    return "; ".join([*budget, f"scored by {tasks}", f"against {comparison.baseline}", f"in {comparison.out}"])
 
 
 @contextlib.contextmanager
