@@ -29,7 +29,12 @@ from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
 from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.objectives.parts.dictionary_making import require_means
-from maskwright.objectives.parts.masking import Masked, Masking, require_masks_and_text
+from maskwright.objectives.parts.masking import (
+    Masked,
+    Masking,
+    require_masks_and_text,
+    require_nothing_to_learn,
+)
 from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
 from maskwright.objectives.parts.self_dictionary import SelfDictionary
 from maskwright.objectives.parts.target_cache import TargetCache, token_numbers
@@ -106,8 +111,9 @@ class Mlsm(Objective):
     def require_fit(
         cls, options: Config, encoder_class: type[Encoder], encoder: EncoderConfig, sequence_length: int
     ) -> None:
-        """See `Objective`: sequences have visible and masked tokens."""
+        """See `Objective`: sequences have visible and masked tokens, the strategy nothing to learn from them."""
         require_masks_and_text(options, sequence_length)
+        require_nothing_to_learn(options)
 
     def require_means(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
         """Refuse atoms that the text or the memory has no room for; see `Objective`."""

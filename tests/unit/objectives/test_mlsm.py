@@ -326,6 +326,11 @@ class TestRefusals:
             phases = [{"objective": {"name": "mlsm", **options}, "sequence_length": 32}]
             parse_recipe({**raw_recipe, "phases": phases}, "test")
 
+    def test_a_strategy_that_has_nothing_to_learn_from(self, raw_recipe):
+        mlsm = {"objective": {"name": "mlsm", "strategy": "adaptive"}, "sequence_length": 32}
+        with pytest.raises(RecipeError, match=r"phases\.1\.objective: strategy: adaptive learns from predictions"):
+            parse_recipe({**raw_recipe, "phases": [{"sequence_length": 32}, mlsm]}, "test")
+
     def test_a_teacher_with_another_tokenizer(self, mlsm, corpus, encoder, vocabulary, vocabulary_head):
         folder = str(corpus.folder / "tokenizer")
         config = Mlsm.Config(teacher=folder)

@@ -133,6 +133,22 @@ def require_masks_and_text(options: MaskingOptions, row_length: int) -> None:
         )
 
 
+def require_nothing_to_learn(options: MaskingOptions) -> None:
+    """Refuse a strategy that learns from predictions, for an objective that shows it none.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    plug_in, _ = strategy_of(options.strategy)
+    if plug_in.learns:
+        raise RecipeError(
+            f"strategy: {options.strategy['name']} learns from predictions of hidden tokens, and this objective shows "
+            "it none",
+            "an objective that does, such as mlm",
+            "take another strategy for this phase",
+        )
+
+
 def make_strategy(options: MaskingOptions, vocabulary: Vocabulary, *, is_taught: bool) -> Strategy:
     """Return the strategy that the options name.
 
@@ -145,18 +161,14 @@ def make_strategy(options: MaskingOptions, vocabulary: Vocabulary, *, is_taught:
         RecipeError: the strategy wants words and the tokenizer has none, or predictions and the objective shows none.
     """
     plug_in, config = strategy_of(options.strategy)
+    if not is_taught:
+        require_nothing_to_learn(options)
     name = options.strategy["name"]
     if plug_in.needs_words and not vocabulary.has_words:
         raise RecipeError(
             f"strategy: {name} hides whole words, and this tokenizer does not say where words begin",
             "a tokenizer that splits text into words first",
             "take strategy: token, or train a tokenizer (leave tokenizer.existing out)",
-        )
-    if plug_in.learns and not is_taught:
-        raise RecipeError(
-            f"strategy: {name} learns from predictions of hidden tokens, and this objective shows it none",
-            "an objective that does, such as mlm",
-            "take another strategy for this phase",
         )
     return plug_in(config, vocabulary)
 
