@@ -7,7 +7,8 @@ tokens, AdamW, clipping; bare loops whose batches are made beforehand. For each 
 
 - theirs: `DebertaForMaskedLM` or `DebertaV2ForMaskedLM` as they come: float32, eager;
 - theirs_tuned: the same with bf16 autocast and torch.compile;
-- ours: our family with bf16 autocast and torch.compile, as `maskwright train` runs it;
+- ours: our family with bf16 autocast and torch.compile, as `maskwright train` runs it: the end of the last block and
+  the head at the scored positions alone;
 - theirs_tuned_body, ours_body: the encoders without the vocabulary head, which theirs computes at every position.
 
 Each round runs every contestant once for some steps; a first round is thrown away. Ratios are taken round by round.
@@ -86,10 +87,11 @@ class Ours(nn.Module):
 
     def forward(self, batch: PackedBatch, positions_M: Tensor, targets_M: Tensor) -> Tensor:
         """Return a scalar."""
-        x_TD = self.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        inputs = batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout
         if self.head is None:
-            return x_TD.float().square().mean()
-        return F.cross_entropy(self.head(x_TD[positions_M], self.encoder.embedding_weight_VD), targets_M)
+            return self.encoder(*inputs).float().square().mean()
+        x_MD = self.encoder(*inputs, at_M=positions_M)
+        return F.cross_entropy(self.head(x_MD, self.encoder.embedding_weight_VD), targets_M)
 
 
 def their_model(family: str, shape: Shape) -> transformers.PreTrainedModel:
