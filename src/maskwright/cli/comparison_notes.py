@@ -39,8 +39,8 @@ def on_order(arms: Sequence[Arm]) -> str:
     if len(shapes) == 1:
         return "All runs share one corpus and one tokenizer, and runs with equal seeds read the same text in one order."
     return (
-        "All runs share one corpus and one tokenizer. The arms' phases have other sequence lengths, so the same text "
-        "comes in another order, also where seeds are equal."
+        "All runs share one corpus and one tokenizer. The arms' phases differ in number or sequence length, so the "
+        "text comes in another order, also where seeds are equal."
     )
 
 
