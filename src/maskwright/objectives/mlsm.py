@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwright.batching.segments import Segments
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import warn
@@ -119,7 +120,8 @@ class Mlsm(Objective):
         """Refuse atoms that the text or the memory has no room for; see `Objective`."""
         options = self.config.dictionary
         if self.num_atoms and options.folder is None:
-            require_means(options.num_atoms, options.num_states, self._width, corpus, sequence_length, available_bytes)
+            num_tokens = Segments.of(corpus.split("train").document_lengths, sequence_length).num_tokens
+            require_means(options.num_atoms, options.num_states, self._width, num_tokens, available_bytes)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the head over atoms anew."""

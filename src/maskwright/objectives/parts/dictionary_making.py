@@ -60,9 +60,7 @@ class SampleOptions(BaseModel):
     )
 
 
-def require_means(
-    num_atoms: int, num_states: int, width: int, corpus: Corpus, sequence_length: int, available_bytes: int
-) -> None:
+def require_means(num_atoms: int, num_states: int, width: int, num_tokens: int, available_bytes: int) -> None:
     """Refuse more atoms than the text or the memory have room for.
 
     The atoms' products with each other and the second moments of their codes are square in their number.
@@ -71,15 +69,13 @@ def require_means(
         num_atoms: A.
         num_states: of the sample.
         width: of a state, D.
-        corpus: what is read.
-        sequence_length: tokens in a row, with specials.
+        num_tokens: of the text, all that may be read.
         available_bytes: of memory.
 
     Raises:
         CorpusError: the corpus has fewer tokens than atoms.
         MemoryShortage: they don't fit.
     """
-    num_tokens = Segments.of(corpus.split("train").document_lengths, sequence_length).num_tokens
     if num_tokens < num_atoms:
         raise CorpusError(
             f"the corpus has {num_tokens:,} tokens to learn {num_atoms:,} atoms from",
@@ -240,9 +236,9 @@ class DictionaryMaking:
                 "a sample of at least as many states as atoms; 20 times as many are better",
                 "take more states and tokens for the sample, or fewer atoms",
             )
-        available_bytes = available_memory_bytes(self.teacher.device)
-        require_means(num_atoms, num_states, self.teacher.width, self.corpus, self.sequence_length, available_bytes)
         segments = Segments.of(self.corpus.split("train").document_lengths, self.sequence_length)
+        available_bytes = available_memory_bytes(self.teacher.device)
+        require_means(num_atoms, num_states, self.teacher.width, segments.num_tokens, available_bytes)
         return segments.sample(self.sample.num_tokens, numpy_generator(self.seed, "dictionary_text"))
 
     def _sample_states(self, segments: Segments) -> Reservoir:
