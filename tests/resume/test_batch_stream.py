@@ -39,6 +39,28 @@ def test_a_step_is_the_same_wherever_reading_begins(stream):
             assert torch.equal(one.input_ids_T, other.input_ids_T)
 
 
+def test_a_phase_goes_on_in_the_text_where_the_one_before_it_ended(raw_recipe, corpus):
+    """So that a run in two phases reads what a run in one reads, in that order; phases of other rows don't count."""
+    phase, other = raw_recipe["phases"]
+
+    def token_ids(phases, course):
+        recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
+        model = build_model(recipe, corpus.vocabulary, None)
+        batches = StepBatches(recipe, corpus, model, course, range(1))
+        return [restored(batches(step)[0]) for step in range(course.num_steps)]
+
+    def restored(batch):
+        ids_T = batch.input_ids_T.clone()
+        ids_T[batch.scored_positions_M] = batch.target_ids_M
+        return ids_T
+
+    straight = token_ids([phase], Course((6,)))
+    parts = token_ids([phase, other, phase], Course((4, 3, 2)))
+    for one, same in zip(parts[:4] + parts[7:], straight, strict=True):
+        assert torch.equal(one, same)
+    assert torch.equal(parts[4], token_ids([phase, other], Course((1, 1)))[1])
+
+
 def test_no_two_micro_batches_hide_the_same_places(stream):
     batches = [batch for step in range(4) for batch in stream(range(4))(step)]
     places = {tuple(batch.scored_positions_M.tolist()) for batch in batches}

@@ -33,7 +33,7 @@ class RowStream:
             vocabulary: gives the special tokens.
             row_length: tokens in a row, with specials.
             seed: of the run.
-            stream: number of the stream under this seed; every phase of a run has its own.
+            stream: number of the stream under this seed; every kind of rows in a run has its own.
             may_cut: whether documents may be cut to fill rows; false keeps every document that fits into a row whole.
         """
         self.row_length = row_length

@@ -1,5 +1,6 @@
 """What a reader must know to judge a comparison, in words: made equal by whom, weighed how, and what was not."""
 
+import itertools
 from collections.abc import Sequence
 
 from maskwright.cli.arms import Arm
@@ -7,6 +8,8 @@ from maskwright.core.comparison_records import ArmRecord, ArmRun, Measure
 from maskwright.evaluation.against import LEVEL
 from maskwright.evaluation.arms import AVERAGE, ArmsCompared
 from maskwright.evaluation.significance import FEWEST_SEEDS
+from maskwright.training.assemble import row_kind
+from maskwright.training.recipe import Recipe
 
 
 def notes_of(
@@ -33,15 +36,21 @@ def on_order(arms: Sequence[Arm]) -> str:
     here = [arm for arm in arms if arm.path is not None]
     if len(here) < len(arms):
         return "Some arms were trained before, each run with a recipe and, maybe, a budget of its own."
-    shapes = {
-        tuple((phase.sequence_length, phase.one_document_per_sequence) for phase in arm.recipe.phases) for arm in here
-    }
-    if len(shapes) == 1:
+    if len({tuple(kinds_of_rows(arm.recipe)) for arm in here}) == 1:
         return "All runs share one corpus and one tokenizer, and runs with equal seeds read the same text in one order."
     return (
-        "All runs share one corpus and one tokenizer. The arms' phases differ in number or sequence length, so the "
-        "text comes in another order, also where seeds are equal."
+        "All runs share one corpus and one tokenizer. The arms differ in the lengths of their sequences, or in when "
+        "these change, so the text comes in another order, also where seeds are equal."
     )
+
+
+def kinds_of_rows(recipe: Recipe) -> list[tuple[tuple[int, bool], float]]:
+    """Return the kinds of rows that a run reads one after the other, each with its share of the run."""
+    total = sum(phase.share for phase in recipe.phases)
+    return [
+        (kind, round(sum(phase.share for phase in phases) / total, 6))
+        for kind, phases in itertools.groupby(recipe.phases, row_kind)
+    ]
 
 
 def on_budget(arms: Sequence[Arm], records: Sequence[ArmRecord]) -> list[str]:
@@ -49,7 +58,7 @@ def on_budget(arms: Sequence[Arm], records: Sequence[ArmRecord]) -> list[str]:
     notes = []
     if any(arm.path is not None and arm.recipe.budget.hours is not None for arm in arms):
         notes.append(
-            "Hours were turned into steps by timing a step before each run's first one; steps, tokens and time are "
+            "Hours were turned into steps by timing steps before each run's first one; steps, tokens and time are "
             "what was really used."
         )
     early = [f"{arm.name}, seed {run.seed}" for arm in records for run in arm.runs if run.is_stopped_early]

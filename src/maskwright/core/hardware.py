@@ -63,6 +63,14 @@ def default_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def wait_for_device(device: torch.device) -> None:
+    """Return when all that was asked of a device is done; the CPU never makes one wait."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def matmul_flops_per_second(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
     """Measure the rate of a large matrix product with both kinds of gradient shape, best of several.
 
@@ -82,10 +90,7 @@ def matmul_flops_per_second(device: torch.device, dtype: torch.dtype, seconds: f
     def one_product() -> float:
         begin = time.perf_counter()
         torch.mm(left, right)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+        wait_for_device(device)
         return time.perf_counter() - begin
 
     one_product()

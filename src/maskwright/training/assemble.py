@@ -17,6 +17,7 @@ from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.base import Objective
 from maskwright.training.course import Course
 from maskwright.training.recipe import Recipe, objective_of
+from maskwright.training.sections import Phase
 
 
 @dataclass
@@ -84,12 +85,18 @@ def build_encoder_and_head(recipe: Recipe, vocabulary: Vocabulary, seed: int) ->
     return encoder, build_vocabulary_head(encoder, seed)
 
 
+def row_kind(phase: Phase) -> tuple[int, bool]:
+    """Return what the rows of a phase are like: tokens in a row, and whether documents are kept whole."""
+    return phase.sequence_length, phase.one_document_per_sequence
+
+
 class StepBatches:
     """The function `step -> this rank's corrupted micro-batches`; pure, so it can be read ahead and resumed anywhere.
 
-    The global batch of a step is fixed first: rows `step * rows_per_step ...` of the phase's stream, cut into
-    micro-batches that are numbered over all ranks. The mask of a micro-batch depends on its number, never on the rank
-    (tests/resume/test_batch_stream.py).
+    The global batch of a step is fixed first: the next rows of the phase's stream, cut into micro-batches that are
+    numbered over all ranks. Phases with rows of one kind share a stream: a later one goes on where the one before it
+    ended, so that text is read again only after all of it was read. The mask of a micro-batch depends on its number,
+    never on the rank (tests/resume/test_batch_stream.py).
     """
 
     def __init__(self, recipe: Recipe, corpus: Corpus, model: Model, course: Course, numbers: range) -> None:
@@ -105,16 +112,15 @@ class StepBatches:
         self._recipe, self._course, self.numbers = recipe, course, numbers
         self._objectives = model.objectives
         split, vocabulary = corpus.split("train"), corpus.vocabulary
-        self._streams = [
-            RowStream(
-                split,
-                vocabulary,
-                phase.sequence_length,
-                recipe.seed,
-                stream=index,
-                may_cut=not phase.one_document_per_sequence,
-            )
-            for index, phase in enumerate(recipe.phases)
+        kinds = [row_kind(phase) for phase in recipe.phases]
+        streams = {
+            (length, is_whole): RowStream(split, vocabulary, length, recipe.seed, stream=number, may_cut=not is_whole)
+            for number, (length, is_whole) in enumerate(dict.fromkeys(kinds))
+        }
+        self._streams = [streams[kind] for kind in kinds]
+        self._earlier_steps = [
+            sum(course.phase_steps[other] for other in range(phase) if kinds[other] == kind)
+            for phase, kind in enumerate(kinds)
         ]
 
     def __call__(self, step: int) -> list[CorruptedBatch]:
@@ -131,8 +137,8 @@ class StepBatches:
         """Return one corrupted micro-batch; see `Place` for the arguments."""
         batch, stream = self._recipe.batch, self._streams[phase]
         rows_per_micro_batch = batch.micro_batch_tokens // stream.row_length
-        rows_per_step = batch.tokens // stream.row_length
-        packed = stream.batch(step_in_phase * rows_per_step + number * rows_per_micro_batch, rows_per_micro_batch)
+        first_row = (self._earlier_steps[phase] + step_in_phase) * (batch.tokens // stream.row_length)
+        packed = stream.batch(first_row + number * rows_per_micro_batch, rows_per_micro_batch)
         generator = torch_generator(self._recipe.seed, "corrupt", step, number)
         return self._objectives[phase].corrupt(packed, generator, phase_progress)
 

@@ -1,7 +1,6 @@
 """Starts a run or takes it up again: decides about the machine, assembles the parts, writes down what was decided."""
 
 import datetime
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
 from maskwright.training.head import CROSS_ENTROPY, decide_cross_entropy, require_trained_head, use_cross_entropy
-from maskwright.training.health import memory_errors_explained
 from maskwright.training.loop import Run
 from maskwright.training.plan import (
     dtype_named,
@@ -44,9 +42,8 @@ from maskwright.training.plan import (
     require_memory_for_weights,
 )
 from maskwright.training.probes import Probe, Probing, decide_strides, is_timing_needed, occasions_of
-from maskwright.training.recipe import Recipe, objective_of
-from maskwright.training.sections import Phase
-from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.recipe import Recipe
+from maskwright.training.timing import seconds_of_steps
 from maskwright.training.word_marks import word_marks
 
 SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
@@ -142,7 +139,6 @@ def assemble_run(
     else:
         require_means(recipe, model, corpus, available_memory_bytes(torch.device(engine.device)))
         engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
-        engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
     use_cross_entropy(model, engine)
     run = Run(
         recipe=recipe,
@@ -208,65 +204,27 @@ def _measure_and_fix(
     numbers: range,
     probes: Mapping[str, Probe],
 ) -> tuple[EngineRecord, Course, dict[str, int]]:
-    """Fix the course, whether to compile, and how often each probe measures; time a step where any of it needs that."""
-    is_share_bounded = is_timing_needed(recipe, probes)
-    seconds = None
-    if is_share_bounded or recipe.budget.hours is not None or recipe.engine.compile == "auto":
-        seconds = _seconds_of_steps(recipe, corpus, model, engine, flops, ranks, numbers)
-    course = fix_course(recipe, flops, seconds)
-    if seconds is None:
-        return engine, course, {}
-    total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
+    """Decide how steps are made and how often each probe measures, and fix the course; time a step where needed."""
+    is_share_bounded, hours = is_timing_needed(recipe, probes), recipe.budget.hours
+    total = 0.0 if hours is None else 3600 * hours
+    if hours is None and (is_share_bounded or recipe.engine.compile == "auto"):
+        uncompiled = engine.model_copy(update={"compiled": False})
+        seconds = seconds_of_steps(recipe, corpus, model, uncompiled, ranks, numbers)
+        course = fix_course(recipe, flops, None)
+        total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
     if recipe.engine.compile == "auto":
         device = torch.device(engine.device)
         worth = SECONDS_WORTH_COMPILING.get(device.type, float("inf"))
         is_worth_it = total > worth and not model.encoder.is_foreign and can_compile(device)
         engine = engine.model_copy(update={"compiled": is_worth_it})
-    strides = {}
+    engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
+    use_cross_entropy(model, engine)
+    # Hours are judged by steps as they will be made.
+    seconds = None if hours is None else seconds_of_steps(recipe, corpus, model, engine, ranks, numbers)
+    course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:
         strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)
     return engine, course, strides
-
-
-def _seconds_of_steps(
-    recipe: Recipe,
-    corpus: Corpus,
-    model: Model,
-    engine: EngineRecord,
-    flops: list[float],
-    ranks: Ranks,
-    numbers: range,
-) -> list[float]:
-    """Time a step of each phase. One that can't run before it has begun is judged by FLOPs, beside the default one."""
-    plug_in, options = objective_of(Phase())
-    default = plug_in(options, model.encoder, corpus.vocabulary, model.vocabulary_head)
-    timed = Model(
-        model.encoder, model.vocabulary_head, [default if each.needs_begin else each for each in model.objectives]
-    )
-    timed.root().to(torch.device(engine.device))
-    batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
-    timed_flops = phase_flops_per_token(recipe, timed)
-    return [
-        _seconds_of_step(recipe, timed, batches, engine, ranks, phase) * flops[phase] / timed_flops[phase]
-        for phase in range(len(flops))
-    ]
-
-
-def _seconds_of_step(
-    recipe: Recipe, model: Model, batches: StepBatches, engine: EngineRecord, ranks: Ranks, phase: int
-) -> float:
-    """Time a forward and backward pass of a whole step, uncompiled, after a warm-up; no weight changes."""
-    phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
-    stepper = Stepper(phase_model, torch.device(engine.device), dtype_named(engine.dtype), Ranks(), recipe.seed, False)
-    micro_batches = batches(phase)
-    with memory_errors_explained(recipe.batch.micro_batch_tokens):
-        stepper.forward_backward(phase, batches.numbers[:1], micro_batches[:1])
-        begin = time.perf_counter()
-        stepper.forward_backward(phase, batches.numbers, micro_batches)
-    elapsed = time.perf_counter() - begin
-    for _, parameter in model.named_parameters():
-        parameter.grad = None
-    return ranks.sum([elapsed], torch.device(engine.device))[0] / ranks.num_ranks
 
 
 def _same_decisions(now: EngineRecord, before: EngineRecord) -> EngineRecord:

@@ -1,0 +1,57 @@
+"""Steps are timed as they will be made, and timing them leaves no trace."""
+
+import pytest
+import torch
+
+from maskwright.core.records import RunFolder
+from maskwright.training import start, timing
+from maskwright.training.assemble import build_model
+from maskwright.training.distributed import Ranks
+from maskwright.training.plan import phase_flops_per_token
+from maskwright.training.recipe import parse_recipe
+from maskwright.training.start import decide_engine
+
+MLSM = {"name": "mlsm", "dictionary": {"num_atoms": 16, "num_tokens": 512, "num_states": 256, "num_updates": 4}}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_timing_changes_no_weight_and_leaves_no_gradient(raw_recipe, corpus, optimizer):
+    recipe = parse_recipe({**raw_recipe, "optimizer": {"name": optimizer, "weight_decay": 0.1}}, "test")
+    model = build_model(recipe, corpus.vocabulary, None)
+    before = {name: tensor.clone() for name, tensor in model.tensors().items()}
+    seconds = timing.seconds_of_steps(recipe, corpus, model, decide_engine(recipe, Ranks()), Ranks(), range(1))
+    assert len(seconds) == 2
+    assert min(seconds) > 0
+    for name, tensor in model.tensors().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for _, parameter in model.named_parameters())
+
+
+def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, monkeypatch):
+    phases = [raw_recipe["phases"][0], {**raw_recipe["phases"][0], "objective": MLSM}]
+    recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
+    model = build_model(recipe, corpus.vocabulary, None)
+    names = []
+
+    def one_second_each(recipe, timed, batches, engine, ranks, phase):
+        names.append(type(timed.objectives[phase]).__name__)
+        return 1.0
+
+    monkeypatch.setattr(timing, "_seconds_of_step", one_second_each)
+    seconds = timing.seconds_of_steps(recipe, corpus, model, decide_engine(recipe, Ranks()), Ranks(), range(1))
+    assert names == ["Mlm", "Mlm"]
+    mlm, mlsm = phase_flops_per_token(recipe, model)
+    assert seconds == pytest.approx([1.0, mlsm / mlm])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_hours_are_judged_by_steps_as_they_will_be_made(raw_recipe, corpus, tmp_path, monkeypatch, compiled):
+    asked = []
+    monkeypatch.setattr(
+        start, "seconds_of_steps", lambda *a: asked.append((a[3].compiled, a[3].cross_entropy)) or [0.5, 1.0]
+    )
+    engine = raw_recipe["engine"] | {"compile": "on" if compiled else "off"}
+    recipe = parse_recipe({**raw_recipe, "budget": {"hours": 9 / 3600}, "engine": engine}, "test")
+    run = start.assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
+    assert asked == [(compiled, run.engine.cross_entropy)]
+    assert run.course.phase_steps == (12, 3)
