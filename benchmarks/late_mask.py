@@ -10,6 +10,7 @@ vocabulary of 8192, random tokens, half of the text scored with 80/10/10. For ea
 - cross, insert: its variants, with masks that query the visible tokens, and masks that join two layers before the end.
 
 Every contestant runs our engine: compiled forward and backward passes, clipping, AdamW; batches are made beforehand.
+Each has a process of its own, which sleeps while the others run: compiled code of one changes how the next is compiled.
 Tokens are what the model has seen, masked ones included. Each round runs every contestant once for some steps; a first
 round is thrown away. Ratios of step times are taken round by round.
 """
@@ -17,10 +18,11 @@ round is thrown away. Ratios of step times are taken round by round.
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +64,6 @@ class Shape:
         return self.length * self.batch
 
 
-@dataclasses.dataclass(frozen=True)
-class Contestant:
-    """Something that trains.
-
-    Attributes:
-        run: runs some steps and returns the seconds of one.
-        flops_per_token: by the formula that `maskwright plan` shows.
-    """
-
-    run: Callable[[int], float]
-    flops_per_token: float
-
-
 def objectives(layers: int) -> dict[str, tuple[type[Objective], dict[str, Any]]]:
     """Return the objectives with their options, by name."""
     return {
@@ -85,8 +74,29 @@ def objectives(layers: int) -> dict[str, tuple[type[Objective], dict[str, Any]]]
     }
 
 
-def contestant(shape: Shape, layers: int, plug_in: type[Objective], options: dict[str, Any]) -> Contestant:
-    """Return a training loop and its FLOPs per token."""
+class Contestant:
+    """A training loop in a process of its own.
+
+    Attributes:
+        flops_per_token: by the formula that `maskwright plan` shows.
+    """
+
+    def __init__(self, shape: Shape, layers: int, plug_in: type[Objective], options: dict[str, Any]) -> None:
+        """Start the process; it waits."""
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, there = spawn.Pipe()
+        spawn.Process(target=train, args=(there, shape, layers, plug_in, options), daemon=True).start()
+        self.flops_per_token: float = self._connection.recv()
+
+    def run(self, num_steps: int) -> float:
+        """Run some steps and return the seconds of one."""
+        self._connection.send(num_steps)
+        return self._connection.recv()
+
+
+def train(connection: Connection, shape: Shape, layers: int, plug_in: type[Objective], options: dict[str, Any]) -> None:
+    """Send the FLOPs per token; then, for every number received, make so many steps and send the seconds of one."""
+    warnings.simplefilter("ignore")
     sizes = {"num_layers": layers, "hidden_size": shape.width, "num_heads": shape.heads}
     sizes["feed_forward_size"] = 4 * shape.width
     encoder = build_encoder(shape.family, None, sizes, VOCABULARY, shape.length, SEED)
@@ -97,16 +107,15 @@ def contestant(shape: Shape, layers: int, plug_in: type[Objective], options: dic
     generator = torch_generator(SEED, "benchmark")
     ids_SN = torch.randint(5, VOCABULARY_SIZE, (4, shape.batch, shape.length - 2), generator=generator)
     batches = [objective.corrupt(stack_sequences(ids.numpy(), VOCABULARY), generator, 0.0) for ids in ids_SN]
-
-    def run(num_steps: int) -> float:
+    connection.send(objective.flops_per_token(encoder.config, shape.length))
+    while True:
+        num_steps = connection.recv()
         begin = time.perf_counter()
         for step in range(num_steps):
             stepper.forward_backward(step, range(1), [batches[step % len(batches)]])
             optimizers.clip()
             optimizers.step(0.1)
-        return (time.perf_counter() - begin) / num_steps
-
-    return Contestant(run, objective.flops_per_token(encoder.config, shape.length))
+        connection.send((time.perf_counter() - begin) / num_steps)
 
 
 def main() -> None:
@@ -122,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shape = Shape(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Shape)})
     racers = {
-        f"{name}_{layers}": contestant(shape, layers, plug_in, options)
+        f"{name}_{layers}": Contestant(shape, layers, plug_in, options)
         for layers in arguments.layers
         for name, (plug_in, options) in objectives(layers).items()
         if not arguments.only or name in {"mlm", *arguments.only}
@@ -140,9 +149,7 @@ def measured(racers: dict[str, Contestant], rounds: int, steps: int) -> dict[str
     seconds: dict[str, list[float]] = {name: [] for name in racers}
     for number in range(rounds + 1):
         for name, racer in racers.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                each = racer.run(steps)
+            each = racer.run(steps)
             if number:
                 seconds[name].append(round(each, 4))
             print(f"round {number} {name}: {each:.3f} s a step", flush=True)

@@ -190,7 +190,7 @@ def test_what_is_there_is_used_again(compared, launches, maskwright):
     said = maskwright("compare", compared / "rates.yaml", "--out", compared / "out")
     assert said.code == 0, said.err
     assert launches == []
-    assert said.out.count("finished: used again") == 4
+    assert said.err.count("finished: used again") == 4
     assert (compared / "out" / "comparison.json").read_bytes() == before[0]
     assert (compared / "out" / "compare.html").read_bytes() == before[1]
 
@@ -214,7 +214,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(copied, launches, maskwri
     (run / "report.html").unlink()
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"status": "running", "result": None}))
-    assert "go on after step 4 of 6" in maskwright("compare", copied / "rates.yaml", "--out", out, "--dry-run").out
+    assert "go on after step 4 of 6" in maskwright("compare", copied / "rates.yaml", "--out", out, "--dry-run").err
     said = maskwright("compare", copied / "rates.yaml", "--out", out)
     assert said.code == 0, said.err
     assert launches == [["train", "--run", str(run), "--resume"]]
@@ -290,11 +290,12 @@ def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, text_file, launc
     before = sorted(tmp_path.rglob("*"))
     said = maskwright("compare", path, "--out", tmp_path / "out", "--tokens", 4096, "--dry-run")
     assert said.code == 0, said.err
-    lines = [line for line in said.out.splitlines() if line.startswith("maskwright train")]
+    prepare, *lines = said.out.splitlines()  # commands alone, so that they can be kept as a script
     assert len(lines) == 4
+    assert all(line.startswith("maskwright train ") for line in lines)
     assert """'budget={"tokens": 4096}'""" in lines[0]
     assert "4,096 tokens a run; scored by" in said.err
-    (prepare,) = [line for line in said.out.splitlines() if line.startswith("maskwright prepare")]
+    assert prepare.startswith("maskwright prepare ")
     assert maskwright(*shlex.split(prepare)[1:]).out.strip() == shlex.split(lines[0])[-3]
     shutil.rmtree(tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before

@@ -40,7 +40,7 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
     comparison = comparison_of(files, how)
     require_data(comparison)
     states = {job: state_of(job) for job in comparison.jobs}
-    print_table(plan_table(*plan_rows(comparison, states)))
+    print_table(plan_table(*plan_rows(comparison, states)), is_result=False)
     say(printable(asked_in_words(comparison)))
     if how.dry_run:
         for arguments in commands_of(comparison, states):

@@ -65,8 +65,8 @@ def print_comparison(comparison: "ComparisonRecord") -> None:
     print_table(replace(table, columns=table.columns[:-1], rows=rows, notes=[*verdicts, *table.notes]))
 
 
-def print_table(table: "Table") -> None:
-    """Print a table with its notes; the last row, where it sums up, in bold."""
+def print_table(table: "Table", *, is_result: bool = True) -> None:
+    """Print a table and its notes, the last row in bold where it sums up; on stderr what is not the result."""
     from rich.console import Console
     from rich.table import Table as Grid
 
@@ -78,7 +78,7 @@ def print_table(table: "Table") -> None:
         grid.add_column(printable(heading), justify="left" if is_worded else "right")
     for row in table.all_rows:
         grid.add_row(*map(printable, row), style="bold" if row is table.total else None)
-    out = Console(highlight=False)
+    out = Console(highlight=False, stderr=not is_result)
     out.print(grid)
     for note in table.notes:
         out.print(printable(note), style="dim")
