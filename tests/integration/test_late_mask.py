@@ -1,14 +1,17 @@
 """A run with late masks: every variant trains, what is exported is a plain model, and a decoder can't slip in."""
 
+import json
+import shutil
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from maskwright.core.errors import ExportError
-from maskwright.core.records import RunFolder, RunRecord
+from maskwright.core.records import EvaluationRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card
@@ -60,3 +63,46 @@ def test_the_export_is_a_plain_model_and_a_decoder_is_refused(run: RunFolder):
     save_file({**weights, **{name: torch.clone(weight) for name, weight in kept.items()}}, path, {"format": "pt"})
     with pytest.raises(ExportError, match="has no place in"):
         import_model(run.model)
+
+
+def test_a_run_that_ends_with_late_masks_fills_them_with_its_decoder(raw_recipe, tmp_path, maskwright):
+    """While it trains, when it is scored and when it fills; without the checkpoint a warning says what scores are."""
+    raw_recipe |= {"phases": [{"objective": {"name": "late_mask"}, "sequence_length": 32}], "budget": {"steps": 6}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw_recipe), encoding="utf-8")
+    run = RunFolder(tmp_path / "run")
+    said = maskwright("train", tmp_path / "recipe.yaml", "--run", run.path)
+    assert said.code == 0, said.err
+    assert "masks are filled with the decoder" in said.err
+
+    scored = EvaluationRecord.read(run.evaluation / "held_out.json")
+    assert any("with the decoder" in note for note in scored.notes)
+    last = json.loads(run.metrics.read_text().splitlines()[-1])
+    assert last["held_out_cross_entropy"] == pytest.approx(scored.scores["cross_entropy"], rel=0.02)
+    assert "made with the decoder" in (run.model / "README.md").read_text(encoding="utf-8")
+    assert "with the decoder" in maskwright("fill", run.path, "the court [MASK] appeal").err
+    assert "finished before" in maskwright("evaluate", run.path, "--tasks", "held_out").err
+
+    shutil.rmtree(run.checkpoints)
+    said = maskwright("evaluate", run.path, "--tasks", "held_out")
+    assert said.code == 0, said.err
+    assert "no checkpoint is there with the decoder" in said.err
+    alone = EvaluationRecord.read(run.evaluation / "held_out.json")
+    assert alone.scores["cross_entropy"] != scored.scores["cross_entropy"]
+    assert not any("decoder" in note for note in alone.notes)
+
+
+def test_the_best_model_is_one_of_the_phases_that_fill_masks_as_the_last_does(raw_recipe, corpus, tmp_path):
+    """Held-out losses of a decoder and of the encoder alone don't compare."""
+    phases = [{"objective": {"name": name}, "sequence_length": 32} for name in ("late_mask", "mlm")]
+    raw_recipe |= {"phases": phases, "budget": {"steps": 4}, "probes": {"every_steps": 1, "max_share": None}}
+    losses = iter([1.0, 1.0, 9.0, 8.0])
+    readers = []
+
+    def probe(encoder, head, dtype, reader):
+        readers.append(type(reader).__name__)
+        return {"held_out_cross_entropy": next(losses)}
+
+    folder = RunFolder(tmp_path / "run")
+    loop = TrainingLoop(assemble_run(parse_recipe(raw_recipe, "test"), corpus, folder, Ranks(), {"held_out": probe}))
+    assert loop.train().best_step == 4
+    assert readers == ["LateReader", "LateReader", "Modernbert", "Modernbert"]

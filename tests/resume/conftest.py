@@ -29,7 +29,7 @@ class StoppingProbe:
     stop_at_call: int | None = None
     calls: list[float] = field(default_factory=list)
 
-    def __call__(self, encoder, vocabulary_head, dtype) -> dict[str, float]:
+    def __call__(self, encoder, vocabulary_head, dtype, reader) -> dict[str, float]:
         self.calls.append(0.0)
         if len(self.calls) == self.stop_at_call:
             os.kill(os.getpid(), signal.SIGTERM)

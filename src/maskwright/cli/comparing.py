@@ -16,13 +16,13 @@ from maskwright.cli.comparison_record import record_of_comparison
 from maskwright.cli.launching import launch, problem_in_words
 from maskwright.cli.printing import print_table
 from maskwright.cli.run_states import Job, State, expected_seconds, state_of
+from maskwright.cli.subjects import subject_of
 from maskwright.core.comparison_records import comparison_record
 from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunsFailed
 from maskwright.core.log import printable, say, warn
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.arms import measures_of, scores_of_run
 from maskwright.evaluation.run import Places, evaluate
-from maskwright.evaluation.subject import Subject
 from maskwright.reports.comparison import write_comparison
 from maskwright.reports.comparison_tables import costs_table, differences_table, heading, plan_table, scores_table
 from maskwright.reports.tables import shown
@@ -161,7 +161,7 @@ def scores_in_words(job: Job, comparison: Comparison) -> str:
 
 def score(job: Job, comparison: Comparison, corpus: Corpus | None) -> None:
     """Score a run by every task; note by which it could not be."""
-    subject = Subject(job.run.model, corpus if comparison.needs_corpus else None, comparison.data)
+    subject = subject_of(job.run.model, corpus if comparison.needs_corpus else None, comparison.data)
     for named in comparison.tasks:
         try:
             # Fine-tuned with the run's own seed: a seed stands for everything that chance decides.

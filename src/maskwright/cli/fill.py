@@ -15,14 +15,14 @@ def fill(model: Path, text: str, /, top: int = 5) -> None:
     from rich.table import Table
 
     from maskwright.cli.places import model_folder_of
+    from maskwright.cli.subjects import subject_of
     from maskwright.core.errors import EvaluationError
     from maskwright.core.log import printable
     from maskwright.evaluation.fill import fill_masks
-    from maskwright.evaluation.scorer import MaskedLanguageModel
 
     if top < 1:
         raise EvaluationError(f"--top {top}", "at least 1")
-    filled = fill_masks(MaskedLanguageModel.from_folder(model_folder_of(model)), text, top)
+    filled = fill_masks(subject_of(model_folder_of(model)).masked_language_model, text, top)
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"[bold]{printable(filled.text)}[/bold]")
     for number, guesses in enumerate(filled.guesses, start=1):

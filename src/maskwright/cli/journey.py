@@ -12,6 +12,7 @@ from maskwright.cli.places import model_folder_of, record_of
 from maskwright.cli.printing import print_records
 from maskwright.cli.probes import probes_of, with_pairs_found
 from maskwright.cli.recipes import find_plug_ins_in, read_with_overrides
+from maskwright.cli.subjects import subject_of
 from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, StorageError
 from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
@@ -21,7 +22,6 @@ from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run import evaluate
-from maskwright.evaluation.subject import Subject
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card, write_report
 from maskwright.training.checkpoint import Checkpoints
@@ -214,7 +214,7 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
 def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
     record = RunRecord.read(folder.run_record)
     export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
-    subject = Subject(folder.model, corpus)
+    subject = subject_of(folder.model, corpus)
     print_records(evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records)
     RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)
     write_model_card(folder.path)

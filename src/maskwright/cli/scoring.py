@@ -12,6 +12,7 @@ from maskwright.cli.evaluate import HowToEvaluate
 from maskwright.cli.places import model_folder_of
 from maskwright.cli.printing import print_comparison, print_records
 from maskwright.cli.recipes import find_plug_ins_in, settings_of
+from maskwright.cli.subjects import subject_of
 from maskwright.core.errors import EvaluationError
 from maskwright.core.log import printable, warn
 from maskwright.core.records import RunFolder, RunRecord
@@ -84,7 +85,7 @@ def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Pa
     record = RunRecord.read(run.run_record) if run.run_record.exists() else None
     corpus = how.corpus or (Path(record.corpus) if record else None)
     corpus = corpus if any(named.task.needs_corpus for named in tasks) else None
-    subject = Subject(model_folder_of(model), open_corpus(corpus, verify=True) if corpus else None, how.data)
+    subject = subject_of(model_folder_of(model), open_corpus(corpus, verify=True) if corpus else None, how.data)
     if out is None:
         out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")
     own_seed = int(record.recipe["seed"]) if record else 1

@@ -51,13 +51,19 @@ class MinimalPairsProbe:
         self.num_pairs = len(sample)
         self.num_tokens = self._sentences.num_encoded_tokens
 
-    def __call__(self, encoder: Encoder, head: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, float]:
-        """Score live modules and leave them in the mode they were in.
+    def __call__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        reader: nn.Module | None = None,
+    ) -> dict[str, float]:
+        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
 
         Returns:
             "blimp_accuracy", the mean over the phenomena, and "blimp_<phenomenon>" for each, from 0 to 1.
         """
-        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype)
+        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype, reader=reader)
         log_likelihoods, _ = pseudo_log_likelihoods(model, self._sentences, self._mode)
         credit = (np.sign(log_likelihoods[0::2] - log_likelihoods[1::2]) + 1) / 2
         phenomena = sorted(set(self._phenomenon_of_pair.tolist()))

@@ -20,7 +20,7 @@ from maskwright.core.records import EvaluationRecord, Record, SeedRecord
 from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.significance import interval
-from maskwright.evaluation.subject import Subject
+from maskwright.evaluation.subject import DECODER_NOTE, Subject
 from maskwright.evaluation.tasks.base import TaskResult
 
 FIRST_SEED = 12
@@ -133,7 +133,14 @@ def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[
         "seed": seed,
         "maskwright": version("maskwright"),
     }
+    if _has_decoder(named, subject):
+        what["decoder"] = True
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _has_decoder(named: NamedTask, subject: Subject) -> bool:
+    """Return whether a decoder takes part that is not in the model's folder; fine-tuning drops it."""
+    return not named.task.is_repeated and subject.reader is not None
 
 
 def _one_seed(
@@ -190,6 +197,9 @@ def combined(
         intervals[metric] = interval(lambda drawn: task.scores(drawn)[metric], items, seed)
     settings = task.config.model_dump(mode="json", exclude={"title", "citation"})
     shared = first.result.settings if len(runs) == 1 else {}
+    notes = [note for run in runs for note in run.result.notes]
+    if _has_decoder(named, subject):
+        notes.append(f"In this task {DECODER_NOTE}.")
     return EvaluationRecord(
         task=named.name,
         title=named.title,
@@ -210,7 +220,7 @@ def combined(
         ],
         baselines=first.result.baselines,
         examples=first.result.examples,
-        notes=list(dict.fromkeys(note for run in runs for note in run.result.notes)),
+        notes=list(dict.fromkeys(notes)),
         data_sha256=data_sha256,
         environment=environment() | {"device": str(subject.device)},
         seconds=sum(run.seconds for run in runs),

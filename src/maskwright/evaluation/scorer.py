@@ -110,6 +110,7 @@ class MaskedLanguageModel:
         tokenizer: PreTrainedTokenizerFast,
         dtype: torch.dtype = torch.float32,
         tokens_per_batch: int | None = None,
+        reader: nn.Module | None = None,
     ) -> None:
         """Wrap live modules; they are used as they are and where they are.
 
@@ -119,8 +120,10 @@ class MaskedLanguageModel:
             tokenizer: the one that the encoder was trained with.
             dtype: precision of matrix products (autocast below float32); log-probabilities are float32 at least.
             tokens_per_batch: budget of packed tokens in one forward pass; None: what suits the device.
+            reader: gives hidden states in the encoder's place, called as it is (`Objective.reader`).
         """
         self.encoder = encoder
+        self.reader = encoder if reader is None else reader
         self.head = head
         self.tokenizer = tokenizer
         self.vocabulary: Vocabulary = vocabulary_of(tokenizer)
@@ -146,8 +149,14 @@ class MaskedLanguageModel:
         return model
 
     @classmethod
-    def of(cls, imported: ImportedModel, tokenizer: PreTrainedTokenizerFast, device: torch.device) -> Self:
-        """Move an imported model to a device and choose its attention.
+    def of(
+        cls,
+        imported: ImportedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        device: torch.device,
+        reader: nn.Module | None = None,
+    ) -> Self:
+        """Move an imported model, and what reads for it, to a device and choose its attention.
 
         Raises:
             EvaluationError: the tokenizer has no mask token, or the model no trained vocabulary head.
@@ -159,7 +168,7 @@ class MaskedLanguageModel:
         else:
             encoder, head = imported.encoder.to(device), imported.head.to(device)
             encoder.use_attention(choose_backend(device, torch.float32, encoder.config.max_positions))
-            return cls(encoder, head, tokenizer)
+            return cls(encoder, head, tokenizer, reader=None if reader is None else reader.to(device))
         raise EvaluationError(
             lacking,
             "a masked language model: filling masks and scoring sentences as they are (minimal pairs) need one",
@@ -197,7 +206,7 @@ class MaskedLanguageModel:
         if flops < COMPILED_FROM_FLOPS or not can_compile(self.device):
             return
         say(f"compiling the encoder: {flops:.1e} FLOPs to come")
-        self._compiled[self.dtype] = torch.compile(self.encoder, dynamic=True)
+        self._compiled[self.dtype] = torch.compile(self.reader, dynamic=True)
 
     def probabilities(self, cloze: Cloze) -> Tensor:
         """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
@@ -240,9 +249,9 @@ class MaskedLanguageModel:
         """Yield the hidden states [M, D] at some places; inside the block the head may be used."""
         device = self.device
         narrow = torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
-        with evaluation_mode(self.encoder, self.head), narrow:
+        with evaluation_mode(self.reader, self.head), narrow:
             on_device = batch.to(device)
-            yield self._compiled.get(self.dtype, self.encoder)(
+            yield self._compiled.get(self.dtype, self.reader)(
                 on_device.token_ids_T,
                 on_device.position_ids_T,
                 on_device.segment_ids_T,

@@ -4,13 +4,17 @@ Everything is made when it is first asked for, and kept.
 """
 
 import copy
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.hardware import default_device
+from maskwright.core.log import printable, say
+from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
@@ -20,6 +24,11 @@ from maskwright.export.folder import ImportedModel, import_model
 from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
 from maskwright.export.weights import weights_sha256
 from maskwright.tokenization.folder import load_tokenizer
+
+ReaderOf = Callable[[RunFolder, Encoder], nn.Module | None]
+"""Takes a run and the encoder that was exported from it."""
+
+DECODER_NOTE = "masks are filled with the decoder that it was trained with, from a checkpoint; the export has none"
 
 
 class Subject:
@@ -37,6 +46,7 @@ class Subject:
         corpus: Corpus | None = None,
         data: Path | None = None,
         device: torch.device | None = None,
+        reader_of: ReaderOf = lambda _, __: None,
     ) -> None:
         """Name the model; nothing is read yet.
 
@@ -44,8 +54,10 @@ class Subject:
             model: a model folder, or a name on the hub such as `roberta-base`.
             corpus, data: see the class.
             device: where to compute; the best of this machine by default.
+            reader_of: gives what a run fills masks with, where that is more than the encoder it exported.
         """
         self._model = model
+        self._reader_of = reader_of
         self._imported: dict[float | None, ImportedModel] = {}
         self.corpus = corpus
         self.data = data
@@ -98,9 +110,18 @@ class Subject:
         Raises:
             EvaluationError: the tokenizer has no mask token, or the folder no trained vocabulary head.
         """
-        model = MaskedLanguageModel.of(self._read(None), self.tokenizer, self.device)
-        warn_if_masks_were_not_taught(self.folder)
+        model = MaskedLanguageModel.of(self._read(None), self.tokenizer, self.device, self.reader)
+        if self.reader is None:
+            warn_if_masks_were_not_taught(self.folder)
+        else:
+            say(f"{printable(self.name)}: {DECODER_NOTE}")
         return model
+
+    @cached_property
+    def reader(self) -> nn.Module | None:
+        """What the model's run fills masks with, encoder included; None where that is the encoder alone."""
+        run = run_of_model(self.folder)
+        return None if run is None else self._reader_of(run, self._read(None).encoder)
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
         """Return the pre-trained encoder anew, float32 on the device; it may be trained without harm to others.

@@ -26,7 +26,7 @@ def warn_if_masks_were_not_taught(folder: Path) -> None:
     if not last.trains_vocabulary_head:
         lacking = "did not train the head that predicts tokens"
     elif not last.masks_at_input:
-        lacking = "never showed the encoder a mask; the decoder that read them is not part of the model"
+        lacking = "never showed the encoder a mask, and no checkpoint is there with the decoder that reads them"
     else:
         return
     warn(

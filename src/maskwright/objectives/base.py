@@ -95,7 +95,8 @@ class Objective(nn.Module, ABC):
         vocabulary_head: the model's head over the vocabulary. It belongs to the model, is handed to every objective
             of a run and exported with the encoder; an objective that does not predict tokens leaves it alone.
         needs_begin: whether `begin` must have been called before `corrupt` and `loss`.
-        masks_at_input: whether the encoder's input has [MASK] in it, so that it learns to read it.
+        masks_at_input: whether the encoder's input has [MASK] in it, so that it learns to read it; where it has not,
+            `reader` is what can.
     """
 
     needs_begin: bool = False
@@ -157,6 +158,14 @@ class Objective(nn.Module, ABC):
 
         Called once, when the model of a run is built, with a generator that depends on the run's seed.
         """
+
+    def reader(self, encoder: Encoder) -> nn.Module:
+        """Return what reads masked text as `loss` does, for evaluation to predict with; by default the encoder.
+
+        It is called as the encoder is, with the tokens, positions, segments and layout of a batch in which masks stand
+        for tokens, and `at_M`; it returns the states that the vocabulary head takes.
+        """
+        return encoder
 
     @property
     def uses_vocabulary_head(self) -> bool:

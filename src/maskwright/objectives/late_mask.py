@@ -144,6 +144,10 @@ class LateMask(Objective):
         self._masking.strategy.begin(start)
         self._masking.text_share = train.num_tokens / (train.num_tokens + 2 * train.num_documents)
 
+    def reader(self, encoder: Encoder) -> nn.Module:
+        """See `Objective`: the encoder with the decoder."""
+        return LateReader(encoder, self)
+
     def after_step(self, encoder: Encoder, num_steps: int) -> None:
         """See `Objective`: let the strategy learn from the step."""
         self._masking.strategy.after_step(num_steps)
@@ -161,7 +165,7 @@ class LateMask(Objective):
         masked = self._masking.num_dropped(sequence_length, rate) / sequence_length
         left = 1 - masked
         windows = config.attention_windows(self.config.num_decoder_layers)
-        early, late = windows[: self._entrance], windows[self._entrance :]
+        early, late = windows[: self.entrance], windows[self.entrance :]
         is_cross = self.config.decoder == "cross"
         wanted = [masked] * len(late) if is_cross else [1.0] * (len(late) - 1) + [rate]
         return (
@@ -194,7 +198,7 @@ class LateMask(Objective):
         return (LossTerm("late_mask", total, batch.term_counts["late_mask"]),)
 
     @property
-    def _entrance(self) -> int:
+    def entrance(self) -> int:
         """Number of blocks that run before the masks come in."""
         return self._encoder_config.num_layers if self.config.insert_at is None else self.config.insert_at
 
@@ -203,31 +207,30 @@ class LateMask(Objective):
         clean, places_N = batch.clean, batch.left.places_N
         positions_N = clean.position_ids_T[places_N]
         x_ND = encoder.embed(batch.input_ids_T[places_N], positions_N, clean.segment_ids_T[places_N])
-        x_ND = encoder.run_blocks(x_ND, positions_N, batch.left.layout, stop=self._entrance)
-        masks_KD = self._embedded_masks(encoder, batch)
+        x_ND = encoder.run_blocks(x_ND, positions_N, batch.left.layout, stop=self.entrance)
+        gaps_K = batch.left.gaps_K
+        masks_KD = self.embedded_masks(encoder, clean.position_ids_T[gaps_K], clean.segment_ids_T[gaps_K])
         if self.config.decoder == "cross":
             return self._crossed(encoder, batch, x_ND, masks_KD)[batch.scored_positions_M]
         return encoder.run_blocks(
             put_back(x_ND, masks_KD, batch.left),
             clean.position_ids_T,
             batch.late_layout,
-            start=self._entrance,
+            start=self.entrance,
             at_M=batch.scored_positions_M,
             extra=self.decoder_blocks,
         )
 
-    def _embedded_masks(self, encoder: Encoder, batch: LateMaskBatch) -> Tensor:
-        """Return what stands in the gaps as the family embeds it, positions and all, float [K, D]."""
-        gaps_K = batch.left.gaps_K
+    def embedded_masks(self, encoder: Encoder, position_ids_K: Tensor, segment_ids_K: Tensor) -> Tensor:
+        """Return what stands for masks at some positions as the family embeds it, float [K, D]."""
         vector_D = self.mask_vector
         if vector_D is None:
             vector_D = encoder.embedding_weight_VD[self.vocabulary.mask_id]
-        vectors_KD = vector_D.expand(len(gaps_K), -1)
-        return encoder.embed_vectors(vectors_KD, batch.clean.position_ids_T[gaps_K], batch.clean.segment_ids_T[gaps_K])
+        return encoder.embed_vectors(vector_D.expand(len(position_ids_K), -1), position_ids_K, segment_ids_K)
 
     def _crossed(self, encoder: Encoder, batch: LateMaskBatch, x_ND: Tensor, masks_KD: Tensor) -> Tensor:
         """Return the hidden states after the decoder, where only the masks change, float [T, D]."""
-        for index in range(self._entrance, self._entrance + self.config.decoder_layers):
+        for index in range(self.entrance, self.entrance + self.config.decoder_layers):
             masks_KD = encoder.run_blocks(
                 put_back(x_ND, masks_KD, batch.left),
                 batch.clean.position_ids_T,
@@ -238,3 +241,43 @@ class LateMask(Objective):
                 extra=self.decoder_blocks,
             )
         return put_back(x_ND, masks_KD, batch.left)
+
+
+class LateReader(nn.Module):
+    """Reads masked text as `late_mask` does, whatever the number of masks in a row.
+
+    Nothing is left out: masks are there all the time, but nobody sees them until they come in, which gives the same
+    states (`tests/unit/objectives/test_late_mask.py`).
+    """
+
+    def __init__(self, encoder: Encoder, objective: LateMask) -> None:
+        """Join the two; neither is copied."""
+        super().__init__()
+        self.encoder, self.objective = encoder, objective
+
+    def forward(
+        self,
+        token_ids_T: Tensor,
+        position_ids_T: Tensor,
+        segment_ids_T: Tensor,
+        layout: SequenceLayout,
+        at_M: Tensor | None = None,
+    ) -> Tensor:
+        """Return the states from which masked tokens are predicted, float [M, D]; see `Encoder.forward`."""
+        encoder, objective, entrance = self.encoder, self.objective, self.objective.entrance
+        is_mask_T1 = (token_ids_T == objective.vocabulary.mask_id)[:, None]
+        hidden = replace(layout, is_key_T=~is_mask_T1[:, 0])
+        x_TD = encoder.embed(token_ids_T, position_ids_T, segment_ids_T)
+        x_TD = encoder.run_blocks(x_TD, position_ids_T, hidden, stop=entrance)
+        masks_TD = objective.embedded_masks(encoder, position_ids_T, segment_ids_T).to(x_TD.dtype)
+        x_TD = torch.where(is_mask_T1, masks_TD, x_TD)
+        blocks = objective.decoder_blocks
+        if objective.config.decoder == "self":
+            late_TD = encoder.run_blocks(
+                x_TD, position_ids_T, layout, start=objective.entrance, at_M=at_M, extra=blocks
+            )
+            return encoder.final_norm(late_TD)
+        for index in range(entrance, entrance + len(blocks)):
+            late_TD = encoder.run_blocks(x_TD, position_ids_T, hidden, start=index, stop=index + 1, extra=blocks)
+            x_TD = torch.where(is_mask_T1, late_TD, x_TD)
+        return encoder.final_norm(x_TD if at_M is None else x_TD[at_M])

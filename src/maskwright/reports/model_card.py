@@ -110,7 +110,8 @@ def sentence_on_the_mask_token(story: Story) -> str:
     if not last.masks_at_input:
         return (
             f"Its last phase, {clean(last.objective)}, showed the encoder no mask token; the decoder that read them is "
-            "not part of the model. Fine-tune it; what it fills in, and scores of masked tokens, say nothing about it."
+            "not part of the model. Fine-tune it; what it fills in says nothing about it. Scores of masked tokens were "
+            "made with the decoder, as long as it was there in the run's checkpoint."
         )
     share = last.num_steps / sum(phase.num_steps for phase in phases)
     return (

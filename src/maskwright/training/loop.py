@@ -34,7 +34,7 @@ from maskwright.training.distributed import Ranks
 from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
 from maskwright.training.masked_example import beginning_of_a_document, write_masked_example
 from maskwright.training.metrics import MetricsLog
-from maskwright.training.phases import is_prepared, phase_start, renew_weights
+from maskwright.training.phases import is_measured_anew, is_prepared, phase_start, renew_weights
 from maskwright.training.probes import BEST_BY, Probing
 from maskwright.training.recipe import Recipe
 from maskwright.training.step import PhaseModel, StepLoss, Stepper
@@ -148,7 +148,7 @@ class TrainingLoop:
         run.model.objectives[phase].begin(run.model.encoder, start)
         if phase in run.recipe.fresh_phases and not was_begun:
             renew_weights(run.recipe, run.corpus, run.model, run.optimizers, phase)
-            # What the teacher reached is no measure of the weights that begin now.
+        if is_measured_anew(run.recipe, run.model, phase) and not was_begun:
             news = {"best_step": None, "best_held_out_loss": None, "num_probes_without_improvement": 0}
             self.state = self.state.model_copy(update=news)
 
@@ -164,7 +164,7 @@ class TrainingLoop:
                 text_tokens_before = self.state.num_text_tokens
                 line = self._one_step(loader)
                 display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
-                line |= self._measure()
+                line |= self._measure(phase)
                 # Before saving: a run killed after a save has the lines and the exports of all its steps.
                 if metrics:
                     metrics.write(self.state.step, line)
@@ -254,12 +254,12 @@ class TrainingLoop:
             self._stepper = phase, stepper
         return self._stepper[1]
 
-    def _measure(self) -> dict[str, float]:
+    def _measure(self, phase: int) -> dict[str, float]:
         """Ask the probes that are due, and note whether the model is the best so far."""
         names = self.run.probing.due(self.state.step)
         if not names:
             return {}
-        values = self.run.probing.measure(names, self.run.model, self.dtype)
+        values = self.run.probing.measure(names, self.run.model, phase, self.dtype)
         news: dict[str, float | int] = {"probe_seconds": self.state.probe_seconds + values["probe_seconds"]}
         best, loss = self.state.best_held_out_loss, values.get(BEST_BY)
         if loss is not None and (best is None or loss < best):

@@ -18,8 +18,9 @@ from maskwright.training.assemble import Model
 from maskwright.training.distributed import Ranks
 from maskwright.training.recipe import Recipe
 
-Probe = Callable[[Encoder, nn.Module, torch.dtype], Mapping[str, float]]
-"""Measures a model in a precision during a run; returns metrics whose names begin with what is measured."""
+Probe = Callable[[Encoder, nn.Module, torch.dtype, nn.Module], Mapping[str, float]]
+"""Measures encoder and vocabulary head in a precision during a run, with what reads masked text (`Objective.reader`);
+returns metrics whose names begin with what is measured."""
 
 HELD_OUT = "held_out"
 """The probe that must be there wherever anything is measured."""
@@ -85,12 +86,13 @@ class Probing:
         strides = {name: self.strides.get(name, 1) for name in self.probes}
         return [name for name, stride in strides.items() if stride and left % stride == 0]
 
-    def measure(self, names: Collection[str], model: Model, dtype: torch.dtype) -> dict[str, float]:
-        """Return what the named probes find, and "probe_seconds", what it took."""
+    def measure(self, names: Collection[str], model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
+        """Return what the named probes find in a phase, and "probe_seconds", what it took."""
         begin = time.perf_counter()
         values: dict[str, float] = {}
         for name in names:
-            values |= self.probes[name](model.encoder, model.vocabulary_head, dtype)
+            reader = model.objectives[phase].reader(model.encoder)
+            values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
         return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
 
 
@@ -129,11 +131,12 @@ def decide_strides(
     """
     assert recipe.probes.max_share is not None
     seconds = {}
+    asked_with = model.encoder, model.vocabulary_head, dtype, model.objectives[0].reader(model.encoder)
     for name, probe in probes.items():
         if not seconds:
-            probe(model.encoder, model.vocabulary_head, dtype)  # the first call anywhere pays for what is lazy
+            probe(*asked_with)  # the first call anywhere pays for what is lazy
         begin = time.perf_counter()
-        probe(model.encoder, model.vocabulary_head, dtype)
+        probe(*asked_with)
         mine = time.perf_counter() - begin
         seconds[name] = ranks.sum([mine], next(model.encoder.parameters()).device)[0] / ranks.num_ranks
     occasions = occasions_of(recipe, num_steps)

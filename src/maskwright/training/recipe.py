@@ -200,6 +200,7 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
 def _misfits(recipe: Recipe) -> list[str]:
     """Return which objectives don't go with the encoder or with the sequence length of their phase."""
     section, problems = recipe.encoder, []
+    masks_at_input: set[bool] = set()
     config = build_config(
         section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
     )
@@ -210,11 +211,12 @@ def _misfits(recipe: Recipe) -> list[str]:
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
-        if recipe.probes.stop_after_no_improvement and not plug_in.masks_at_input:
-            problems.append(
-                "probes.stop_after_no_improvement: held-out loss says nothing while the encoder does not read [MASK], "
-                f"as in phases.{index} (leave it out)"
-            )
+        masks_at_input.add(plug_in.masks_at_input)
+    if recipe.probes.stop_after_no_improvement and len(masks_at_input) > 1:
+        problems.append(
+            "probes.stop_after_no_improvement: some phases fill masks with a decoder and some without, so their "
+            "held-out losses don't compare (leave it out)"
+        )
     return problems
 
 

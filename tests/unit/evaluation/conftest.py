@@ -122,9 +122,8 @@ def subject_of(
     model: MaskedLanguageModel | None = None, corpus: object = None, data: Path | None = None, sha256: str = "a" * 64
 ) -> SimpleNamespace:
     """Return what stands for a `Subject` whose parts are in memory."""
-    return SimpleNamespace(
-        name="model", sha256=sha256, device=torch.device("cpu"), corpus=corpus, data=data, masked_language_model=model
-    )
+    known = {"name": "model", "sha256": sha256, "device": torch.device("cpu"), "reader": None}
+    return SimpleNamespace(**known, corpus=corpus, data=data, masked_language_model=model)
 
 
 @pytest.fixture(scope="session")

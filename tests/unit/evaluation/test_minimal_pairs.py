@@ -41,10 +41,8 @@ def write_pairs(path: Path, pairs: list[tuple[str, str]] = PAIRS, **fields: str)
 
 def subject_of(model: MaskedLanguageModel | None, data: Path | None):
     """Return what stands for a `Subject`."""
-    device = torch.device("cpu")
-    return SimpleNamespace(
-        name="m", sha256="a" * 64, device=device, corpus=None, data=data, masked_language_model=model
-    )
+    known = {"name": "m", "sha256": "a" * 64, "device": torch.device("cpu"), "corpus": None, "reader": None}
+    return SimpleNamespace(**known, data=data, masked_language_model=model)
 
 
 def items_of(credit: list[float], strata: list[str], index: list[int]) -> Items:

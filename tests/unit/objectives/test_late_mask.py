@@ -157,22 +157,11 @@ def test_without_masks_it_is_a_deeper_encoder(family, batch, vocabulary):
     torch.testing.assert_close(ours.total, expected, rtol=1e-5, atol=1e-4)
 
 
-def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch) -> Tensor:
-    """Return the loss with nothing left out: masks are there all the time, but nobody sees them until they come in."""
-    clean, is_mask = result.clean, result.input_ids_T == objective.vocabulary.mask_id
-    positions, hidden = clean.position_ids_T, replace(clean.layout, is_key_T=~is_mask)
-    x_TD = encoder.embed(result.input_ids_T, positions, clean.segment_ids_T)
-    enters = objective.config.insert_at or encoder.config.num_layers
-    x_TD = encoder.run_blocks(x_TD, positions, hidden, stop=enters)
-    vectors = objective.mask_vector.expand(len(is_mask), -1)
-    x_TD = torch.where(is_mask[:, None], encoder.embed_vectors(vectors, positions, clean.segment_ids_T), x_TD)
-    last = encoder.config.num_layers + len(objective.decoder_blocks)
-    for index in range(enters, last):
-        is_cross = objective.config.decoder == "cross"
-        layout = hidden if is_cross else clean.layout
-        new_TD = encoder.run_blocks(x_TD, positions, layout, index, index + 1, extra=objective.decoder_blocks)
-        x_TD = torch.where(is_mask[:, None], new_TD, x_TD) if is_cross else new_TD
-    x_MD = encoder.final_norm(x_TD)[result.scored_positions_M]
+def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch, at_M: Tensor | None) -> Tensor:
+    """Return the loss with nothing left out, as evaluation reads: masks are hidden until they come in."""
+    clean, reader = result.clean, objective.reader(encoder)
+    x_MD = reader(result.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout, at_M=at_M)
+    x_MD = x_MD if at_M is not None else x_MD[result.scored_positions_M]
     logits_MV = objective.vocabulary_head(x_MD, encoder.embedding_weight_VD)
     return torch.nn.functional.cross_entropy(logits_MV, result.target_ids_M, ignore_index=UNUSED, reduction="sum")
 
@@ -185,7 +174,8 @@ def test_leaving_masks_out_is_hiding_them(family, variant, batch, vocabulary):
     objective = late_mask(encoder, vocabulary, **VARIANTS[variant])
     result = corrupted(objective, batch)
     (term,) = objective.loss(encoder, result)
-    expected = by_hiding(objective, encoder, result)
+    expected = by_hiding(objective, encoder, result, None)
+    torch.testing.assert_close(by_hiding(objective, encoder, result, result.scored_positions_M), expected)
     torch.testing.assert_close(term.total, expected, rtol=1e-5, atol=1e-4)
     parameters = dict(encoder.named_parameters()) | {f"own.{n}": p for n, p in objective.named_parameters()}
     ours, theirs = gradients(term.total, parameters), gradients(expected, parameters)
@@ -290,11 +280,29 @@ def test_an_encoder_that_runs_as_a_whole_is_refused_when_the_recipe_is_read(raw_
         parse_recipe(raw_recipe, "test")
 
 
-def test_held_out_loss_can_not_stop_a_phase_that_it_says_nothing_about(raw_recipe):
-    raw_recipe["phases"] = [{"objective": {"name": "late_mask"}, "sequence_length": 32}]
+def test_held_out_losses_with_and_without_a_decoder_can_not_stop_a_run(raw_recipe):
+    late, plain = ({"objective": {"name": name}, "sequence_length": 32} for name in ("late_mask", "mlm"))
     raw_recipe["probes"]["stop_after_no_improvement"] = 2
-    with pytest.raises(RecipeError, match="stop_after_no_improvement: held-out loss says nothing"):
-        parse_recipe(raw_recipe, "test")
+    parse_recipe(raw_recipe | {"phases": [late]}, "test")
+    with pytest.raises(RecipeError, match="stop_after_no_improvement: some phases fill masks with a decoder"):
+        parse_recipe(raw_recipe | {"phases": [late, plain]}, "test")
+
+
+@pytest.mark.slow
+@each_variant
+def test_the_reader_compiles_for_batches_of_any_size(variant, corpus, vocabulary):
+    encoder = encoder_of("modernbert", vocabulary)
+    reader = late_mask(encoder, vocabulary, **VARIANTS[variant]).reader(encoder).eval()
+    compiled = torch.compile(reader, dynamic=True, fullgraph=True)
+    stream = RowStream(corpus.split("train"), vocabulary, 32, seed=3)
+    for num_rows in (4, 7):
+        batch = stream.batch(0, num_rows)
+        ids_T = batch.token_ids_T.clone()
+        places = torch.arange(3, 32 * num_rows, 5)[:: num_rows - 2]
+        ids_T[places] = vocabulary.mask_id
+        asked = ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(*asked, at_M=places), reader(*asked, at_M=places), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_of_too_many_short_sequences_are_refused_before_they_go_wrong(encoder, vocabulary):

@@ -74,7 +74,7 @@ class Slow:
     def __init__(self, seconds: float) -> None:
         self.seconds, self.calls = seconds, 0
 
-    def __call__(self, encoder, vocabulary_head, dtype) -> dict[str, float]:
+    def __call__(self, encoder, vocabulary_head, dtype, reader) -> dict[str, float]:
         self.calls += 1
         time.sleep(self.seconds)
         return {"held_out_cross_entropy": 1.0}

@@ -301,13 +301,19 @@ class HeldOutProbe:
             HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
         )
 
-    def __call__(self, encoder: Encoder, head: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, float]:
-        """Score live modules and leave them in the mode they were in.
+    def __call__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        reader: nn.Module | None = None,
+    ) -> dict[str, float]:
+        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
 
         Returns:
             "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
         """
-        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype)
+        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype, reader=reader)
         tally = Tally()
         for scores in model.score(self._clozes):
             tally.add(scores)

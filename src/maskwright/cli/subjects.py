@@ -1,0 +1,30 @@
+"""What is evaluated, put together where training and evaluation meet: a model, and what its run fills masks with."""
+
+from pathlib import Path
+
+from torch import nn
+
+from maskwright.cli.places import record_of
+from maskwright.cli.recipes import find_plug_ins_in
+from maskwright.core.records import RunFolder
+from maskwright.corpus.corpus import Corpus
+from maskwright.encoders.encoder import Encoder
+from maskwright.evaluation.subject import Subject
+from maskwright.training.reading import reader_of_run
+
+
+def subject_of(model: str | Path, corpus: Corpus | None = None, data: Path | None = None) -> Subject:
+    """Return a model under evaluation; its run's decoder fills masks where the encoder was not taught to.
+
+    Args:
+        model: a model folder, or a name on the hub.
+        corpus: for the tasks that score one.
+        data: the folder of the tasks' data sets.
+    """
+    return Subject(model, corpus, data, reader_of=_reader_of)
+
+
+def _reader_of(run: RunFolder, exported: Encoder) -> nn.Module | None:
+    if recipe_folder := record_of(run.path).recipe_folder:
+        find_plug_ins_in(Path(recipe_folder))
+    return reader_of_run(run, exported)
