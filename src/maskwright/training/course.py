@@ -11,7 +11,7 @@ class Place:
         phase: index of the phase.
         step_in_phase: counted from 0.
         phase_progress: in [0, 1), of the phase; drives the objective's schedules.
-        schedule_progress: in (0, 1), of the middle of the step within the phases that share their weights; drives the
+        schedule_progress: in (0, 1), of the middle of the step within the phases that share a schedule; drives the
             learning rate.
     """
 
@@ -27,11 +27,11 @@ class Course:
 
     Attributes:
         phase_steps: steps of each phase.
-        fresh_phases: the phases that begin with new weights, and so with a learning-rate schedule of their own.
+        fresh_schedules: the phases with which the learning-rate schedule begins anew.
     """
 
     phase_steps: tuple[int, ...]
-    fresh_phases: tuple[int, ...] = ()
+    fresh_schedules: tuple[int, ...] = ()
 
     @property
     def num_steps(self) -> int:
@@ -54,8 +54,8 @@ class Course:
 
     def _schedule_progress(self, step: int, phase: int) -> float:
         """Return the middle of the step: at its ends, the first or last update would have a learning rate of 0."""
-        begin = max((fresh for fresh in self.fresh_phases if fresh <= phase), default=0)
-        end = min((fresh for fresh in self.fresh_phases if fresh > phase), default=len(self.phase_steps))
+        begin = max((fresh for fresh in self.fresh_schedules if fresh <= phase), default=0)
+        end = min((fresh for fresh in self.fresh_schedules if fresh > phase), default=len(self.phase_steps))
         first = self.first_step(begin)
         return (step + 0.5 - first) / (self.first_step(end) - first)
 

@@ -47,7 +47,7 @@ def fix_course(recipe: Recipe, flops: list[float], seconds_per_step: list[float]
         assert budget.hours is not None and seconds_per_step is not None
         total, cost_per_step = 3600 * budget.hours, seconds_per_step
     shares = [phase.share for phase in recipe.phases]
-    return Course(split_by_shares(total, shares, cost_per_step), recipe.fresh_phases)
+    return Course(split_by_shares(total, shares, cost_per_step), recipe.fresh_schedules)
 
 
 def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]) -> PlanRecord:

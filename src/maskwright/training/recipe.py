@@ -66,6 +66,13 @@ class Recipe(Section):
         return tuple(index for index, phase in enumerate(self.phases) if index and phase.weights == "fresh")
 
     @property
+    def fresh_schedules(self) -> tuple[int, ...]:
+        """The phases with which the learning-rate schedule begins anew; with new weights it does."""
+        return tuple(
+            index for index, phase in enumerate(self.phases) if index and "fresh" in (phase.weights, phase.schedule)
+        )
+
+    @property
     def max_positions(self) -> int:
         """Positions the encoder is made for."""
         return self.encoder.max_positions or self.longest_sequence

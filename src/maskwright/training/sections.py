@@ -58,6 +58,11 @@ class Phase(Section):
         description="go on with the weights of the phase before, or begin with fresh ones and the learning-rate "
         "schedule anew: what came before was a teacher",
     )
+    schedule: Literal["continue", "fresh"] = Field(
+        default="continue",
+        description="go on along the learning-rate schedule, or begin it anew for this phase and those after it: for a "
+        "short last phase that is to learn what those before did not",
+    )
     share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
     sequence_length: int = Field(
         default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"

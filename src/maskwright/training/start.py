@@ -134,7 +134,7 @@ def assemble_run(
     flops = phase_flops_per_token(recipe, model)
     numbers = ranks.own_micro_batches(recipe.batch.tokens // recipe.batch.micro_batch_tokens)
     if before is not None:
-        course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_phases)
+        course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_schedules)
         strides = before.plan.probe_strides
     else:
         require_means(recipe, model, corpus, available_memory_bytes(torch.device(engine.device)))

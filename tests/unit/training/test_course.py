@@ -17,10 +17,10 @@ def test_every_step_has_its_phase_and_progress():
         course.place(5)
 
 
-def test_the_learning_rate_begins_anew_with_fresh_weights():
+def test_the_learning_rate_begins_anew_with_a_fresh_schedule():
     progress = [place.schedule_progress for place in map(Course((2, 2)).place, range(4))]
     assert progress == pytest.approx([0.125, 0.375, 0.625, 0.875])
-    course = Course((2, 1, 3), fresh_phases=(2,))
+    course = Course((2, 1, 3), fresh_schedules=(2,))
     progress = [place.schedule_progress for place in map(course.place, range(6))]
     assert progress == pytest.approx([1 / 6, 3 / 6, 5 / 6, 1 / 6, 3 / 6, 5 / 6])
 
@@ -43,3 +43,11 @@ def test_shares_are_of_the_budget_in_its_own_unit():
 def test_budgets_of_every_unit_become_steps(raw_recipe, budget, expected):
     recipe = parse_recipe({**raw_recipe, "budget": budget}, "test")
     assert fix_course(recipe, [100.0, 300.0], [0.1, 0.2]).phase_steps == expected
+
+
+def test_fresh_weights_have_a_fresh_schedule_and_a_phase_may_ask_for_one(raw_recipe):
+    plain, *_ = raw_recipe["phases"]
+    phases = [plain | {"schedule": "fresh"}, plain, plain | {"schedule": "fresh"}, plain | {"weights": "fresh"}]
+    recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
+    assert fix_course(recipe, [100.0] * 4, None).fresh_schedules == (2, 3)
+    assert recipe.fresh_phases == (3,)
