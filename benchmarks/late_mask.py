@@ -20,6 +20,7 @@ import dataclasses
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 import warnings
 from multiprocessing.connection import Connection
@@ -164,10 +165,11 @@ def record_of(
     ratios = {
         name: [round(a / b, 4) for a, b in zip(seconds[name], seconds[mlm], strict=True)] for name, mlm in plain.items()
     }
+    said = [word for word in sys.argv[1:] if word not in ("--record", str(arguments.record))]
     return {
         "claim": "a step of late_mask (rate 0.5, a decoder of 2 layers) takes at most 0.75 of the time of plain MLM at "
         "the same rate at 12 layers, at most 0.68 at 24",
-        "command": "python benchmarks/late_mask.py --record benchmarks/records/<date>_late_mask.json",
+        "command": " ".join(["python benchmarks/late_mask.py", *said]),
         "environment": environment(),
         "matmul_flops_per_second": matmul_flops_per_second(torch.device("cpu"), fastest_dtype(torch.device("cpu"))),
         "settings": dataclasses.asdict(shape) | {"vocabulary": VOCABULARY_SIZE, "seed": SEED} | MIX,

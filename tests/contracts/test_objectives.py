@@ -84,16 +84,21 @@ def test_the_loss_is_one_graph_for_all_batches(objective, completed, corpus, enc
 
 
 def test_documents_do_not_see_each_other(objective, vocabulary, encoder):
-    """Changing document B leaves document A's hidden states unchanged."""
+    """Changing document B leaves document A's states unchanged, masks and all, as evaluation reads them."""
     text = [token for token in range(vocabulary.size) if token not in vocabulary.special_ids]
     generator = torch_generator(0, "documents")
     draw = [torch.randint(len(text), (12,), generator=generator).numpy() for _ in range(3)]
     ids = [[text[index] for index in some] for some in draw]
+    ids[0][5] = vocabulary.mask_id
     a_and_b = pack_sequences([ids[0], ids[1]], vocabulary, 32)
     a_and_c = pack_sequences([ids[0], ids[2]], vocabulary, 32)
     assert len(a_and_b.token_ids_T) == 32
     place = (a_and_b.document_ids_S[a_and_b.layout.sequence_index_T.long()] == 0).nonzero().squeeze(1)
-    states = [encoder(b.token_ids_T, b.position_ids_T, b.segment_ids_T, b.layout)[place] for b in (a_and_b, a_and_c)]
+    states = []
+    for each in (a_and_b, a_and_c):
+        asked = each.token_ids_T, each.position_ids_T, each.segment_ids_T, each.layout
+        states.append(objective.reader(encoder)(*asked, at_M=place))
+    assert states[0].shape == (len(place), encoder.config.hidden_size)
     assert torch.equal(states[0], states[1])
 
 
