@@ -1,20 +1,19 @@
-"""Draws the mask-rate curves of docs/experiments.md: ours, from the record, and the published one.
+"""Draws the mask-rate curves of docs/experiments.md: ours, from their record, beside a published one.
 
     .venv/bin/python docs/draw_mask_rates.py
 
-Both show what a rate changes against 15 %, in points, so that they can be read beside one another.
+One picture is held-out cross-entropy by rate, the other what a rate changes in fine-tuning against 15 %, in points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from maskwright.core.comparison_records import RecipeComparison
 from maskwright.core.files import write_text_atomically
-from maskwright.reports.charts import draw
+from maskwright.reports.charts import INK, draw
 from maskwright.reports.comparison_charts import style_of
 
 DOCS = Path(__file__).parent
@@ -30,41 +29,47 @@ PUBLISHED = {
 """Of a large encoder, in per cent by rate: Wettig et al. 2022, arXiv:2202.08005, the scores of their repository."""
 
 
-def measured(record: RecipeComparison) -> dict[str, np.ndarray]:
-    """Return a row of scores in per cent for every run of a rate, by measure: float [runs, rates]."""
-    accuracies = [measure for measure in record.measures if measure.name in ("blimp", "sst2")]
-    return {
-        measure.title: 100 * np.array([[run.scores[measure.name] for run in arm.runs] for arm in record.arms]).T
-        for measure in accuracies
-    }
+def scores(record: RecipeComparison, measure: str) -> list[float]:
+    """Return the mean over the runs of each rate."""
+    return [sum(run.scores[measure] for run in arm.runs) / len(arm.runs) for arm in record.arms]
 
 
-def curves(title: str, scores: Mapping[str, np.ndarray]) -> str:
-    """Return a chart of scores less those at the first rate, a line a measure and a dot a run."""
+def picture(name: str, title: str, said: str, paint: Callable[[Axes], None]) -> None:
+    """Write one chart whose horizontal axis is the rate."""
 
-    def paint(axes: Axes) -> None:
-        for place, (name, rows) in enumerate(scores.items()):
-            style = style_of(place)
-            change = rows - rows[:, :1].mean()
-            axes.plot(RATES, change.mean(axis=0), label=name, markersize=5, **style)
-            if len(rows) > 1:
-                axes.plot(RATES, change.T, linestyle="none", markersize=2.5, alpha=0.5, **style)
-        axes.axhline(0, color="#3d4451", linewidth=0.8)
+    def paint_all(axes: Axes) -> None:
+        paint(axes)
         axes.set_title(title)
         axes.set_xlabel("share of the tokens that is masked")
-        axes.set_ylabel("points against 15 %")
         axes.set_xticks(RATES)
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=100, decimals=0, symbol=" %"))
-        axes.legend()
 
-    said = "; ".join(
-        f"{name} {', '.join(f'{score:.1f}' for score in rows.mean(axis=0))}" for name, rows in scores.items()
-    )
-    return draw(title, f"{title}, by rate {', '.join(map(str, RATES))}: {said}", paint)
+    write_text_atomically(DOCS / f"{name}.svg", draw(name, f"{title}: {said}", paint_all, height=3.0) + "\n")
+
+
+def main() -> None:
+    """Draw both."""
+    record = RecipeComparison.read(RECORD)
+    losses, sst2 = scores(record, "held_out"), [100 * score for score in scores(record, "sst2")]
+
+    def paint_losses(axes: Axes) -> None:
+        axes.plot(RATES, losses, markersize=5, **style_of(0))
+        axes.set_ylabel("nats a token, 15 % hidden")
+
+    def paint_changes(axes: Axes) -> None:
+        axes.plot(RATES, [score - sst2[0] for score in sst2], label="SST-2, here", markersize=5, **style_of(0))
+        for place, (task, published) in enumerate(PUBLISHED.items(), start=1):
+            style = style_of(place) | {"marker": None}
+            axes.plot(RATES, [score - published[0] for score in published], label=f"{task}, published", **style)
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_ylabel("points against 15 %")
+        axes.legend(ncols=2)
+
+    by_rate = ", ".join(f"{rate} % {loss:.3f}" for rate, loss in zip(RATES, losses, strict=True))
+    picture("mask_rates_held_out", "Held-out cross-entropy after five minutes", by_rate, paint_losses)
+    by_rate = ", ".join(f"{rate} % {score:.1f}" for rate, score in zip(RATES, sst2, strict=True))
+    picture("mask_rates_fine_tuned", "Fine-tuned, against 15 %", f"SST-2 here {by_rate}", paint_changes)
 
 
 if __name__ == "__main__":
-    ours = measured(RecipeComparison.read(RECORD))
-    published = {name: np.array([row]) for name, row in PUBLISHED.items()}
-    for name, title, scores in (("ours", "Five minutes on a CPU", ours), ("published", "A large encoder", published)):
-        write_text_atomically(DOCS / f"mask_rates_{name}.svg", curves(title, scores) + "\n")
+    main()
