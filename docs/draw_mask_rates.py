@@ -8,13 +8,14 @@ One picture is held-out cross-entropy by rate, the other what a rate changes in 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from maskwright.core.comparison_records import RecipeComparison
 from maskwright.core.files import write_text_atomically
 from maskwright.reports.charts import INK, draw
-from maskwright.reports.comparison_charts import style_of
+from maskwright.reports.comparison_charts import COLOURS, style_of
 
 DOCS = Path(__file__).parent
 RECORD = DOCS.parent / "benchmarks" / "records" / "2026-11-21_compare_mask_rates.json"
@@ -44,26 +45,30 @@ def picture(name: str, title: str, said: str, paint: Callable[[Axes], None]) -> 
         axes.set_xticks(RATES)
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=100, decimals=0, symbol=" %"))
 
-    write_text_atomically(DOCS / f"{name}.svg", draw(name, f"{title}: {said}", paint_all, height=3.0) + "\n")
+    write_text_atomically(DOCS / f"{name}.svg", draw(name, f"{title}: {said}", paint_all, height=3.2) + "\n")
 
 
 def main() -> None:
     """Draw both."""
     record = RecipeComparison.read(RECORD)
     losses, sst2 = scores(record, "held_out"), [100 * score for score in scores(record, "sst2")]
+    changes = [row for row in record.differences if row.measure == "sst2" and row.interval]
+    intervals = np.array([(0.0, 0.0), *(row.interval for row in changes)]).T * 100
 
     def paint_losses(axes: Axes) -> None:
         axes.plot(RATES, losses, markersize=5, **style_of(0))
         axes.set_ylabel("nats a token, 15 % hidden")
 
     def paint_changes(axes: Axes) -> None:
-        axes.plot(RATES, [score - sst2[0] for score in sst2], label="SST-2, here", markersize=5, **style_of(0))
-        for place, (task, published) in enumerate(PUBLISHED.items(), start=1):
-            style = style_of(place) | {"marker": None}
-            axes.plot(RATES, [score - published[0] for score in published], label=f"{task}, published", **style)
         axes.axhline(0, color=INK, linewidth=0.8)
+        for place, (task, published) in enumerate(PUBLISHED.items(), start=1):
+            change = [score - published[0] for score in published]
+            axes.plot(RATES, change, label=f"{task}, published", color=COLOURS[place])
+        change = np.array(sst2) - sst2[0]
+        reach = np.abs(intervals - change)
+        axes.errorbar(RATES, change, yerr=reach, label="SST-2 here, 95 %", markersize=5, capsize=3, **style_of(0))
         axes.set_ylabel("points against 15 %")
-        axes.legend(ncols=2)
+        axes.get_figure(root=True).legend(loc="outside lower center", ncols=3)
 
     by_rate = ", ".join(f"{rate} % {loss:.3f}" for rate, loss in zip(RATES, losses, strict=True))
     picture("mask_rates_held_out", "Held-out cross-entropy after five minutes", by_rate, paint_losses)
