@@ -320,6 +320,21 @@ def test_models_that_read_shorter_texts_are_asked_the_same(tmp_path, text_file, 
     assert [each["used_sequence_length"] for each in settings] == [16, 16]
 
 
+def test_a_phase_more_is_the_same_text_in_the_same_order_and_a_decoder_is_told(
+    tmp_path, text_file, launches, maskwright
+):
+    late = {"objective": {"name": "late_mask"}, "sequence_length": 32}
+    phases = [{"objective": {"name": "mlm"}, "sequence_length": 32}, late]
+    path = comparison_file(
+        tmp_path, text_file, arms=[{"name": "one"}, {"name": "two", "set": {"phases": phases}}], seeds=1
+    )
+    said = maskwright("compare", path, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    notes = record_in(tmp_path).notes
+    assert any("read the same text in one order" in note for note in notes)
+    assert any("which no export has: two." in note for note in notes)
+
+
 def test_fine_tuning_has_an_average_and_a_run_its_own_seed(compared, tmp_path, launches, maskwright):
     rows = "text,label\n" + "".join(
         f"The {word} was here,{label}\n" for label, word in enumerate(("court", "judge")) for _ in range(9)

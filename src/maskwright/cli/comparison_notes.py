@@ -9,7 +9,7 @@ from maskwright.evaluation.against import LEVEL
 from maskwright.evaluation.arms import AVERAGE, ArmsCompared
 from maskwright.evaluation.significance import FEWEST_SEEDS
 from maskwright.training.assemble import row_kind
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe import Recipe, objective_of
 
 
 def notes_of(
@@ -19,6 +19,7 @@ def notes_of(
     notes = [*on_failures(records), on_order(arms), *on_budget(arms, records), *on_machines(records)]
     if any(measure.name == "held_out" for measure in measures):
         notes.append(on_held_out(arms))
+    notes += on_decoders(arms)
     if any(measure.is_fine_tuned for measure in measures):
         notes.append("Every run is fine-tuned once for each task, with the run's own seed.")
     if compared.differences:
@@ -84,6 +85,14 @@ def on_held_out(arms: Sequence[Arm]) -> str:
     if len(limits) == 1:
         return f"{text}."
     return f"{text}; read in pieces of {limits[0]} tokens, as not every model can read {limits[-1]}."
+
+
+def on_decoders(arms: Sequence[Arm]) -> list[str]:
+    """Return whose masks are filled with more than what is exported."""
+    names = [arm.name for arm in arms if not objective_of(arm.recipe.phases[-1])[0].masks_at_input]
+    if not names:
+        return []
+    return [f"Masks are filled with the decoder that they were trained with, which no export has: {'; '.join(names)}."]
 
 
 def on_significance(compared: ArmsCompared) -> list[str]:
