@@ -94,6 +94,10 @@ class Contestant:
         self._connection.send(num_steps)
         return self._connection.recv()
 
+    def end(self) -> None:
+        """End the process."""
+        self._connection.send(0)
+
 
 def train(connection: Connection, shape: Shape, layers: int, plug_in: type[Objective], options: dict[str, Any]) -> None:
     """Send the FLOPs per token; then, for every number received, make so many steps and send the seconds of one."""
@@ -109,8 +113,7 @@ def train(connection: Connection, shape: Shape, layers: int, plug_in: type[Objec
     ids_SN = torch.randint(5, VOCABULARY_SIZE, (4, shape.batch, shape.length - 2), generator=generator)
     batches = [objective.corrupt(stack_sequences(ids.numpy(), VOCABULARY), generator, 0.0) for ids in ids_SN]
     connection.send(objective.flops_per_token(encoder.config, shape.length))
-    while True:
-        num_steps = connection.recv()
+    while num_steps := connection.recv():
         begin = time.perf_counter()
         for step in range(num_steps):
             stepper.forward_backward(step, range(1), [batches[step % len(batches)]])
@@ -138,6 +141,8 @@ def main() -> None:
         if not arguments.only or name in {"mlm", *arguments.only}
     }
     seconds = measured(racers, arguments.rounds, arguments.steps)
+    for racer in racers.values():
+        racer.end()
     record = record_of(shape, racers, seconds, arguments)
     print(json.dumps({key: record[key] for key in ("step_time_over_mlm", "flops_over_mlm")}, indent=2))
     if arguments.record:
