@@ -8,7 +8,6 @@ from maskwright.cli.places import record_of
 from maskwright.cli.recipes import find_plug_ins_in
 from maskwright.core.records import RunFolder
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.subject import Subject
 from maskwright.training.reading import reader_of_run
 
@@ -24,7 +23,7 @@ def subject_of(model: str | Path, corpus: Corpus | None = None, data: Path | Non
     return Subject(model, corpus, data, reader_of=_reader_of)
 
 
-def _reader_of(run: RunFolder, exported: Encoder) -> nn.Module | None:
+def _reader_of(run: RunFolder) -> nn.Module | None:
     if recipe_folder := record_of(run.path).recipe_folder:
         find_plug_ins_in(Path(recipe_folder))
-    return reader_of_run(run, exported)
+    return reader_of_run(run)

@@ -25,9 +25,6 @@ from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
 from maskwright.export.weights import weights_sha256
 from maskwright.tokenization.folder import load_tokenizer
 
-ReaderOf = Callable[[RunFolder, Encoder], nn.Module | None]
-"""Takes a run and the encoder that was exported from it."""
-
 DECODER_NOTE = "masks are filled with the decoder that it was trained with, from a checkpoint; the export has none"
 
 
@@ -46,7 +43,7 @@ class Subject:
         corpus: Corpus | None = None,
         data: Path | None = None,
         device: torch.device | None = None,
-        reader_of: ReaderOf = lambda _, __: None,
+        reader_of: Callable[[RunFolder], nn.Module | None] = lambda _: None,
     ) -> None:
         """Name the model; nothing is read yet.
 
@@ -121,7 +118,7 @@ class Subject:
     def reader(self) -> nn.Module | None:
         """What the model's run fills masks with, encoder included; None where that is the encoder alone."""
         run = run_of_model(self.folder)
-        return None if run is None else self._reader_of(run, self._read(None).encoder)
+        return None if run is None else self._reader_of(run)
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
         """Return the pre-trained encoder anew, float32 on the device; it may be trained without harm to others.
