@@ -273,9 +273,7 @@ class LateReader(nn.Module):
         x_TD = torch.where(is_mask_T1, masks_TD, x_TD)
         blocks = objective.decoder_blocks
         if objective.config.decoder == "self":
-            late_TD = encoder.run_blocks(
-                x_TD, position_ids_T, layout, start=objective.entrance, at_M=at_M, extra=blocks
-            )
+            late_TD = encoder.run_blocks(x_TD, position_ids_T, layout, start=entrance, at_M=at_M, extra=blocks)
             return encoder.final_norm(late_TD)
         for index in range(entrance, entrance + len(blocks)):
             late_TD = encoder.run_blocks(x_TD, position_ids_T, hidden, start=index, stop=index + 1, extra=blocks)

@@ -19,7 +19,10 @@ from maskwright.training.sections import Phase
 from maskwright.training.step import PhaseModel, Stepper
 
 NUM_TIMED_STEPS = 3
-"""Steps of which the median counts; one before them warms up, and compiles."""
+"""Steps of which the median counts, at most."""
+
+ENOUGH_SECONDS = 10.0
+"""Of timed steps; slow ones are not repeated after that."""
 
 
 def seconds_of_steps(
@@ -58,13 +61,19 @@ def _seconds_of_step(
     phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
     stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
     optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
-    micro_batches, seconds = batches(phase), []
-    for _ in range(1 + NUM_TIMED_STEPS):
+    micro_batches = batches(phase)
+
+    def one_step(num_micro_batches: int) -> float:
         begin = time.perf_counter()
         with memory_errors_explained(recipe.batch.micro_batch_tokens):
-            stepper.forward_backward(phase, batches.numbers, micro_batches)
+            stepper.forward_backward(phase, batches.numbers[:num_micro_batches], micro_batches[:num_micro_batches])
         optimizers.clip()
         optimizers.step(0.0)  # with a learning rate of 0 no weight changes
         wait_for_device(device)
-        seconds.append(time.perf_counter() - begin)
-    return ranks.sum([statistics.median(seconds[1:])], device)[0] / ranks.num_ranks
+        return time.perf_counter() - begin
+
+    one_step(1)  # warms up, and compiles
+    seconds = [one_step(len(micro_batches))]
+    while len(seconds) < NUM_TIMED_STEPS and sum(seconds) < ENOUGH_SECONDS:
+        seconds.append(one_step(len(micro_batches)))
+    return ranks.sum([statistics.median(seconds)], device)[0] / ranks.num_ranks
