@@ -57,7 +57,7 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
     print_table(scores_table(record))
     print_table(costs_table(record))
     if record.differences:
-        print_table(differences_table(record))
+        print_table(differences_table(record), spare=["p items", "p seeds", "seeds"])
     print(f"comparison: {page}")
     if comparison.problems:
         job, problem = next(iter(comparison.problems.items()))

@@ -49,6 +49,12 @@ from maskwright.training.word_marks import word_marks
 SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
 """Training time, uncompiled, from which `compile: auto` compiles: it takes about a minute and wins about a fifth."""
 
+SHARE_OF_TIMING = 0.02
+"""Of a budget in hours: so long are steps timed to turn it into steps ..."""
+
+MOST_SECONDS_OF_TIMING = 60.0
+"""... at most."""
+
 
 def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
     """Measure the machine and decide device, precision and attention; whether to compile is decided later."""
@@ -220,7 +226,8 @@ def _measure_and_fix(
     engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, model, engine, ranks)})
     use_cross_entropy(model, engine)
     # Hours are judged by steps as they will be made.
-    seconds = None if hours is None else seconds_of_steps(recipe, corpus, model, engine, ranks, numbers)
+    patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
+    seconds = None if hours is None else seconds_of_steps(recipe, corpus, model, engine, ranks, numbers, patience)
     course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:
         strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)

@@ -18,15 +18,21 @@ from maskwright.training.recipe import Recipe, objective_of
 from maskwright.training.sections import Phase
 from maskwright.training.step import PhaseModel, Stepper
 
-NUM_TIMED_STEPS = 3
-"""Steps of which the median counts, at most."""
+FEW_STEPS = 3
+"""That many are timed in any case, unless they are slow."""
 
-ENOUGH_SECONDS = 10.0
-"""Of timed steps; slow ones are not repeated after that."""
+SLOW_SECONDS = 10.0
+"""Of timed steps; none is repeated after that, where no more seconds were asked for."""
 
 
 def seconds_of_steps(
-    recipe: Recipe, corpus: Corpus, model: Model, engine: EngineRecord, ranks: Ranks, numbers: range
+    recipe: Recipe,
+    corpus: Corpus,
+    model: Model,
+    engine: EngineRecord,
+    ranks: Ranks,
+    numbers: range,
+    least_seconds: float = 0.0,
 ) -> list[float]:
     """Time a step of each phase as `engine` has it, the update included; no weight changes.
 
@@ -39,6 +45,7 @@ def seconds_of_steps(
         engine: device, precision, and whether to compile.
         ranks: all processes of the run, over which the mean is taken.
         numbers: this rank's micro-batches.
+        least_seconds: of timed steps, for all phases: the more there are, the less one of them says by chance.
     """
     plug_in, options = objective_of(Phase())
     default = plug_in(options, model.encoder, corpus.vocabulary, model.vocabulary_head)
@@ -49,13 +56,19 @@ def seconds_of_steps(
     batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
     real_flops, timed_flops = phase_flops_per_token(recipe, model), phase_flops_per_token(recipe, timed)
     return [
-        _seconds_of_step(recipe, timed, batches, engine, ranks, phase) * real / run
+        _seconds_of_step(recipe, timed, batches, engine, ranks, phase, least_seconds / len(real_flops)) * real / run
         for phase, (real, run) in enumerate(zip(real_flops, timed_flops, strict=True))
     ]
 
 
 def _seconds_of_step(
-    recipe: Recipe, model: Model, batches: StepBatches, engine: EngineRecord, ranks: Ranks, phase: int
+    recipe: Recipe,
+    model: Model,
+    batches: StepBatches,
+    engine: EngineRecord,
+    ranks: Ranks,
+    phase: int,
+    least_seconds: float,
 ) -> float:
     device = torch.device(engine.device)
     phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
@@ -74,6 +87,6 @@ def _seconds_of_step(
 
     one_step(1)  # warms up, and compiles
     seconds = [one_step(len(micro_batches))]
-    while len(seconds) < NUM_TIMED_STEPS and sum(seconds) < ENOUGH_SECONDS:
+    while sum(seconds) < least_seconds or (len(seconds) < FEW_STEPS and sum(seconds) < SLOW_SECONDS):
         seconds.append(one_step(len(micro_batches)))
     return ranks.sum([statistics.median(seconds)], device)[0] / ranks.num_ranks

@@ -33,7 +33,7 @@ def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, m
     model = build_model(recipe, corpus.vocabulary, None)
     names = []
 
-    def one_second_each(recipe, timed, batches, engine, ranks, phase):
+    def one_second_each(recipe, timed, batches, engine, ranks, phase, least_seconds):
         names.append(type(timed.objectives[phase]).__name__)
         return 1.0
 
@@ -55,3 +55,29 @@ def test_hours_are_judged_by_steps_as_they_will_be_made(raw_recipe, corpus, tmp_
     run = start.assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert asked == [(compiled, run.engine.cross_entropy)]
     assert run.course.phase_steps == (12, 3)
+
+
+def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
+    recipe = parse_recipe({**raw_recipe, "phases": raw_recipe["phases"][:1]}, "test")
+    model, engine = build_model(recipe, corpus.vocabulary, None), decide_engine(recipe, Ranks())
+    clock = iter(range(1000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+
+    def num_timed(least_seconds: float) -> int:
+        begin = next(clock)
+        seconds = timing.seconds_of_steps(recipe, corpus, model, engine, Ranks(), range(1), least_seconds)
+        assert seconds == [1.0]  # two looks at the clock a step
+        return (next(clock) - begin - 1) // 2 - 1  # without the one that warms up
+
+    assert num_timed(0.0) == 3
+    assert num_timed(2.0) == 3
+    assert num_timed(7.0) == 7
+
+
+@pytest.mark.parametrize(("hours", "asked"), [(0.1, 7.2), (100, 60.0)])
+def test_a_fiftieth_of_the_hours_is_timed_a_minute_at_most(raw_recipe, corpus, tmp_path, monkeypatch, hours, asked):
+    patience = []
+    monkeypatch.setattr(start, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1000.0, 1000.0])
+    recipe = parse_recipe({**raw_recipe, "budget": {"hours": hours}, "probes": {"max_share": None}}, "test")
+    start.assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
+    assert patience == [pytest.approx(asked)]
