@@ -11,10 +11,11 @@ from pathlib import Path
 from maskwright.core.comparison_records import RecipeComparison
 from maskwright.core.files import write_text_atomically
 from maskwright.reports.comparison_tables import costs_table, differences_table, scores_table
+from maskwright.reports.reached import reached_table
 
 PAGE = Path(__file__).with_name("experiments.md")
 PLACE = re.compile(r"(?P<begin><!-- (?P<table>\w+) of (?P<record>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-TABLES = {"scores": scores_table, "costs": costs_table, "differences": differences_table}
+TABLES = {"scores": scores_table, "costs": costs_table, "differences": differences_table, "reached": reached_table}
 
 
 def filled(page: str) -> str:

@@ -175,6 +175,20 @@ def test_means_deviations_and_evidence_are_those_of_direct_calls(compared):
     assert [row.p_corrected for row in record.differences] == holm(p_values)
 
 
+def test_learning_curves_are_those_of_the_runs_logs(compared):
+    for arm in record_in(compared).arms:
+        for run in arm.runs:
+            lines = map(json.loads, (compared / "out" / run.folder / "metrics.jsonl").read_text().splitlines())
+            probed = [line for line in lines if "held_out_cross_entropy" in line]
+            assert [line["step"] for line in probed] == [2, 4, 6]
+            for point, line in zip(run.curve, probed, strict=True):
+                assert run.flops is not None
+                assert point.flops == pytest.approx(run.flops * line["step"] / 6)
+                assert (point.tokens, point.seconds, point.cross_entropy) == (
+                    *(line["tokens"], line["seconds"], line["held_out_cross_entropy"]),
+                )
+
+
 def test_costs_are_those_of_the_runs(compared):
     for arm in record_in(compared).arms:
         for run in arm.runs:

@@ -25,6 +25,7 @@ from maskwright.evaluation.arms import measures_of, scores_of_run
 from maskwright.evaluation.run import Places, evaluate
 from maskwright.reports.comparison import write_comparison
 from maskwright.reports.comparison_tables import costs_table, differences_table, heading, plan_table, scores_table
+from maskwright.reports.reached import reached_table
 from maskwright.reports.tables import shown
 from maskwright.training.corpora import corpus_folder
 from maskwright.training.health import exclusive
@@ -56,6 +57,8 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
         page = write_comparison(comparison.out)
     print_table(scores_table(record))
     print_table(costs_table(record))
+    if reached := reached_table(record):
+        print_table(reached)
     if record.differences:
         print_table(differences_table(record), spare=["p items", "p seeds", "seeds"])
     print(f"comparison: {page}")

@@ -1,16 +1,18 @@
 """From what the runs of a comparison left on disk to its record: scores, costs, evidence."""
 
+from math import isfinite, nan
 from pathlib import Path
 
 from maskwright.cli.arms import budget_in_words
 from maskwright.cli.comparison import Comparison
 from maskwright.cli.comparison_notes import notes_of
 from maskwright.cli.run_states import Job
-from maskwright.core.comparison_records import ArmRecord, ArmRun, RecipeComparison
+from maskwright.core.comparison_records import ArmRecord, ArmRun, CurvePoint, RecipeComparison
 from maskwright.core.hardware import environment
-from maskwright.core.records import RunRecord
+from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.arms import compare_arms, measures_of, scores_of_run
+from maskwright.reports.gather import read_metrics
 from maskwright.training.differences import differing
 
 
@@ -88,21 +90,35 @@ def run_record(job: Job, problem: str | None, out: Path, scores: dict[str, float
             "num_steps": result.step if result else None,
             "num_tokens": result.num_tokens if result else None,
             "num_parameters": record.plan.num_parameters,
-            "flops": flops_made(record) if result else None,
+            "flops": flops_until(record, result.step) if result else None,
             "seconds": result.seconds if result else None,
             "is_stopped_early": bool(result and result.stopped_early),
             "kwh": record.energy.kwh if record.energy else None,
             "machine": f"{cores}{where}, {engine.dtype}, attention {engine.attention}, "
             + ("compiled" if engine.compiled else "not compiled"),
             "scores": scores,
+            "curve": curve_of(job.run, record),
         }
     )
 
 
-def flops_made(record: RunRecord) -> float:
-    """Return the FLOPs of the steps that a run made; fewer than planned where it was stopped early."""
-    left = record.result.step if record.result else 0
-    flops = 0.0
+def curve_of(run: RunFolder, record: RunRecord) -> list[CurvePoint]:
+    """Return what the probe of held-out text measured during training."""
+    return [
+        CurvePoint(
+            tokens=line["tokens"],
+            flops=flops_until(record, line["step"]),
+            seconds=line["seconds"],
+            cross_entropy=line["held_out_cross_entropy"],
+        )
+        for line in read_metrics(run.metrics)[1]
+        if isfinite(line.get("held_out_cross_entropy", nan))
+    ]
+
+
+def flops_until(record: RunRecord, step: int) -> float:
+    """Return the FLOPs of a run's first steps, by the formula that `plan` shows."""
+    left, flops = step, 0.0
     for phase in record.plan.phases:
         steps = min(left, phase.num_steps)
         flops += steps * record.recipe["batch"]["tokens"] * phase.flops_per_token

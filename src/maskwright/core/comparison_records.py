@@ -26,6 +26,15 @@ class MeanScore(Record):
     num_runs: int
 
 
+class CurvePoint(Record):
+    """What a probe measured during training, and what the run had cost until then."""
+
+    tokens: int
+    flops: float
+    seconds: float
+    cross_entropy: float = Field(description="held out, in nats per scored token")
+
+
 class ArmRun(Record):
     """One seed of an arm."""
 
@@ -41,6 +50,7 @@ class ArmRun(Record):
     is_stopped_early: bool = False
     machine: str = Field(default="", description="processor or GPU, precision, attention, compiled or not")
     scores: dict[str, float] = Field(default_factory=dict, description="by measure")
+    curve: list[CurvePoint] = Field(default_factory=list, description="by step; empty without probes of held-out text")
 
 
 class ArmRecord(Record):

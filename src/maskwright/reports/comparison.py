@@ -1,22 +1,20 @@
-"""`compare.html`: a comparison of recipes on one page, drawn from its record and the runs' logs. No script in it."""
+"""`compare.html`: a comparison of recipes on one page, drawn from its record. No script in it."""
 
 from pathlib import Path
-from typing import Any
 
 from maskwright.core.comparison_records import RecipeComparison, comparison_page, comparison_record
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records import RunFolder
 from maskwright.reports.comparison_charts import curve_charts, pareto_charts
 from maskwright.reports.comparison_tables import arms_table, differences_table, runs_table, settings_table
-from maskwright.reports.gather import read_metrics
 from maskwright.reports.html import markup, page_environment
+from maskwright.reports.reached import reached_table
 
 MOST_MEASURES = 3
 """Drawn over cost; the table has them all."""
 
 
 def write_comparison(folder: Path) -> Path:
-    """Draw `compare.html` of a comparison from `comparison.json` and the logs of its runs.
+    """Draw `compare.html` of a comparison from `comparison.json`.
 
     Returns:
         Where it was written.
@@ -25,12 +23,12 @@ def write_comparison(folder: Path) -> Path:
         CheckpointError: the record is missing or damaged.
     """
     path = comparison_page(folder)
-    write_text_atomically(path, render(RecipeComparison.read(comparison_record(folder)), folder))
+    write_text_atomically(path, render(RecipeComparison.read(comparison_record(folder))))
     return path
 
 
-def render(record: RecipeComparison, folder: Path) -> str:
-    """Return the page as HTML. Equal records and logs give equal bytes."""
+def render(record: RecipeComparison) -> str:
+    """Return the page as HTML. Equal records give equal bytes."""
     table = arms_table(record)
     return (
         page_environment()
@@ -44,13 +42,7 @@ def render(record: RecipeComparison, folder: Path) -> str:
             settings=settings_table(record),
             runs=runs_table(record),
             pareto=[markup(chart) for chart in pareto_charts(record, MOST_MEASURES)],
-            curves=[markup(chart) for chart in curve_charts(curves_of(record, folder))],
+            curves=[markup(chart) for chart in curve_charts(record)],
+            reached=reached_table(record),
         )
     )
-
-
-def curves_of(record: RecipeComparison, folder: Path) -> dict[str, list[list[dict[str, Any]]]]:
-    """Return what probes measured in each run, by arm; a run without a log has no curve."""
-    return {
-        arm.name: [read_metrics(RunFolder(folder / run.folder).metrics)[1] for run in arm.runs] for arm in record.arms
-    }

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from maskwright.core.comparison_records import Measure, RecipeComparison
-from maskwright.reports.charts import BLUE, GREEN, INK, ORANGE, PERCENT, PURPLE, draw, series, short, tokens_axis
+from maskwright.reports.charts import BLUE, GREEN, INK, ORANGE, PERCENT, PURPLE, draw, short, tokens_axis
 from maskwright.reports.comparison_tables import heading
 from maskwright.reports.tables import is_in_points, shown
 
@@ -22,9 +22,6 @@ LABEL_HEIGHT = 0.075
 
 HEIGHT_IN_POINTS = 150
 """Of the area inside the axes, about: three inches less title and labels."""
-
-Curves = Mapping[str, Sequence[Sequence[dict[str, Any]]]]
-"""The probes of each run, by arm."""
 
 COSTS: Mapping[str, str] = {"seconds": "time of training", "flops": "FLOPs"}
 """What may be on the horizontal axis, and what it is called."""
@@ -130,11 +127,15 @@ def unit_of(seconds: float) -> tuple[str, float]:
     return "seconds", 1.0
 
 
-def curve_charts(curves: Curves) -> list[str]:
+def curve_charts(record: RecipeComparison) -> list[str]:
     """Return held-out cross-entropy during training over tokens, and over time; a line a run. Empty without probes."""
     found = {
-        arm: [line for line in (series(run, "held_out_cross_entropy") for run in runs) if len(line[2]) > 1]
-        for arm, runs in curves.items()
+        arm.name: [
+            np.array([(point.tokens, point.seconds, point.cross_entropy) for point in run.curve]).T
+            for run in arm.runs
+            if len(run.curve) > 1
+        ]
+        for arm in record.arms
     }
     if not any(found.values()):
         return []

@@ -1,6 +1,5 @@
 """The page of a comparison: harmless whatever the text, the same bytes for the same record, the right front."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from maskwright.core.comparison_records import (
     ArmDifference,
     ArmRecord,
     ArmRun,
+    CurvePoint,
     MeanScore,
     Measure,
     RecipeComparison,
@@ -26,7 +26,7 @@ from maskwright.reports.comparison_tables import scores_table
 
 
 def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) -> RecipeComparison:
-    """Write a comparison with three runs an arm, and their probes; return its record."""
+    """Write a comparison with three runs an arm, and their learning curves; return its record."""
     measures = [
         Measure(name="held_out", title="held_out", metric="cross_entropy", is_lower_better=True),
         Measure(name="blimp", title=text, metric="accuracy", is_lower_better=False),
@@ -35,13 +35,10 @@ def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) ->
     for place, name in enumerate(names):
         runs = []
         for seed in (1, 2, 3):
-            run = folder / "runs" / f"{place}-seed{seed}"
-            run.mkdir(parents=True)
-            lines = [
-                {"step": step, "tokens": 1000 * step, "seconds": 2.0 * step, "held_out_cross_entropy": 5 - step / 10}
+            curve = [
+                CurvePoint(tokens=1000 * step, flops=1e11 * step, seconds=2.0 * step, cross_entropy=5 - step / 10)
                 for step in (1, 2, 3)
             ]
-            (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
             scores = {"held_out": 4.0 + place / 10 + seed / 100, "blimp": 0.6 + place / 50 + seed / 1000}
             runs.append(
                 ArmRun(
@@ -55,6 +52,7 @@ def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) ->
                     kwh=0.002,
                     scores=scores,
                     machine=text,
+                    curve=curve,
                 )
             )
         means = {
@@ -101,6 +99,7 @@ def test_the_page_shows_scores_costs_evidence_and_curves(tmp_path):
     for expected in (
         *("first (baseline)", "4.020 ± 0.010", "62.2 ± 0.1 ▲", "64.2 ± 0.1 △", "by the evidence over items alone"),
         *("1 TFLOP", "2 Wh", "Against first", "1.0 to 3.0", "Quality over cost", "Learning curves", "Every run"),
+        *("As good as first in the end", "100 ± 0 %"),
     ):
         assert expected in words, expected
     charts = re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL)
@@ -117,7 +116,7 @@ def test_equal_records_give_equal_bytes(tmp_path):
     assert write_comparison(tmp_path).read_bytes() == first
 
 
-def test_failed_runs_and_runs_without_a_log_are_drawn(tmp_path):
+def test_failed_runs_and_runs_without_a_curve_are_drawn(tmp_path):
     record = made(tmp_path, ["first", "second"])
     failed = record.arms[1].model_copy(
         update={"runs": [ArmRun(seed=1, folder="runs/gone", problem="killed by SIGKILL")], "scores": {}}
