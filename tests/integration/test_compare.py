@@ -110,6 +110,8 @@ def without_clocks(record: RecipeComparison) -> dict[str, Any]:
     for arm in values["arms"]:
         for run in arm["runs"]:
             run["seconds"] = run["kwh"] = None
+            for point in run["curve"]:
+                del point["seconds"]
     return values
 
 
