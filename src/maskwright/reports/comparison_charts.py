@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from maskwright.core.comparison_records import Measure, RecipeComparison
 from maskwright.reports.charts import BLUE, GREEN, INK, ORANGE, PERCENT, PURPLE, draw, short, tokens_axis
@@ -14,6 +14,9 @@ from maskwright.reports.tables import is_in_points, shown
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#8c6d00", "#3d4451", "#b03060", "#2f7f93")
 """Of the arms, in their order; after the last they begin again with another marker."""
+
+TENTHS = PercentFormatter(xmax=1, decimals=1, symbol=" %")
+"""Where ticks are less than a point apart."""
 
 MARKERS = "osD^vPX*"
 
@@ -93,9 +96,10 @@ def pareto_chart(record: RecipeComparison, measure: Measure, cost: str) -> str |
 def finish(axes: Axes, measure: Measure) -> None:
     """Name the vertical axis and give the labels on the right some room."""
     axes.set_title(short(heading(measure)))
-    if is_in_points(measure.metric):
-        axes.yaxis.set_major_formatter(PERCENT)
     axes.margins(x=0.12, y=0.16)
+    bottom, top = axes.get_ylim()
+    if is_in_points(measure.metric):
+        axes.yaxis.set_major_formatter(PERCENT if top - bottom > 0.06 else TENTHS)
 
 
 def label(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> None:

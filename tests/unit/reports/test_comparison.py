@@ -21,7 +21,7 @@ from maskwright.core.comparison_records import (
     comparison_record,
 )
 from maskwright.reports.comparison import write_comparison
-from maskwright.reports.comparison_charts import pareto_front
+from maskwright.reports.comparison_charts import pareto_chart, pareto_front
 from maskwright.reports.comparison_tables import scores_table
 
 
@@ -108,6 +108,15 @@ def test_the_page_shows_scores_costs_evidence_and_curves(tmp_path):
     assert len(ids) == len(set(ids))
     for chart in charts:
         assert ElementTree.fromstring(chart).attrib["aria-label"]
+
+
+def test_no_two_ticks_of_a_narrow_axis_read_the_same(tmp_path):
+    record = made(tmp_path, ["first", "second"])
+    chart = pareto_chart(record, record.measures[1], "seconds")
+    assert chart is not None
+    ticks = re.findall(r">([\d.]+) %<", chart)
+    assert len(ticks) > 3
+    assert len(set(ticks)) == len(ticks)
 
 
 def test_equal_records_give_equal_bytes(tmp_path):
