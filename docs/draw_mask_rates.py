@@ -18,7 +18,7 @@ from maskwright.reports.charts import INK, draw
 from maskwright.reports.comparison_charts import COLOURS, style_of
 
 DOCS = Path(__file__).parent
-RECORD = DOCS.parent / "benchmarks" / "records" / "2026-11-21_compare_mask_rates.json"
+RECORD = DOCS.parent / "benchmarks" / "records" / "2026-11-22_compare_mask_rates.json"
 
 RATES = (15, 30, 40, 50, 60)
 PUBLISHED = {
@@ -57,6 +57,9 @@ def main() -> None:
 
     def paint_losses(axes: Axes) -> None:
         axes.plot(RATES, losses, markersize=5, **style_of(0))
+        for rate, arm in zip(RATES, record.arms, strict=True):
+            each = [run.scores["held_out"] for run in arm.runs]
+            axes.plot([rate] * len(each), each, linestyle="none", markersize=3, alpha=0.55, **style_of(0))
         axes.set_ylabel("nats a token, 15 % hidden")
 
     def paint_changes(axes: Axes) -> None:

@@ -105,7 +105,8 @@ GAP = 2
 def fitted(table: "Table", available: int) -> tuple[list[int], int]:
     """Return the columns' widths in cells, and about how many lines the tallest row then takes.
 
-    Every column gets its longest word; what is left goes, cell by cell, to the one that needs the most lines.
+    Every column gets its longest word; what is left goes, cell by cell, to the one that needs the most lines, and of
+    several to the one that soonest needs one less.
     """
     from rich.cells import cell_len
 
@@ -113,15 +114,18 @@ def fitted(table: "Table", available: int) -> tuple[list[int], int]:
     widths = [max(cell_len(word) for text in column for word in text.split() or [""]) for column in columns]
     whole = [max(map(cell_len, column)) for column in columns]
 
-    def lines(place: int) -> float:
-        return whole[place] / max(widths[place], 1)
+    def lines(place: int) -> int:
+        return ceil(whole[place] / max(widths[place], 1))
+
+    def missing(place: int) -> float:
+        return whole[place] / max(lines(place) - 1, 1) - widths[place]
 
     for _ in range(available - sum(widths) - GAP * (len(columns) - 1)):
-        tallest = max(range(len(columns)), key=lines)
+        tallest = max(range(len(columns)), key=lambda place: (lines(place), -missing(place)))
         if lines(tallest) <= 1:
             break
         widths[tallest] += 1
-    return widths, ceil(max(map(lines, range(len(columns)))))
+    return widths, max(map(lines, range(len(columns))))
 
 
 def without_columns(table: "Table", names: Collection[str]) -> "Table":
