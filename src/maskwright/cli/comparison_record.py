@@ -1,6 +1,5 @@
 """From what the runs of a comparison left on disk to its record: scores, costs, evidence."""
 
-from math import isfinite, nan
 from pathlib import Path
 
 from maskwright.cli.arms import budget_in_words
@@ -12,7 +11,7 @@ from maskwright.core.hardware import environment
 from maskwright.core.records import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.arms import compare_arms, measures_of, scores_of_run
-from maskwright.reports.gather import read_metrics
+from maskwright.reports.gather import has_number, read_metrics
 from maskwright.training.differences import differing
 
 
@@ -112,7 +111,7 @@ def curve_of(run: RunFolder, record: RunRecord) -> list[CurvePoint]:
             cross_entropy=line["held_out_cross_entropy"],
         )
         for line in read_metrics(run.metrics)[1]
-        if isfinite(line.get("held_out_cross_entropy", nan))
+        if has_number(line, "held_out_cross_entropy")
     ]
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from maskwright.reports.formatting import clean, spoken
-from maskwright.reports.gather import PROBE_PREFIXES, Story
+from maskwright.reports.gather import PROBE_PREFIXES, Story, has_number
 
 BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
 """Told apart with every common kind of colour vision (after Okabe and Ito 2008), darkened to 4.5 : 1 on white."""
@@ -89,11 +89,7 @@ def short(text: str) -> str:
 
 def series(lines: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return tokens, seconds and values of the lines that hold a finite number under `name`, in at most 600 bins."""
-    rows = [
-        (line["tokens"], line.get("seconds", np.nan), line[name])
-        for line in lines
-        if isinstance(line.get(name), int | float) and np.isfinite(line[name])
-    ]
+    rows = [(line["tokens"], line.get("seconds", np.nan), line[name]) for line in lines if has_number(line, name)]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     if len(table) > MAX_POINTS:
         table = np.stack([part.mean(axis=0) for part in np.array_split(table, MAX_POINTS)])

@@ -1,6 +1,7 @@
 """Reads what the stages left in a run folder. What an unfinished run lacks is missing here too, never made up."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,12 @@ def read_corpus(record: RunRecord) -> tuple[CorpusManifest | None, str]:
     if manifest.content_sha256 != record.corpus_sha256:
         return None, f"The corpus in {record.corpus} is not the one of this run any more."
     return manifest, ""
+
+
+def has_number(line: dict[str, Any], name: str) -> bool:
+    """Return whether a line of `metrics.jsonl` holds a finite number under `name`."""
+    value = line.get(name)
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:

@@ -1,11 +1,13 @@
 """How soon an arm is as good as the baseline in the end, from learning curves."""
 
+import math
 from pathlib import Path
 
 import pytest
 from tests.unit.reports.test_comparison import made
 
 from maskwright.core.comparison_records import CurvePoint, RecipeComparison
+from maskwright.reports.gather import has_number
 from maskwright.reports.reached import cost_to_reach, reached_table, shown_shares
 
 
@@ -71,3 +73,10 @@ def test_shares_in_words():
     assert shown_shares([None, None]) == "not reached"
     assert shown_shares([0.781]) == "78 %"
     assert shown_shares([0.7, 0.9, None]) == "80 ± 14 % (2 of 3 seeds)"
+
+
+def test_damaged_lines_of_a_log_are_no_point_of_a_curve():
+    assert has_number({"loss": 2}, "loss")
+    for value in (None, "2", math.nan, math.inf):
+        assert not has_number({"loss": value}, "loss")
+    assert not has_number({}, "loss")
