@@ -28,7 +28,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
-from maskwright.batching.assemble import stack_sequences
+from maskwright.batching.pack import stack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.hardware import environment
 from maskwright.core.vocabulary import Vocabulary

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from maskwright.core.hardware import environment
-from maskwright.core.records import EvaluationRecord, RunFolder, RunRecord
+from maskwright.core.records.evaluation import EvaluationRecord
+from maskwright.core.records.run import RunFolder, RunRecord
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 

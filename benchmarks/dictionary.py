@@ -27,13 +27,14 @@ from sklearn.decomposition import MiniBatchDictionaryLearning, sparse_encode
 from sklearn.exceptions import ConvergenceWarning
 
 from maskwright.core.hardware import environment
-from maskwright.objectives.parts.dictionary_learning import (
+from maskwright.models.teacher import unit_rows
+from maskwright.semantics.sparse_coding.codes import SparseCoder, fista
+from maskwright.semantics.sparse_coding.dictionary_learning import (
     DictionaryConfig,
     DictionaryLearner,
     learn_dictionary,
     mean_objective,
 )
-from maskwright.objectives.parts.sparse_coding import SparseCoder, fista, unit_rows
 
 NUM_HELD_OUT = 2000
 

@@ -35,10 +35,10 @@ import transformers
 from maskwright.core.hardware import environment
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.read_splits import read_splits
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.fine_tuning.experiment import Experiment
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
-from maskwright.evaluation.subject import Subject
 
 FIRST_SEED = 12
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from maskwright.batching.assemble import stack_sequences
+from maskwright.batching.pack import stack_sequences
 from maskwright.core.hardware import environment, fastest_dtype, matmul_flops_per_second
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary

@@ -40,17 +40,18 @@ from torch import Tensor
 
 from maskwright.batching.loader import Loader
 from maskwright.core.hardware import environment
-from maskwright.core.records import RunFolder
+from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.objectives.mlsm import Mlsm
-from maskwright.objectives.parts.dictionary import Dictionary
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.assemble import Model, StepBatches, build_model
-from maskwright.training.course import Course
+from maskwright.semantics.dictionary import Dictionary
 from maskwright.training.distributed import Ranks
+from maskwright.training.model import Model, build_model
 from maskwright.training.phases import phase_start
-from maskwright.training.recipe import Recipe, parse_recipe
+from maskwright.training.recipe.recipe import Recipe, parse_recipe
 from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.step_batches import StepBatches
+from maskwright.training.timeline import Course
 
 LENGTH, RATE = 128, 0.15
 NUM_STEPS = 100_000

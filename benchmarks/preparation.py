@@ -19,20 +19,20 @@ import time
 from pathlib import Path
 
 from maskwright.core.hardware import environment
-from maskwright.core.records import CorpusManifest
+from maskwright.core.records.corpus import CorpusManifest
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import TOKENIZER
 from maskwright.corpus.prepare import prepare
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import plain_text_encoder
-from maskwright.tokenization.train import TokenizerConfig
+from maskwright.tokenization.train_tokenizer import TokenizerConfig
 
 PEAK = """
 import sys
 from pathlib import Path
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.prepare import prepare
-from maskwright.tokenization.train import TokenizerConfig
+from maskwright.tokenization.train_tokenizer import TokenizerConfig
 prepare(DataConfig(data=sys.argv[1]), TokenizerConfig(), Path(sys.argv[2]), seed=0)
 # Not getrusage: its maximum includes the parent's memory from before the program began.
 (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]

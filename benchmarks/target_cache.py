@@ -25,28 +25,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.batching.assemble import assemble, pack_sequences
-from maskwright.batching.packing import NUM_SPECIALS, Pieces
+from maskwright.batching.pack import assemble, pack_sequences
+from maskwright.batching.row_plan import NUM_SPECIALS, Pieces
 from maskwright.batching.segments import Segments
 from maskwright.core.batches import PackedBatch
 from maskwright.core.hardware import environment
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import prepare
-from maskwright.objectives.parts.dictionary import Dictionary, DictionaryProvenance
-from maskwright.objectives.parts.dictionary_learning import DictionaryConfig, DictionaryLearner, learn_dictionary
-from maskwright.objectives.parts.sparse_coding import (
-    SparseCoder,
-    fista,
-    largest_eigenvalue,
-    target_distributions,
-    unit_rows,
-)
-from maskwright.objectives.parts.target_cache import DTYPES, TargetCache, token_numbers
-from maskwright.objectives.parts.target_cache_building import build_target_cache
-from maskwright.objectives.parts.targets import CodingOptions, TargetCoder, TopTargets
-from maskwright.objectives.parts.teacher import Teacher
-from maskwright.tokenization.train import TokenizerConfig
+from maskwright.models.teacher import Teacher, unit_rows
+from maskwright.semantics.dictionary import Dictionary, DictionaryProvenance
+from maskwright.semantics.sparse_coding.codes import SparseCoder, fista, largest_eigenvalue, target_distributions
+from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryConfig, DictionaryLearner, learn_dictionary
+from maskwright.semantics.target_cache.build_cache import build_target_cache
+from maskwright.semantics.target_cache.cache import DTYPES, TargetCache, token_numbers
+from maskwright.semantics.targets import CodingOptions, TargetCoder, TopTargets
+from maskwright.tokenization.train_tokenizer import TokenizerConfig
 from maskwright.training.phases import read_model
 
 SEQUENCES_PER_BATCH = 32

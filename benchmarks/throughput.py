@@ -31,17 +31,18 @@ import transformers
 from torch.utils.data import Dataset
 
 from maskwright.batching.loader import Loader
-from maskwright.batching.order import RowStream
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.row_plan import NUM_SPECIALS
+from maskwright.batching.row_stream import RowStream
 from maskwright.core.hardware import environment, matmul_flops_per_second
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.flops import flops_per_token
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.assemble import StepBatches, build_model
-from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.model import build_model
+from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.step_batches import StepBatches
+from maskwright.training.timeline import Course
 
 LAYERS, WIDTH, HEADS, LENGTH, BATCH, RATE = 6, 256, 4, 128, 64, 0.15
 BERT_FEED_FORWARD, MODERNBERT_FEED_FORWARD = 1024, 384

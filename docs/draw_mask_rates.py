@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from maskwright.core.comparison_records import RecipeComparison
 from maskwright.core.files import write_text_atomically
+from maskwright.core.records.comparison import RecipeComparison
 from maskwright.reports.charts import INK, draw
-from maskwright.reports.comparison_charts import COLOURS, style_of
+from maskwright.reports.comparison.charts import COLOURS, style_of
 
 DOCS = Path(__file__).parent
 RECORD = DOCS.parent / "benchmarks" / "records" / "2026-11-22_compare_mask_rates.json"

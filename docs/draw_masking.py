@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from maskwright.batching.assemble import pack_sequences
-from maskwright.batching.order import RowStream
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.pack import pack_sequences
+from maskwright.batching.row_plan import NUM_SPECIALS
+from maskwright.batching.row_stream import RowStream
 from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
@@ -27,11 +27,12 @@ from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import prepare
 from maskwright.encoders import build_encoder
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.objectives.base import Objective, PhaseStart
-from maskwright.objectives.parts.masking import STRATEGIES
+from maskwright.masking.masking import STRATEGIES
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig, Optimizers
 from maskwright.optim.schedules import ScheduleConfig
-from maskwright.tokenization.train import TokenizerConfig
+from maskwright.tokenization.train_tokenizer import TokenizerConfig
 
 DOCS = Path(__file__).parent
 PARAGRAPH = (

@@ -8,10 +8,10 @@
 import re
 from pathlib import Path
 
-from maskwright.core.comparison_records import RecipeComparison
 from maskwright.core.files import write_text_atomically
-from maskwright.reports.comparison_tables import costs_table, differences_table, scores_table
-from maskwright.reports.reached import reached_table
+from maskwright.core.records.comparison import RecipeComparison
+from maskwright.reports.comparison.cost_to_quality import reached_table
+from maskwright.reports.comparison.tables import costs_table, differences_table, scores_table
 
 PAGE = Path(__file__).with_name("experiments.md")
 PLACE = re.compile(r"(?P<begin><!-- (?P<table>\w+) of (?P<record>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)

@@ -20,10 +20,10 @@ from maskwright.encoders.build import FAMILIES, load_family
 from maskwright.evaluation.datasets.section import Cut, DataSection, Layout, Reading, SplitFile
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.tasks.base import Task
+from maskwright.masking.masking import STRATEGIES
+from maskwright.masking.strategies.base import Strategy
 from maskwright.objectives.base import Objective
-from maskwright.objectives.parts.masking import STRATEGIES
-from maskwright.objectives.parts.strategies.base import Strategy
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe.recipe import Recipe
 
 REFERENCE = Path(__file__).with_name("recipes.md")
 TASK_REFERENCE = Path(__file__).with_name("task_keys.md")

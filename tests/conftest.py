@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskwright.batching.order import RowStream
+from maskwright.batching.row_stream import RowStream
 from maskwright.cli.main import main
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
@@ -28,8 +28,8 @@ from maskwright.corpus.prepare import prepare
 from maskwright.encoders import build_encoder
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.objectives.base import PhaseStart
-from maskwright.tokenization.train import TokenizerConfig
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.tokenization.train_tokenizer import TokenizerConfig
 from maskwright.training.phases import read_model
 
 TINY_ENCODER = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}

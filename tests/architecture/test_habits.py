@@ -14,7 +14,7 @@ PACKAGE = Path(maskwright.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PLUG_IN_FOLDERS = [
     "objectives",
-    "objectives/parts/strategies",
+    "masking/strategies",
     "corpus/sources",
     "encoders/families",
     "export/families",
@@ -182,8 +182,8 @@ def test_a_plug_in_holds_the_class_of_its_name(file: Path):
 
 NAMED_BY_OTHERS = {
     "mlm": {
-        "training/recipe.py",
-        "training/sections.py",
+        "training/recipe/recipe.py",
+        "training/recipe/sections.py",
         "objectives/mlsm.py",
         "objectives/self_evolution.py",
         "evaluation/babylm/submission.py",

@@ -9,9 +9,9 @@ import maskwright.corpus.sources
 import maskwright.objectives
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.corpus.config import DataConfig
-from maskwright.corpus.reading import find_sources, source_classes
+from maskwright.corpus.find_sources import find_sources, source_classes
 from maskwright.objectives.base import Objective
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.recipe.recipe import parse_recipe
 
 OBJECTIVE = '''
 """An objective of the test."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.randomness import torch_generator
+from maskwright.masking.masking import STRATEGIES
 from maskwright.objectives.base import Objective
-from maskwright.objectives.parts.masking import STRATEGIES
 
 Options = TypeVar("Options", bound=BaseModel)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskwright.batching.assemble import pack_sequences
-from maskwright.batching.order import RowStream
+from maskwright.batching.pack import pack_sequences
+from maskwright.batching.row_stream import RowStream
 from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import class_name_of, plug_in_names
 from maskwright.core.randomness import torch_generator

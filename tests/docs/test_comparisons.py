@@ -7,8 +7,8 @@ import yaml
 from tests.docs.conftest import PAGES, ROOT, name_of, snippets
 from tests.docs.test_recipes import COMPARISON
 
-from maskwright.cli.arms import ArmSection, ComparisonFile, read_comparison, resolved_arms
 from maskwright.cli.compare import HowToCompare
+from maskwright.comparison.asked import ArmSection, ComparisonFile, read_comparison, resolved_arms
 
 PAGE = ROOT / "docs" / "compare.md"
 FILES = sorted((ROOT / "comparisons").glob("*.yaml"))

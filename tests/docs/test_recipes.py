@@ -7,7 +7,7 @@ import pytest
 from tests.docs.conftest import PAGES, ROOT, Snippet, name_of, snippets
 
 from maskwright.core.strict_yaml import parse_yaml
-from maskwright.training.recipe import parse_recipe, read_recipe
+from maskwright.training.recipe.recipe import parse_recipe, read_recipe
 
 TASKS = ("kind:", "title:")
 """How the YAML of a task or of a suite begins; tests/docs/test_tasks.py reads those."""

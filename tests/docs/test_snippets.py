@@ -14,7 +14,7 @@ from tests.docs.test_recipes import written_files
 from maskwright.cli import main as cli
 from maskwright.core.discovery import load_plug_in
 from maskwright.objectives.base import Objective
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.recipe.recipe import parse_recipe
 
 PAGES_THAT_RUN = [page for page in PAGES if any(snippet.mark == "runs" for snippet in snippets(page))]
 OBJECTIVES = [(ROOT / "CONTRIBUTING.md", "growing:Growing"), (ROOT / "docs" / "add_an_objective.md", "blocks:Blocks")]
@@ -23,7 +23,7 @@ OBJECTIVES = [(ROOT / "CONTRIBUTING.md", "growing:Growing"), (ROOT / "docs" / "a
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, text_file: Path) -> Path:
     """A folder as the pages suppose it: texts, a recipe, and a run that was made of them."""
-    from maskwright.cli.journey import Text, begin
+    from maskwright.pipeline.train import Text, begin
     from maskwright.training.distributed import Ranks
 
     folder = tmp_path_factory.mktemp("home")

@@ -7,9 +7,9 @@ import pytest
 from tests.docs.conftest import PAGES, ROOT, Snippet, name_of, snippets
 from tests.docs.test_recipes import TASKS, written_files
 
-from maskwright.core.records import EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.evaluation.catalogue import find_tasks
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
 from maskwright.export.folder import export_model
 

@@ -15,7 +15,7 @@ import pytest
 from maskwright.cli.main import main
 from maskwright.core.errors import CorpusError
 from maskwright.training.checkpoint import Checkpoints, damage
-from maskwright.training.health import exclusive
+from maskwright.training.safety.lock import exclusive
 
 USAGE, CORPUS, CHECKPOINT, EVALUATION, MEMORY, STORAGE, BUSY, EXPORT, RECIPE = 2, 65, 66, 67, 71, 74, 75, 76, 78
 
@@ -315,7 +315,7 @@ def test_a_run_folder_that_holds_a_run(maskwright, recipe, copied):
 
 def test_a_run_folder_that_is_in_use(maskwright, recipe, copied):
     code = (
-        "import sys; from pathlib import Path; from maskwright.training.health import exclusive\n"
+        "import sys; from pathlib import Path; from maskwright.training.safety.non_finite import exclusive\n"
         f"with exclusive(Path({str(copied)!r})): print('held', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE

@@ -14,12 +14,13 @@ import yaml
 from safetensors.torch import load_file
 from tests.integration.conftest import TINY_ENCODER, written
 
-from maskwright.cli import comparing
-from maskwright.cli.arms import read_comparison, resolved_arms
 from maskwright.cli.compare import HowToCompare
-from maskwright.cli.launching import Ended
-from maskwright.core.comparison_records import RecipeComparison
-from maskwright.core.records import EvaluationRecord, RunRecord
+from maskwright.comparison import run_comparison as comparing
+from maskwright.comparison.asked import read_comparison, resolved_arms
+from maskwright.comparison.process import Ended
+from maskwright.core.records.comparison import RecipeComparison
+from maskwright.core.records.evaluation import EvaluationRecord
+from maskwright.core.records.run import RunRecord
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.significance import difference, holm
 
@@ -132,9 +133,10 @@ def test_all_runs_share_text_order_and_questions(compared):
 def test_equal_seeds_read_the_same_tokens_whatever_the_rate(compared):
     """Beside the record of the comparison: the streams themselves."""
     from maskwright.corpus.corpus import open_corpus
-    from maskwright.training.assemble import StepBatches, build_model
-    from maskwright.training.course import Course
-    from maskwright.training.recipe import parse_recipe
+    from maskwright.training.model import build_model
+    from maskwright.training.recipe.recipe import parse_recipe
+    from maskwright.training.step_batches import StepBatches
+    from maskwright.training.timeline import Course
 
     def clean(name: str) -> np.ndarray:
         record = RunRecord.read(compared / "out" / "runs" / name / "run.json")

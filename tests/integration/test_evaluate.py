@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.conftest import TINY_ENCODER, written
 
-from maskwright.core.records import ComparisonRecord, EvaluationRecord
+from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord
 
 NAMES, VERBS = ["Mary", "Peter", "Nobody", "Everybody"], ["sees", "paints", "visits", "forgets"]
 ADJECTIVES, NOUNS = ["small", "quiet", "yellow", "ancient"], ["river", "garden", "window", "station"]

@@ -13,14 +13,14 @@ from tests.conftest import Said
 from tests.integration.conftest import written
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
-from maskwright.core.records import RunFolder, RunRecord
+from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.tokenization.folder import save_tokenizer
 from maskwright.training.distributed import Ranks
-from maskwright.training.finish import export_run
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import parse_recipe
-from maskwright.training.start import assemble_run
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.run import assemble_run
+from maskwright.training.trained_run import export_run
 
 RECIPE = 78
 SHAPE = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}

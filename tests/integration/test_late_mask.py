@@ -11,15 +11,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from maskwright.core.errors import ExportError
-from maskwright.core.records import EvaluationRecord, RunFolder, RunRecord
+from maskwright.core.records.evaluation import EvaluationRecord
+from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card
 from maskwright.training.distributed import Ranks
-from maskwright.training.finish import export_run
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import parse_recipe
-from maskwright.training.start import assemble_run
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.run import assemble_run
+from maskwright.training.trained_run import export_run
 
 VARIANTS = [{}, {"decoder": "cross", "decoder_layers": 1}, {"insert_at": 1, "strategy": "whole_word"}]
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from maskwright.core.discovery import plug_in_names
-from maskwright.core.masked_example import FILE, MaskedExample
-from maskwright.core.records import RunFolder
+from maskwright.core.records.masked_example import FILE, MaskedExample
+from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
-from maskwright.objectives.parts.masking import STRATEGIES
-from maskwright.objectives.parts.schedules import RateSchedule, rate_at
+from maskwright.masking.masking import STRATEGIES
+from maskwright.masking.rates import RateSchedule, rate_at
 from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import objective_of, read_recipe
-from maskwright.training.start import assemble_run
+from maskwright.training.recipe.recipe import objective_of, read_recipe
+from maskwright.training.run import assemble_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 STRATEGY_RECIPES = sorted((RECIPES / "masking").glob("*.yaml"))

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from maskwright.core.masked_example import FILE, MaskedExample
-from maskwright.core.records import RunFolder
+from maskwright.core.records.masked_example import FILE, MaskedExample
+from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import Recipe, read_recipe
-from maskwright.training.start import assemble_run
+from maskwright.training.recipe.recipe import Recipe, read_recipe
+from maskwright.training.run import assemble_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.core.records import CorpusManifest, RunRecord
+from maskwright.core.records.corpus import CorpusManifest
+from maskwright.core.records.run import RunRecord
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -11,12 +11,12 @@ import torch
 import yaml
 from tests.docs.conftest import ROOT, snippets
 
-from maskwright.core.records import RunFolder
-from maskwright.core.semantics import ATOMS, AtomsRecord
+from maskwright.core.records.run import RunFolder
+from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.objectives.parts.dictionary import FILE_NAME, Dictionary
-from maskwright.objectives.parts.profiles import marked_words, tokens_of
-from maskwright.training.latent_student import LatentStudent
+from maskwright.pipeline.latent_student import LatentStudent
+from maskwright.semantics.describe.profiles import marked_words, tokens_of
+from maskwright.semantics.dictionary import FILE_NAME, Dictionary
 
 SIZES = ("--atoms", 24, "--states", 600, "--tokens", 1500, "--updates", 6)
 TOLD = "the [court] heard many people"

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from maskwright.core.randomness import torch_generator
 from maskwright.corpus.corpus import open_corpus
-from maskwright.objectives.parts.strategies.adaptive import Adaptive
-from maskwright.training.health import exclusive
+from maskwright.masking.strategies.adaptive import Adaptive
+from maskwright.training.safety.lock import exclusive
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from maskwright.core.errors import NonFiniteError
-from maskwright.core.records import RunFolder
+from maskwright.core.records.run import RunFolder
 from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe import parse_recipe
-from maskwright.training.start import assemble_run
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.run import assemble_run
 
 BAD_STEP = 4
 

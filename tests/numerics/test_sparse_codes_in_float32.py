@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from maskwright.objectives.parts.lasso_optimality import optimality
-from maskwright.objectives.parts.sparse_coding import SparseCoder
+from maskwright.semantics.sparse_coding.codes import SparseCoder
+from maskwright.semantics.sparse_coding.optimality import optimality
 
 PENALTY = 0.05
 

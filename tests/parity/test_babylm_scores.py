@@ -12,12 +12,12 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from maskwright.encoders import build_encoder
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.pseudo_likelihood import pseudo_log_likelihoods, tokenize
-from maskwright.evaluation.subject import Subject
 from maskwright.export import export_model
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 TEXT = [
     "The court dismissed the appeal on procedural grounds.",

@@ -13,11 +13,11 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.loop import Machine, outputs
 from maskwright.evaluation.fine_tuning.model import FineTuned, Head, PlaceHead, SequenceHead
 from maskwright.evaluation.fine_tuning.questions import Questions
-from maskwright.evaluation.subject import Subject
 
 SHAPE = {
     "vocab_size": 100,

@@ -14,7 +14,7 @@ from packaging.version import Version
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
-from maskwright.batching.assemble import pack_sequences, stack_sequences
+from maskwright.batching.pack import pack_sequences, stack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.masked_architectures import position_limit

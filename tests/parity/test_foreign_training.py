@@ -10,14 +10,14 @@ from tests.parity.test_foreign_models import ARCHITECTURES
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import UNUSED, CorruptedBatch
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_config, build_encoder
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.encoders.flops import flops_per_token
-from maskwright.heads.build import build_vocabulary_head
+from maskwright.models.build_head import build_vocabulary_head
 from maskwright.objectives.mlm import Mlm
 from maskwright.training.distributed import Ranks
 from maskwright.training.step import PhaseModel, Stepper

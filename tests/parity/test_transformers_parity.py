@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.export import ImportedModel, export_model, import_model

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from maskwright.core.errors import RecipeError
-from maskwright.training.assemble import StepBatches, build_model
-from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.model import build_model
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.step_batches import StepBatches
+from maskwright.training.timeline import Course
 
 COURSE = Course((8, 4))
 

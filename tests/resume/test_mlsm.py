@@ -6,7 +6,7 @@ import pytest
 from tests.resume.conftest import outcome
 
 from maskwright.objectives import mlsm
-from maskwright.objectives.parts import teaching
+from maskwright.semantics import phase_teacher as teaching
 
 TEACHER_STEPS, NUM_STEPS = 2, 6
 DICTIONARY = {"num_atoms": 12, "num_states": 500, "num_tokens": 1500, "num_updates": 3}

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tests.resume.conftest import outcome
 
-from maskwright.objectives.base import PhaseStart
+from maskwright.masking.phase_start import PhaseStart
 from maskwright.objectives.mlm import Mlm
 
 PLAIN = {"objective": {"name": "mlm"}, "sequence_length": 16}

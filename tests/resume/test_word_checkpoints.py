@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from maskwright.core.records import RunRecord
+from maskwright.core.records.run import RunRecord
 
 MARKS = (300, 700, 900, 1_000, 3_400)
 SAVES = {"every_steps": 1, "every_minutes": None, "keep_last": 20, "by_words": list(MARKS)}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskwright.batching.assemble import assemble
-from maskwright.batching.packing import NUM_SPECIALS, Pieces, pack_whole
+from maskwright.batching.pack import assemble
+from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
 from maskwright.core.batches import PackedBatch
-from maskwright.core.runs import ranges
+from maskwright.core.ranges import ranges
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import TokenSplit
 

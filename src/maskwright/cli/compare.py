@@ -54,6 +54,6 @@ def compare(files: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RECIPE")],
             that was trained before.
         how: under which budget, how often, by what.
     """
-    from maskwright.cli.comparing import compare as work
+    from maskwright.comparison.run_comparison import compare as work
 
     work(files, how)

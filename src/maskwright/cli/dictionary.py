@@ -49,9 +49,9 @@ def dictionary(model: Annotated[str, tyro.conf.arg(metavar="MODEL")], /, how: Ho
         model: a run folder, any Hugging Face model folder, or a model's name on the hub.
         how: from what text, how many atoms.
     """
-    from maskwright.cli.learning import learn
-    from maskwright.cli.semantics import print_dictionary
+    from maskwright.pipeline.learn_dictionary import learn
     from maskwright.reports import write_dictionary_report
+    from maskwright.reports.terminal.print_semantics import print_dictionary
 
     learned = learn(model, how)
     print_dictionary(learned)

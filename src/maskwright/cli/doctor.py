@@ -85,7 +85,7 @@ def check_run(folder: Path) -> None:
         CheckpointError: a checkpoint is damaged.
     """
     from maskwright.core.errors import CheckpointError
-    from maskwright.core.records import RunFolder, RunRecord
+    from maskwright.core.records.run import RunFolder, RunRecord
     from maskwright.training.checkpoint import Checkpoints, damage
 
     run = RunFolder(folder)

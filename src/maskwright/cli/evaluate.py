@@ -51,6 +51,6 @@ def evaluate(model: Annotated[str, tyro.conf.arg(metavar="MODEL")], /, how: HowT
         model: a run folder, any Hugging Face model folder, or a model's name on the hub.
         how: by what, on which data, how often.
     """
-    from maskwright.cli.scoring import score
+    from maskwright.pipeline.evaluate import score
 
     score(model, how)

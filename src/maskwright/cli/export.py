@@ -20,10 +20,10 @@ def export(
         best: the checkpoint with the lowest held-out loss.
         out: the folder to write; RUN/model by default.
     """
-    from maskwright.cli.places import record_of
-    from maskwright.cli.recipes import find_plug_ins_in
-    from maskwright.core.records import RunFolder
-    from maskwright.training.finish import export_run
+    from maskwright.core.records.run import RunFolder
+    from maskwright.pipeline.locate import record_of
+    from maskwright.pipeline.recipes import find_plug_ins_in
+    from maskwright.training.trained_run import export_run
 
     record = record_of(run)
     if record.recipe_folder:

@@ -14,11 +14,11 @@ def fill(model: Path, text: str, /, top: int = 5) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from maskwright.cli.places import model_folder_of
-    from maskwright.cli.subjects import subject_of
     from maskwright.core.errors import EvaluationError
     from maskwright.core.log import printable
     from maskwright.evaluation.fill import fill_masks
+    from maskwright.pipeline.evaluated_model import subject_of
+    from maskwright.pipeline.locate import model_folder_of
 
     if top < 1:
         raise EvaluationError(f"--top {top}", "at least 1")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "objectives": "maskwright.objectives",
-    "strategies": "maskwright.objectives.parts.strategies",
+    "strategies": "maskwright.masking.strategies",
     "families": "maskwright.encoders.families",
     "sources": "maskwright.corpus.sources",
     "tasks": "maskwright.evaluation.tasks",

@@ -19,8 +19,8 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    from maskwright.cli.recipes import read_with_overrides
-    from maskwright.training.forecast import forecast
+    from maskwright.pipeline.recipes import read_with_overrides
+    from maskwright.training.engine.forecast import forecast
 
     foreseen = forecast(read_with_overrides(recipe, (), set))
     table = Table(box=None, pad_edge=False, show_header=False)

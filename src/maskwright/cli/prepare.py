@@ -27,14 +27,14 @@ def prepare(
             they are missing), with the options of the recipe's first phase that has it.
         strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
     """
-    from maskwright.cli.recipes import read_with_overrides, with_strict
-    from maskwright.training.corpora import prepared
+    from maskwright.pipeline.corpora import prepared
+    from maskwright.pipeline.recipes import read_with_overrides, with_strict
 
     asked = read_with_overrides(recipe, data, with_strict(set, strict))
     corpus = prepared(asked, out)
     print(corpus.folder)
     if collocations:
         from maskwright.corpus.collocations import prepare_collocations
-        from maskwright.training.corpora import collocation_options
+        from maskwright.pipeline.corpora import collocation_options
 
         print(prepare_collocations(corpus, collocation_options(asked)))

@@ -27,9 +27,9 @@ def profile(
         top: atoms to show for each word.
         contexts: nearest contexts to show for each atom.
     """
-    from maskwright.cli.profiling import profiled_words
-    from maskwright.cli.semantics import print_profiles
     from maskwright.core.errors import RecipeError
+    from maskwright.pipeline.profile import profiled_words
+    from maskwright.reports.terminal.print_semantics import print_profiles
 
     if top < 1 or contexts < 0:
         raise RecipeError(f"--top {top} --contexts {contexts}", "1 or more atoms, 0 or more contexts")

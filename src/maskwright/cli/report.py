@@ -9,7 +9,7 @@ def report(run: Path, /) -> None:
     Args:
         run: a run folder.
     """
-    from maskwright.core.records import RunFolder
+    from maskwright.core.records.run import RunFolder
     from maskwright.reports import write_model_card, write_report
 
     print(write_report(run))

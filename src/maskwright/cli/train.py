@@ -34,9 +34,9 @@ def train(
         corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus
             have the same tokenizer and the same held-out text.
     """
-    from maskwright.cli.journey import Text, begin, go_on, require_sensible
-    from maskwright.cli.recipes import with_strict
     from maskwright.core.hardware import default_device
+    from maskwright.pipeline.recipes import with_strict
+    from maskwright.pipeline.train import Text, begin, go_on, require_sensible
     from maskwright.training.distributed import join_ranks, leave_ranks
 
     require_sensible(recipe, resume, run, bool(data or corpus or set or from_model or strict))

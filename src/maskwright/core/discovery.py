@@ -12,7 +12,7 @@ from maskwright.core.errors import RecipeError, nearest
 
 PlugIn = TypeVar("PlugIn")
 
-NOT_PLUG_INS = frozenset({"base", "parts"})
+NOT_PLUG_INS = frozenset({"base"})
 """Files and folders beside the plug-ins that are not plug-ins themselves."""
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import filelock
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import write_text_atomically
 from maskwright.core.log import progress, say
+from maskwright.core.options import Options
 from maskwright.corpus.corpus import Corpus, TokenSplit
 
 FORMAT_VERSION = 1
@@ -28,10 +29,8 @@ BLOCK_TOKENS = 4_000_000
 """Tokens counted at once."""
 
 
-class CollocationOptions(BaseModel):
+class CollocationOptions(Options):
     """How collocations are found."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_collocations: int = Field(default=50_000, ge=1, description="collocations to keep, at most")
     most_words: int = Field(default=5, ge=2, le=5, description="words in a collocation, at most")

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from maskwright.core.options import Options
 
 
-class DataConfig(BaseModel):
+class DataConfig(Options):
     """The text of a corpus and what is done to it before it is tokenized."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str | tuple[str, ...] = Field(
         default="builtin:docstrings",

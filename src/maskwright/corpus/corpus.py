@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CheckpointError, CorpusError
 from maskwright.core.files import sha256_of_file
-from maskwright.core.records import CorpusManifest, SplitRecord
-from maskwright.core.runs import ranges
+from maskwright.core.ranges import ranges
+from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
 from maskwright.tokenization.folder import load_tokenizer

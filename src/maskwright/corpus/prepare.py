@@ -21,20 +21,20 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import folder_written_atomically, make_folder, sha256_of_file, write_bytes_atomically
 from maskwright.core.log import progress, say, warn
-from maskwright.core.records import CorpusManifest, SplitRecord
+from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.corpus.cleaning import Cleaner, CleanPiece
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import COUNTS, MANIFEST, TOKENIZER, read_manifest
 from maskwright.corpus.decontamination import Decontaminator
 from maskwright.corpus.encoding import EncodedBatch, TextEncoder, encode_in_order
-from maskwright.corpus.reading import find_sources
+from maskwright.corpus.find_sources import find_sources
 from maskwright.corpus.shards import HEADER, TOKENS, ShardFormat, SplitWriter
 from maskwright.corpus.sources.base import Source
 from maskwright.corpus.survey import HeldOutRule, Survey, survey, with_only_document_cut
 from maskwright.tokenization.audit import audit
 from maskwright.tokenization.folder import load_tokenizer, save_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 SPLITS = TRAIN, HELD_OUT = ("train", "held_out")
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import sha256_of_file
-from maskwright.core.records import ShardRecord
+from maskwright.core.records.corpus import ShardRecord
 
 HEADER = struct.Struct("<8sIIQQQ32s")
 MAGIC, FORMAT_VERSION = b"MWSHARD\0", 1

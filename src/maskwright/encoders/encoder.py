@@ -9,16 +9,17 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import RecipeError
+from maskwright.core.options import Options
 from maskwright.encoders.attention import Attention, backend
 from maskwright.encoders.attention.padded import Padded
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Options):
     """Options that all families have; a family's `Config` adds its own.
 
     Attributes:
@@ -26,7 +27,6 @@ class EncoderConfig(BaseModel):
             phases.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     not_overridden: ClassVar[frozenset[str]] = frozenset(
         {"vocabulary_size", "pad_token_id", "cls_token_id", "sep_token_id", "max_positions"}
     )
@@ -218,7 +218,7 @@ class Encoder(nn.Module, ABC):
             layout: which tokens belong together.
             causal: whether a token sees only itself and what came before.
             at_M: int64 [M], the places whose hidden states are wanted; they may repeat. What only the other places need
-                is left out (`tests/unit/encoders/test_places.py` compares). None wants all.
+                is left out (`tests/unit/encoders/test_positions.py` compares). None wants all.
 
         Returns:
             float [T, D], or [M, D] at some places.

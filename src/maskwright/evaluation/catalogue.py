@@ -6,11 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import RecipeError, nearest
-from maskwright.core.records import TableRecord
+from maskwright.core.options import Options
+from maskwright.core.records.evaluation import TableRecord
 from maskwright.core.strict_yaml import laid_over, load_yaml
 from maskwright.core.validation import keys_at, problem_in_words
 from maskwright.evaluation.tasks.base import Task
@@ -18,10 +19,8 @@ from maskwright.evaluation.tasks.base import Task
 TASKS = "maskwright.evaluation.tasks"
 
 
-class Suite(BaseModel):
+class Suite(Options):
     """`suites/<name>.yaml`: tasks that make one table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str = Field(description="heading of the table")
     tasks: list[str] = Field(description="names of tasks, in the order of the table's rows", min_length=1)

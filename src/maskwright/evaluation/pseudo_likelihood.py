@@ -19,9 +19,9 @@ from unicodedata import normalize
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
-from maskwright.core.runs import ranges
+from maskwright.core.ranges import ranges
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.tokenization.special_tokens import plain_text_encoder
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.batching.assemble import pack_sequences, stack_sequences
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.pack import pack_sequences, stack_sequences
+from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import EvaluationError
 from maskwright.core.hardware import can_compile, default_device
@@ -25,7 +25,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
-from maskwright.evaluation.taught import warn_if_masks_were_not_taught
+from maskwright.evaluation.provenance import warn_if_masks_were_not_taught
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of

@@ -18,7 +18,7 @@ from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import ExportError
 from maskwright.core.files import folder_written_atomically, write_json_atomically
 from maskwright.core.log import printable, say
-from maskwright.core.records import ExportRecord
+from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.families.hugging_face import HuggingFace

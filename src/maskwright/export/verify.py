@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import ExportError
 from maskwright.core.randomness import torch_generator
-from maskwright.core.records import ExportRecord
+from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.families.hugging_face import HuggingFace

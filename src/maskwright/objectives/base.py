@@ -5,85 +5,29 @@ To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.options import Options
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.token_head import TokenHead
+from maskwright.masking.phase_start import PhaseStart
 
 
-class ObjectiveConfig(BaseModel):
+class ObjectiveConfig(Options):
     """Base of an objective's options: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def needs_phase_before(self) -> bool:
         """Whether the phase can't be the first of a recipe, because it builds on what the one before left."""
         return False
-
-
-@dataclass(frozen=True)
-class PhaseStart:
-    """What an objective is given before the first step of its phase.
-
-    Attributes:
-        folder: the phase's own in the run folder. What an objective makes there is found again when the run is
-            resumed; it is to be written atomically, by the first rank alone.
-        corpus: the run's.
-        sequence_length: tokens in a row of the phase.
-        num_steps: optimizer steps of the phase.
-        seed: of the run.
-        device: where the model is.
-        dtype: of matrix products.
-        micro_batch_tokens: tokens that may pass through an encoder at once.
-        was_begun: whether steps of the phase were made before, so that the encoder has other weights by now than
-            those that the phase began with.
-        is_first_rank: whether this process is the one that writes.
-        wait_for_all: returns when every rank has called it.
-        read_model: reads a folder with any masked encoder (or a run folder) as encoder and head on the CPU, with the
-            checksum of its weights.
-    """
-
-    folder: Path
-    corpus: Corpus
-    sequence_length: int
-    num_steps: int
-    seed: int
-    device: torch.device
-    dtype: torch.dtype
-    micro_batch_tokens: int
-    was_begun: bool
-    is_first_rank: bool
-    wait_for_all: Callable[[], None]
-    read_model: Callable[[Path], "TrainedModel"]
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model that was trained before.
-
-    Attributes:
-        encoder: on the CPU, float32.
-        head: called as `VocabularyHead` is.
-        vocabulary: of its tokenizer.
-        sha256: checksum of its weights.
-    """
-
-    encoder: Encoder
-    head: nn.Module
-    vocabulary: Vocabulary
-    sha256: str
 
 
 class Objective(nn.Module, ABC):

@@ -23,12 +23,13 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.build import more_blocks
 from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
 from maskwright.encoders.flops import block_flops_per_token, head_flops_per_token
+from maskwright.encoders.token_dropping import Left, leave_out, put_back
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import Objective, PhaseStart, scored_batch
-from maskwright.objectives.parts.leaving_out import Left, leave_out, put_back
-from maskwright.objectives.parts.masking import MaskingOptions, require_masks_and_text
-from maskwright.objectives.parts.row_masking import RowMasking
-from maskwright.objectives.parts.schedules import Rate
+from maskwright.masking.masking import MaskingOptions, require_masks_and_text
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.masking.rates import Rate
+from maskwright.masking.row_masking import RowMasking
+from maskwright.objectives.base import Objective, scored_batch
 
 
 @dataclass(frozen=True)

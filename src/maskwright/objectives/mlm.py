@@ -12,8 +12,9 @@ from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
-from maskwright.objectives.parts.masking import Masking, MaskingOptions, require_masks_and_text
+from maskwright.masking.masking import Masking, MaskingOptions, require_masks_and_text
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.objectives.base import Objective, scored_batch, scored_states
 
 
 class Mlm(Objective):

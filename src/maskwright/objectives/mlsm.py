@@ -27,22 +27,20 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.latent import LatentHead
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import Objective, PhaseStart, scored_batch, scored_states
-from maskwright.objectives.parts.dictionary import Dictionary
-from maskwright.objectives.parts.dictionary_making import require_means
-from maskwright.objectives.parts.masking import (
+from maskwright.masking.masking import (
     Masked,
     Masking,
     require_masks_and_text,
     require_nothing_to_learn,
 )
-from maskwright.objectives.parts.mlsm_options import ITSELF, MlsmOptions
-from maskwright.objectives.parts.self_dictionary import SelfDictionary
-from maskwright.objectives.parts.target_cache import TargetCache, token_numbers
-from maskwright.objectives.parts.target_cache_building import build_target_cache, cache_folder, target_key
-from maskwright.objectives.parts.targets import TargetCoder, TopTargets
-from maskwright.objectives.parts.teacher import Teacher
-from maskwright.objectives.parts.teaching import (
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.models.teacher import Teacher
+from maskwright.objectives.base import Objective, scored_batch, scored_states
+from maskwright.semantics.costs import TeachingCosts
+from maskwright.semantics.dictionary import Dictionary
+from maskwright.semantics.make_dictionary import require_means
+from maskwright.semantics.options import ITSELF, MlsmOptions
+from maskwright.semantics.phase_teacher import (
     PHASE_BEFORE,
     Taught,
     dictionary_of_phase,
@@ -50,7 +48,10 @@ from maskwright.objectives.parts.teaching import (
     require_useful_penalty,
     teacher_of_phase,
 )
-from maskwright.objectives.parts.teaching_costs import TeachingCosts
+from maskwright.semantics.self_dictionary import SelfDictionary
+from maskwright.semantics.target_cache.build_cache import build_target_cache, cache_folder, target_key
+from maskwright.semantics.target_cache.cache import TargetCache, token_numbers
+from maskwright.semantics.targets import TargetCoder, TopTargets
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.cross_entropy import rows_of_piece
 from maskwright.heads.token_head import TokenHead
-from maskwright.objectives.base import PhaseStart, scored_batch, scored_states
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.masking.rates import rate_at
+from maskwright.masking.replacement import Replacement
+from maskwright.masking.selection import select_positions
+from maskwright.objectives.base import scored_batch, scored_states
 from maskwright.objectives.mlm import Mlm
-from maskwright.objectives.parts.positions import select_positions
-from maskwright.objectives.parts.replacement import Replacement
-from maskwright.objectives.parts.schedules import rate_at
-from maskwright.objectives.parts.self_dictionary import in_evaluation
+from maskwright.semantics.self_dictionary import in_evaluation
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from maskwright.core.errors import CheckpointError
+from maskwright.core.options import Options
 
 
-class OptimizerConfig(BaseModel):
+class OptimizerConfig(Options):
     """How weights are updated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["adamw", "muon"] = Field(
         default="adamw", description="adamw, or muon: Muon for the matrices of the blocks and AdamW for everything else"

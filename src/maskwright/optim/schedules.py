@@ -3,13 +3,13 @@
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from maskwright.core.options import Options
 
 
-class ScheduleConfig(BaseModel):
+class ScheduleConfig(Options):
     """How the learning rate moves over the run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["warmup_stable_decay", "linear", "cosine"] = Field(
         default="warmup_stable_decay",

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.masked_example import FILE, MaskedExample
-from maskwright.core.records import ComparisonRecord, CorpusManifest, EvaluationRecord, RunFolder, RunRecord
+from maskwright.core.records.corpus import CorpusManifest
+from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord
+from maskwright.core.records.masked_example import FILE, MaskedExample
+from maskwright.core.records.run import RunFolder, RunRecord
 
 PROBE_PREFIXES = ("held_out_", "blimp_")
 """Begin the names of what probes measured during training."""

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records import RunFolder
-from maskwright.core.semantics import ATOMS, AtomsRecord
+from maskwright.core.records.run import RunFolder
+from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean, score, spoken
 from maskwright.reports.gather import Story, gather

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records import EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.reports.formatting import clean, spoken
 from maskwright.reports.tables import shown, title_of
 

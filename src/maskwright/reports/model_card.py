@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records import RunFolder
+from maskwright.core.records.run import RunFolder
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, Verbatim, clean, markdown_safe
 from maskwright.reports.gather import Story, flat, gather
 from maskwright.reports.hub_results import model_index, write_eval_results

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from maskwright.core.records import EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, short
 from maskwright.reports.formatting import spoken
 from maskwright.reports.tables import title_of

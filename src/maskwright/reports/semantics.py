@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from maskwright.core.semantics import ATOMS, Atom, AtomsRecord, Profile, Senses, middling_atoms
+from maskwright.core.records.semantics import ATOMS, Atom, AtomsRecord, Profile, Senses, middling_atoms
 from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, series, smoothed, tokens_axis
 from maskwright.reports.gather import Story
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from maskwright.core.records import ComparisonRecord, EvaluationRecord, TableRecord
+from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord, TableRecord
 from maskwright.reports.formatting import spoken
 
 NOTHING = "–"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.core.records import TokenizerAudit
+from maskwright.core.records.corpus import TokenizerAudit
 from maskwright.tokenization.special_tokens import plain_text_encoder
 
 SAMPLE_CHARACTERS = 300

@@ -28,7 +28,7 @@ from maskwright.core.files import (
     write_text_atomically,
 )
 from maskwright.core.log import warn
-from maskwright.core.records import Record
+from maskwright.core.records.base import Record
 
 MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
     "model.safetensors",

@@ -11,16 +11,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.loader import Loader
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
 from maskwright.core.randomness import torch_generator
-from maskwright.core.records import EngineRecord, ResultRecord, RunFolder
+from maskwright.core.records.run import EngineRecord, ResultRecord, RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.export import export_model
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.assemble import Model, StepBatches
 from maskwright.training.checkpoint import (
     Checkpoints,
     TrainingState,
@@ -28,17 +27,20 @@ from maskwright.training.checkpoint import (
     load_optimizer,
     load_state,
 )
-from maskwright.training.course import Course
-from maskwright.training.display import Display
 from maskwright.training.distributed import Ranks
-from maskwright.training.health import Interrupts, memory_errors_explained, refuse_non_finite
-from maskwright.training.masked_example import beginning_of_a_document, write_masked_example
-from maskwright.training.metrics import MetricsLog
+from maskwright.training.model import Model
 from maskwright.training.phases import is_measured_anew, is_prepared, phase_start, renew_weights
-from maskwright.training.probes import BEST_BY, Probing
-from maskwright.training.recipe import Recipe
+from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.safety.interrupts import Interrupts
+from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite
 from maskwright.training.step import PhaseModel, StepLoss, Stepper
-from maskwright.training.word_marks import WordMarks
+from maskwright.training.step_batches import StepBatches
+from maskwright.training.timeline import Course
+from maskwright.training.watching.display import Display
+from maskwright.training.watching.masked_example import beginning_of_a_document, write_masked_example
+from maskwright.training.watching.metrics import MetricsLog
+from maskwright.training.watching.probing import BEST_BY, Probing
+from maskwright.training.watching.word_checkpoints import WordMarks
 
 
 @dataclass

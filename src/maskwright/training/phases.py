@@ -6,18 +6,19 @@ import torch
 
 from maskwright.core.log import say
 from maskwright.core.randomness import derived_seed
-from maskwright.core.records import RunFolder
+from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
 from maskwright.export.weights import weights_sha256
-from maskwright.objectives.base import PhaseStart, TrainedModel
+from maskwright.masking.phase_start import PhaseStart
+from maskwright.models.trained import TrainedModel
 from maskwright.optim.optimizers import Optimizers
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.training.assemble import Model, build_encoder_and_head
-from maskwright.training.course import Course
 from maskwright.training.distributed import Ranks
-from maskwright.training.recipe import Recipe
+from maskwright.training.model import Model, build_encoder_and_head
+from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.timeline import Course
 
 
 def phase_start(

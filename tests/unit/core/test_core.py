@@ -13,7 +13,7 @@ from maskwright.core.discovery import class_name_of, load_plug_in, plug_in_names
 from maskwright.core.errors import CheckpointError, CorpusError, RecipeError, nearest
 from maskwright.core.hardware import available_memory_bytes, environment, matmul_flops_per_second
 from maskwright.core.randomness import derived_seed, numpy_generator, torch_generator
-from maskwright.core.records import ShardRecord, SplitRecord
+from maskwright.core.records.corpus import ShardRecord, SplitRecord
 from maskwright.objectives.base import Objective
 
 

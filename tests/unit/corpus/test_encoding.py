@@ -6,7 +6,7 @@ import pytest
 
 from maskwright.corpus.sources.base import place_to_cut
 from maskwright.tokenization.special_tokens import plain_text_encoder
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 TEXT = "The court heard  the appeal,\nand ruled against it:\tnothing   was paid. Hóvihar jött a hegyek közé! "
 KINDS = get_args(TokenizerConfig.model_fields["kind"].annotation)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import sha256_of_file
-from maskwright.core.records import CorpusManifest
+from maskwright.core.records.corpus import CorpusManifest
 from maskwright.corpus import cleaning, encoding
 from maskwright.corpus import prepare as preparing
 from maskwright.corpus.config import DataConfig
@@ -18,7 +18,7 @@ from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import preparation_key, prepare
 from maskwright.corpus.sources import text
 from maskwright.tokenization.folder import load_tokenizer, save_tokenizer
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 QUESTION = "Why did seven tired lawyers bring every single one of their old green books here?"
 SMALL = TokenizerConfig(vocabulary_size=300)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.core.errors import CorpusError
-from maskwright.core.records import ShardRecord, SplitRecord
+from maskwright.core.records.corpus import ShardRecord, SplitRecord
 from maskwright.corpus.corpus import TokenSplit
 from maskwright.corpus.shards import KINDS, Shard, ShardFormat, SplitWriter, check_checksums
 

@@ -14,7 +14,7 @@ import zstandard
 
 from maskwright.core.errors import CorpusError, MissingDependency
 from maskwright.corpus.config import DataConfig
-from maskwright.corpus.reading import find_sources
+from maskwright.corpus.find_sources import find_sources
 from maskwright.corpus.sources import docstrings, text
 from maskwright.corpus.sources.docstrings import docstrings_of, source_files
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 

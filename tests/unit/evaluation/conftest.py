@@ -15,7 +15,7 @@ from maskwright.encoders import build_encoder
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 SENTENCES = [
     "The court dismissed the appeal on procedural grounds.",

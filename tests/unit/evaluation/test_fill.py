@@ -9,7 +9,7 @@ from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.examples import fill_mask_examples, hidden_word, tidied
 from maskwright.evaluation.fill import fill_masks, masked_token_ids, pieces_between_masks
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 
 @pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])

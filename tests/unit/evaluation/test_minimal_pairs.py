@@ -14,10 +14,10 @@ from transformers import AutoModel, BertConfig
 
 from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
 from maskwright.evaluation.catalogue import find_tasks
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run import evaluate
+from maskwright.evaluation.run_tasks import evaluate
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs, group_scores
 from maskwright.tokenization.folder import save_tokenizer
 

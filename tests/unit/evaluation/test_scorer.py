@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
-from maskwright.batching.assemble import pack_sequences
+from maskwright.batching.pack import pack_sequences
 from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.export.folder import export_model

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from maskwright.objectives.base import PhaseStart
+from maskwright.masking.phase_start import PhaseStart
 from maskwright.objectives.mlsm import Mlsm
 
 TOY_DICTIONARY = {"num_atoms": 24, "num_states": 2000, "num_tokens": 3000, "num_updates": 5}

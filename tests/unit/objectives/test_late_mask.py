@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskwright.batching.assemble import pack_sequences
-from maskwright.batching.order import RowStream
+from maskwright.batching.pack import pack_sequences
+from maskwright.batching.row_stream import RowStream
 from maskwright.core.batches import UNUSED, PackedBatch
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
@@ -23,7 +23,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.objectives.late_mask import LateMask, LateMaskBatch
 from maskwright.objectives.mlm import Mlm
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.recipe.recipe import parse_recipe
 
 SHAPE = {"num_layers": 3, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
 FAMILIES: dict[str, dict[str, Any]] = {

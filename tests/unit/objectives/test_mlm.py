@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from maskwright.core.batches import UNUSED
 from maskwright.core.randomness import torch_generator
+from maskwright.masking.rates import RateSchedule, rate_at
+from maskwright.masking.replacement import Replacement
+from maskwright.masking.selection import select_positions
 from maskwright.objectives.mlm import Mlm
-from maskwright.objectives.parts.positions import select_positions
-from maskwright.objectives.parts.replacement import Replacement
-from maskwright.objectives.parts.schedules import RateSchedule, rate_at
 
 
 def objective(encoder, vocabulary, vocabulary_head, **options) -> Mlm:

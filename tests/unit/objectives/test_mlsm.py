@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from sklearn.linear_model import Lasso
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskwright.batching.order import RowStream
+from maskwright.batching.row_stream import RowStream
 from maskwright.core.batches import UNUSED, CorruptedBatch
 from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders import build_encoder
 from maskwright.heads.cross_entropy import losses_of_logits
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.objectives.base import TrainedModel
+from maskwright.models.trained import TrainedModel
 from maskwright.objectives.mlm import Mlm
 from maskwright.objectives.mlsm import (
     DistilledBatch,
@@ -26,11 +26,11 @@ from maskwright.objectives.mlsm import (
     divergence_from_logits,
     entropy,
 )
-from maskwright.objectives.parts.dictionary import Dictionary
-from maskwright.objectives.parts.target_cache import token_numbers
-from maskwright.objectives.parts.targets import TopTargets
-from maskwright.objectives.parts.teaching import Taught
-from maskwright.training.recipe import parse_recipe
+from maskwright.semantics.dictionary import Dictionary
+from maskwright.semantics.phase_teacher import Taught
+from maskwright.semantics.target_cache.cache import token_numbers
+from maskwright.semantics.targets import TopTargets
+from maskwright.training.recipe.recipe import parse_recipe
 
 ITSELF = {"teacher": "itself", "targets": "online", "refresh_steps": 100}
 TOKENS = {"target": "teacher_tokens", "targets": "online", "dictionary": {}}

@@ -10,24 +10,23 @@ import numpy as np
 import pytest
 
 from maskwright.core.files import sha256_of_file
-from maskwright.core.records import (
+from maskwright.core.records.corpus import CorpusManifest, ShardRecord, SplitRecord, TokenizerAudit
+from maskwright.core.records.evaluation import (
     ComparisonRecord,
     ComparisonRow,
-    CorpusManifest,
+    EvaluationRecord,
+    SeedRecord,
+    TableRecord,
+)
+from maskwright.core.records.run import (
     EnergyRecord,
     EngineRecord,
-    EvaluationRecord,
     ExportRecord,
     PhaseRecord,
     PlanRecord,
     ResultRecord,
     RunFolder,
     RunRecord,
-    SeedRecord,
-    ShardRecord,
-    SplitRecord,
-    TableRecord,
-    TokenizerAudit,
 )
 
 NUM_STEPS = 400

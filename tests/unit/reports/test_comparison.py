@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.reports.test_html import PAYLOAD, PAYLOADS, Page
 
-from maskwright.core.comparison_records import (
+from maskwright.core.records.comparison import (
     ArmDifference,
     ArmRecord,
     ArmRun,
@@ -20,9 +20,9 @@ from maskwright.core.comparison_records import (
     RecipeComparison,
     comparison_record,
 )
-from maskwright.reports.comparison import write_comparison
-from maskwright.reports.comparison_charts import pareto_chart, pareto_front
-from maskwright.reports.comparison_tables import scores_table
+from maskwright.reports.comparison.charts import pareto_chart, pareto_front
+from maskwright.reports.comparison.page import write_comparison
+from maskwright.reports.comparison.tables import scores_table
 
 
 def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) -> RecipeComparison:

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.records import RunFolder, TableRecord
+from maskwright.core.records.evaluation import TableRecord
+from maskwright.core.records.run import RunFolder
 from maskwright.reports import write_model_card, write_report
 
 PAYLOADS = [

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from maskwright.core.masked_example import FILE, MaskedExample
 from maskwright.core.randomness import torch_generator
-from maskwright.core.records import RunFolder
+from maskwright.core.records.masked_example import FILE, MaskedExample
+from maskwright.core.records.run import RunFolder
 from maskwright.objectives.mlm import Mlm
 from maskwright.reports.gather import gather
 from maskwright.reports.html import render
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
-from maskwright.training.masked_example import (
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
+from maskwright.training.watching.masked_example import (
     MOST_TOKENS,
     _as_in_text,
     beginning_of_a_document,

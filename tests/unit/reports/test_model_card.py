@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.records import PhaseRecord, RunFolder, RunRecord
+from maskwright.core.records.run import PhaseRecord, RunFolder, RunRecord
 from maskwright.reports import write_model_card
 from maskwright.reports.formatting import clean, markdown_safe
 from maskwright.reports.gather import gather

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.unit.reports.test_html import PAYLOAD, PAYLOADS, Page
 
-from maskwright.core.records import RunFolder
-from maskwright.core.semantics import ATOMS, AtomsRecord, middling_atoms
+from maskwright.core.records.run import RunFolder
+from maskwright.core.records.semantics import ATOMS, AtomsRecord, middling_atoms
 from maskwright.reports import write_dictionary_report, write_report
 from maskwright.reports.semantics import Semantics, atom_frequency_chart, nonzeros_chart, shown_word
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.core.records import TableRecord
+from maskwright.core.records.evaluation import TableRecord
 from maskwright.reports.tables import (
     HOW_TO_READ,
     NOTHING,

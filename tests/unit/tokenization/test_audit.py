@@ -3,7 +3,7 @@
 import pytest
 
 from maskwright.tokenization.audit import audit
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 
 def test_unknown_characters_fertility_and_coverage_are_exact() -> None:

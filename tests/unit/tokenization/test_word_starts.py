@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from maskwright.tokenization.special_tokens import plain_text_encoder
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 from maskwright.tokenization.word_starts import word_start_table
 
 TEXTS = [

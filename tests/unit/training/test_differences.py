@@ -1,7 +1,7 @@
 """Where recipes differ."""
 
-from maskwright.training.differences import differing, leaves
-from maskwright.training.recipe import parse_recipe
+from maskwright.training.recipe.differences import differing, leaves
+from maskwright.training.recipe.recipe import parse_recipe
 
 
 def test_leaves_have_dotted_keys():

@@ -7,10 +7,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from maskwright.core.records import EnergyRecord, EngineRecord
-from maskwright.training import energy
-from maskwright.training.energy import EnergyMeter, energy_meter
-from maskwright.training.sections import EnergyConfig
+from maskwright.core.records.run import EnergyRecord, EngineRecord
+from maskwright.training.recipe.sections import EnergyConfig
+from maskwright.training.watching import energy
+from maskwright.training.watching.energy import EnergyMeter, energy_meter
 
 
 class FakeTracker:

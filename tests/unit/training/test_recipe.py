@@ -6,7 +6,7 @@ import pytest
 
 from maskwright.core.errors import RecipeError
 from maskwright.core.strict_yaml import load_yaml, parse_yaml
-from maskwright.training.recipe import parse_recipe, read_recipe
+from maskwright.training.recipe.recipe import parse_recipe, read_recipe
 
 RECIPES = sorted(Path(__file__).parents[3].glob("recipes/**/*.yaml"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maskwright.core.errors import CorpusError, nearest
-from maskwright.corpus.files import identity_of_file, opened, text_bytes_estimate
+from maskwright.corpus.open_files import identity_of_file, opened, text_bytes_estimate
 from maskwright.corpus.sources.base import Piece, Source
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maskwright.core.errors import CorpusError, MissingDependency, nearest
-from maskwright.corpus.files import identity_of_file
+from maskwright.corpus.open_files import identity_of_file
 from maskwright.corpus.sources.base import Piece, Source
 
 ROWS_AT_ONCE = 64

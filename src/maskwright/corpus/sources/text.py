@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from maskwright.core.errors import CorpusError
-from maskwright.corpus.files import BLOCK_BYTES, identity_of_file, opened, text_bytes_estimate
+from maskwright.corpus.open_files import BLOCK_BYTES, identity_of_file, opened, text_bytes_estimate
 from maskwright.corpus.sources.base import PIECE_CHARACTERS, Piece, Source, place_to_cut
 
 LARGE_FILE_CHARACTERS = 1 << 20

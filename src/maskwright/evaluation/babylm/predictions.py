@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.core.errors import EvaluationError
-from maskwright.core.records import EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.evaluation.babylm.years import LabelsPart, PairsPart, Year
 from maskwright.evaluation.catalogue import build_task
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run import Places
-from maskwright.evaluation.subject import Subject
+from maskwright.evaluation.run_tasks import Places
 from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs
 
 Predictions = dict[str, list[dict[str, Any]]]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from maskwright.core.errors import nearest
-from maskwright.evaluation.datasets.files import Row
 from maskwright.evaluation.datasets.section import Reading, written
+from maskwright.evaluation.datasets.table_files import Row
 
 PLACE = re.compile(r"\{([^{}]+)\}")
 """Where a template takes a column in; the name inside is looked up and never evaluated."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskwright.core.errors import MissingData
-from maskwright.evaluation.datasets.files import Row
 from maskwright.evaluation.datasets.section import DataSection
+from maskwright.evaluation.datasets.table_files import Row
 
 
 def rows_of_split(section: DataSection, hub: str, split: str, title: str) -> Iterator[Row]:

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
+from maskwright.core.options import Options
 from maskwright.core.randomness import numpy_generator
-from maskwright.evaluation.datasets.files import rows_of_file
-from maskwright.evaluation.datasets.places import Whereabouts, find_files
+from maskwright.evaluation.datasets.locate import Whereabouts, find_files
 from maskwright.evaluation.datasets.section import Reading
+from maskwright.evaluation.datasets.table_files import rows_of_file
 
 
-class PairFields(BaseModel):
+class PairFields(Options):
     """Which field of a row holds what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     good: str = Field(default="sentence_good", description="field with the acceptable sentence")
     bad: str = Field(default="sentence_bad", description="field with the unacceptable sentence")

@@ -8,8 +8,10 @@ import codecs
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from pydantic import model_validator as validator_of_model
+
+from maskwright.core.options import Options
 
 Kind = Literal["classification", "regression", "token_classification", "question_answering"]
 """What a label is: a class, a number, a class a word, or answers that stand in the second text."""
@@ -27,10 +29,8 @@ FORMAT_BY_SUFFIX: dict[str, Format] = {
 }
 
 
-class Reading(BaseModel):
+class Reading(Options):
     """How rows are read. All of it may stand under `data`, in a layout or in a split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Format | None = Field(
         default=None,
@@ -137,10 +137,8 @@ class SplitFile(Reading):
     file: str = Field(description="its name in the folder; on the hub the name of the split")
 
 
-class Cut(BaseModel):
+class Cut(Options):
     """A part of the training file that is held back as the test split, the same one every time."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the rows")
     seed: int = Field(default=1, description="another seed holds back other rows")

@@ -19,6 +19,7 @@ from maskwright.core.randomness import numpy_generator, torch_generator
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.fine_tuning.adaptation import adapt
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.loop import Machine, Trained, outputs, train
@@ -27,7 +28,6 @@ from maskwright.evaluation.fine_tuning.questions import Questions, require_some
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.fine_tuning.watch import Watch
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.subject import Subject
 
 if TYPE_CHECKING:
     from maskwright.evaluation.fine_tuning.task import FineTunedTask

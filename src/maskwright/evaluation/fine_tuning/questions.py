@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.batching.assemble import pack_complete
+from maskwright.batching.pack import pack_complete
 from maskwright.core.batches import Movable, PackedBatch
 from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
-from maskwright.core.runs import ranges
+from maskwright.core.ranges import ranges
 from maskwright.evaluation.fine_tuning.encoding import Sequences
 
 ROW_MULTIPLE = 32

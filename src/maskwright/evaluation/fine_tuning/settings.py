@@ -8,39 +8,34 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from maskwright.core.errors import nearest
+from maskwright.core.options import Options
 from maskwright.core.strict_yaml import laid_over, load_yaml
 
 DEFAULT = "default"
 """The preset that changes nothing."""
 
 
-class Lora(BaseModel):
+class Lora(Options):
     """Low-rank adaptation; the defaults are those of the BabyLM 2024 pipeline."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(default=8, ge=1, description="rank of the updates, r")
     alpha: float = Field(default=16, gt=0, description="updates are scaled by alpha / rank")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of what enters the updates")
 
 
-class Search(BaseModel):
+class Search(Options):
     """A grid; what is best on text held back from training is then trained on all of it. Empty lists: no search."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: list[float] = Field(default=[], description="learning rates to try")
     batch_size: list[int] = Field(default=[], description="batch sizes to try")
     epochs: list[int] = Field(default=[], description="numbers of epochs to try")
 
 
-class FineTuning(BaseModel):
+class FineTuning(Options):
     """How a model is fine-tuned. The defaults are meant for small encoders; docs/fine_tuning.md says why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: str = Field(
         default=DEFAULT, description="values for what is not given here: default, bert, babylm2023, ..."

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from maskwright.core.errors import EvaluationError
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
-from maskwright.evaluation.datasets.places import files_sha256
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.locate import files_sha256
+from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.datasets.section import DataSection, Kind
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.experiment import Experiment
 from maskwright.evaluation.fine_tuning.model import Head, Loss
@@ -19,7 +20,6 @@ from maskwright.evaluation.fine_tuning.questions import Questions
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.metrics import METRICS, metrics_of
-from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import LOWER_IS_BETTER, Task, TaskConfig, TaskResult
 
 

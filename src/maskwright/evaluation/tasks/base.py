@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskwright.core.errors import EvaluationError
+from maskwright.core.options import Options
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import MaskedLanguageModel
 
 if TYPE_CHECKING:
-    from maskwright.evaluation.subject import Subject
+    from maskwright.evaluation.evaluated_model import Subject
 
 
 LOWER_IS_BETTER = frozenset({"cross_entropy", "mean_absolute_error"})
 """Metrics of which the lowest value is the best."""
 
 
-class TaskConfig(BaseModel):
+class TaskConfig(Options):
     """Settings of a task: strict, so that a typo is noticed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str = Field(default="", description="what people call the task; its name by default")
     citation: str = Field(default="", description="where its data comes from; goes into reports and model cards")

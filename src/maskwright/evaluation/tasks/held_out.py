@@ -13,17 +13,17 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from maskwright.batching.packing import NUM_SPECIALS
+from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.encoders.encoder import Encoder
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
-from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from maskwright.core.files import sha256_of_file
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
+from maskwright.evaluation.datasets.locate import Whereabouts
 from maskwright.evaluation.datasets.pairs import (
     PairFields,
     Pairs,
@@ -25,13 +26,12 @@ from maskwright.evaluation.datasets.pairs import (
     read_pairs,
     sha256_of_pairs,
 )
-from maskwright.evaluation.datasets.places import Whereabouts
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.pseudo_likelihood import Mode, Sentences, Work, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.screening import SAFETY, Screening, screened_log_likelihoods
 from maskwright.evaluation.significance import percentiles
-from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
 
 Ties = Literal["half", "correct"]

@@ -15,11 +15,11 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.datasets.pairs import Pairs
+from maskwright.evaluation.evaluated_model import Subject
 from maskwright.evaluation.examples import short_texts
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.pseudo_likelihood import Mode
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.subject import Subject
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
 from maskwright.evaluation.tasks.minimal_pairs import scored_items
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from maskwright.core.errors import EvaluationError
-from maskwright.core.records import EvaluationRecord, SeedRecord
+from maskwright.core.records.evaluation import EvaluationRecord, SeedRecord
 from maskwright.evaluation.babylm import years
 from maskwright.evaluation.babylm.submission import write_submission
 from maskwright.evaluation.babylm.years import BLIMP, SUPPLEMENT, YEARS
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run import Places, evaluate
+from maskwright.evaluation.run_tasks import Places, evaluate
 
 FILTERED = Path(__file__).parents[5] / "shared" / "data" / "babylm_eval" / "babylm_eval_2025.tar.xz"
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from maskwright.core.errors import EvaluationError, MissingData
-from maskwright.evaluation.datasets.places import files_sha256
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.locate import files_sha256
+from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.datasets.section import DataSection
 
 ROWS = [{"sentence": "A text.", "label": 1}, {"sentence": "No text.", "label": 0}]

@@ -11,8 +11,8 @@ import pytest
 from maskwright.core.errors import MissingData
 from maskwright.evaluation.catalogue import find_tasks, shipped_tasks
 from maskwright.evaluation.datasets.labelled import Answer, Splits
-from maskwright.evaluation.datasets.places import files_sha256
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.locate import files_sha256
+from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
 
 DATA = Path(__file__).parents[5] / "shared" / "data"

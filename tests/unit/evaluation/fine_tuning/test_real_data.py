@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from maskwright.evaluation.catalogue import build_task, find_tasks
-from maskwright.evaluation.datasets.reading import read_splits
+from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
-from maskwright.tokenization.train import TokenizerConfig, train_tokenizer
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 DATA = Path(__file__).parents[5] / "shared" / "data"
 

@@ -1,0 +1,175 @@
+"""Puts pieces of documents into a `PackedBatch`: specials, positions, layout; vectorised, no Python per token."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
+from maskwright.core.batches import PackedBatch, SequenceLayout
+from maskwright.core.ranges import ranges
+from maskwright.core.vocabulary import Vocabulary
+
+
+def assemble(
+    pieces: Pieces, token_ids: np.ndarray, word_starts: np.ndarray, vocabulary: Vocabulary, row_length: int
+) -> PackedBatch:
+    """Lay pieces into rows, each as a sequence `[CLS] piece [SEP]`.
+
+    Args:
+        pieces: what lies in each row; rows may be left unfilled.
+        token_ids: the tokens of all pieces, one piece after the other.
+        word_starts: bool, true where a word begins, in step with `token_ids`.
+        vocabulary: gives the special tokens.
+        row_length: tokens in a row.
+    """
+    num_tokens = pieces.num_rows * row_length
+    begins = _begins(pieces, row_length)
+    token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
+    word_starts_T = np.ones(num_tokens, dtype=bool)
+    place = ranges(begins + 1, pieces.lengths)
+    token_ids_T[place] = token_ids
+    word_starts_T[place] = word_starts
+    # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
+    word_starts_T[(begins + 1)[pieces.lengths > 0]] = True
+    token_ids_T[begins] = vocabulary.cls_id
+    token_ids_T[begins + pieces.lengths + 1] = vocabulary.sep_id
+    return _packed(pieces, row_length, token_ids_T, np.zeros_like(token_ids_T), word_starts_T)
+
+
+def pack_complete(
+    token_ids: np.ndarray, segment_ids: np.ndarray, sizes: np.ndarray, pad_id: int, row_length: int
+) -> PackedBatch:
+    """Pack sequences that have their special tokens already, as a tokenizer made them.
+
+    Args:
+        token_ids: int64, the tokens of all sequences, one sequence after the other.
+        segment_ids: int64, token types, in step with `token_ids`.
+        sizes: int64 [B], tokens of each sequence, each at least 1 and at most `row_length`.
+        pad_id: fills the end of rows.
+        row_length: tokens in a row.
+
+    Returns:
+        A batch whose `document_ids_S` are indices into `sizes`; every token begins a word.
+    """
+    pieces = pack_whole(sizes - NUM_SPECIALS, row_length)
+    place = ranges(_begins(pieces, row_length), sizes[pieces.documents])
+    source = ranges((np.cumsum(sizes) - sizes)[pieces.documents], sizes[pieces.documents])
+    token_ids_T = np.full(pieces.num_rows * row_length, pad_id, dtype=np.int64)
+    token_ids_T[place] = token_ids[source]
+    segment_ids_T = np.zeros_like(token_ids_T)
+    segment_ids_T[place] = segment_ids[source]
+    return _packed(pieces, row_length, token_ids_T, segment_ids_T, np.ones(len(token_ids_T), dtype=bool))
+
+
+def _begins(pieces: Pieces, row_length: int) -> np.ndarray:
+    """Return the place of each piece's first token (its [CLS]) in the batch; int64 [P]."""
+    sizes = pieces.lengths + NUM_SPECIALS
+    before = np.concatenate([[0], np.cumsum(sizes)])
+    row_of_piece = np.repeat(np.arange(pieces.num_rows), np.diff(pieces.row_starts))
+    return row_of_piece * row_length + before[:-1] - before[pieces.row_starts[:-1]][row_of_piece]
+
+
+def _packed(
+    pieces: Pieces, row_length: int, token_ids_T: np.ndarray, segment_ids_T: np.ndarray, word_starts_T: np.ndarray
+) -> PackedBatch:
+    """Add positions and layout to tokens that lie in their places."""
+    num_tokens = len(token_ids_T)
+    sizes = pieces.lengths + NUM_SPECIALS
+    starts, documents, document_starts = _with_padding(_begins(pieces, row_length), sizes, pieces, row_length)
+    lengths = np.diff(starts)
+    sequence_index_T = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    return PackedBatch(
+        token_ids_T=torch.from_numpy(token_ids_T),
+        position_ids_T=torch.from_numpy(np.arange(num_tokens) - np.repeat(starts[:-1], lengths)),
+        segment_ids_T=torch.from_numpy(segment_ids_T),
+        word_starts_T=torch.from_numpy(word_starts_T),
+        layout=SequenceLayout(
+            sequence_starts=torch.from_numpy(starts.astype(np.int32)),
+            sequence_index_T=torch.from_numpy(sequence_index_T),
+            row_length=row_length,
+            max_length=row_length,
+            positions_follow_places=True,
+        ),
+        document_ids_S=torch.from_numpy(documents),
+        document_starts_S=torch.from_numpy(document_starts),
+        num_real_tokens=int(sizes.sum()),
+    )
+
+
+def _with_padding(
+    begins: np.ndarray, sizes: np.ndarray, pieces: Pieces, row_length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the starts (S + 1) of all sequences, runs of padding included, their documents and where in those (S).
+
+    S is rounded up to a power of two by sequences of length 0 at the end, so that kernels which take the starts see
+    few different shapes.
+    """
+    row_ends = (np.arange(pieces.num_rows) + 1) * row_length
+    size_sums = np.concatenate([[0], np.cumsum(sizes)])[pieces.row_starts]
+    filled_to = row_ends - row_length + np.diff(size_sums)
+    padded_rows = filled_to < row_ends
+    starts = np.concatenate([begins, filled_to[padded_rows]])
+    num_padded = int(padded_rows.sum())
+    documents = np.concatenate([pieces.documents, np.full(num_padded, -1)])
+    document_starts = np.concatenate([pieces.starts, np.zeros(num_padded, np.int64)])
+    order = np.argsort(starts, kind="stable")
+    num_tokens = pieces.num_rows * row_length
+    num_sequences = 1 << max(0, len(starts) - 1).bit_length()
+    num_unused = num_sequences - len(starts)
+    return (
+        np.concatenate([starts[order], np.full(num_unused + 1, num_tokens)]),
+        np.concatenate([documents[order], np.full(num_unused, -1)]),
+        np.concatenate([document_starts[order], np.zeros(num_unused, np.int64)]),
+    )
+
+
+def pack_sequences(sequences: Sequence[np.ndarray], vocabulary: Vocabulary, row_length: int) -> PackedBatch:
+    """Pack token sequences, each whole, into one batch (for scoring, where sequences are given).
+
+    Args:
+        sequences: token ids without specials, each at most `row_length - 2` long.
+        vocabulary: gives the special tokens.
+        row_length: tokens in a row.
+
+    Returns:
+        A batch whose `document_ids_S` are indices into `sequences`.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    pieces = pack_whole(lengths, row_length)
+    token_ids = np.concatenate([np.asarray(sequences[index], dtype=np.int64) for index in pieces.documents])
+    return assemble(pieces, token_ids, np.ones(len(token_ids), dtype=bool), vocabulary, row_length)
+
+
+def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedBatch:
+    """Lay sequences of one length into rows exactly as long, so that nothing is padded (for scoring many short ones).
+
+    Args:
+        token_ids_SN: int64 [S, N], token ids without specials.
+        vocabulary: gives the special tokens.
+
+    Returns:
+        The batch that `pack_sequences` would make of rows of N + 2 tokens, with its sequences in the given order.
+    """
+    num_sequences, row_length = token_ids_SN.shape[0], token_ids_SN.shape[1] + NUM_SPECIALS
+    framed_SL = np.empty((num_sequences, row_length), dtype=np.int64)
+    framed_SL[:, 0], framed_SL[:, 1:-1], framed_SL[:, -1] = vocabulary.cls_id, token_ids_SN, vocabulary.sep_id
+    sequences = torch.arange(num_sequences)
+    num_tokens = num_sequences * row_length
+    return PackedBatch(
+        token_ids_T=torch.from_numpy(framed_SL).flatten(),
+        position_ids_T=torch.arange(row_length).repeat(num_sequences),
+        segment_ids_T=torch.zeros(num_tokens, dtype=torch.int64),
+        word_starts_T=torch.ones(num_tokens, dtype=torch.bool),
+        layout=SequenceLayout(
+            sequence_starts=torch.arange(0, num_tokens + 1, row_length, dtype=torch.int32),
+            sequence_index_T=sequences.int().repeat_interleave(row_length),
+            row_length=row_length,
+            max_length=row_length,
+            one_sequence_per_row=True,
+            positions_follow_places=True,
+        ),
+        document_ids_S=sequences,
+        document_starts_S=torch.zeros_like(sequences),
+        num_real_tokens=num_tokens,
+    )

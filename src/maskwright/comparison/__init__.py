@@ -1,0 +1,1 @@
+"""Several recipes, one budget, several seeds: what is asked, run, and concluded."""

@@ -1,0 +1,1 @@
+"""What stages leave on disk for each other, one file a subject."""

@@ -1,0 +1,37 @@
+"""The base of every record on disk: strict JSON, written atomically."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from maskwright.core.errors import CheckpointError
+from maskwright.core.files import write_text_atomically
+from maskwright.core.options import Options
+
+
+class Record(Options):
+    """A record on disk: strict, so that damage and other versions are noticed."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_text_atomically(path, json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or of another version; the message names the first problem.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} does not exist", f"a {cls.__name__}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise CheckpointError(
+                f"{path}: {place}: {first['msg']}", f"a {cls.__name__} written by this version of maskwright"
+            ) from error

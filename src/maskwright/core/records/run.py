@@ -1,0 +1,167 @@
+"""What the stages leave on disk for one another: the places in a run folder and the records in them.
+
+Stages meet here and never by import: a report can be redrawn and a model evaluated years later. Every record is a
+strict pydantic model written as JSON; unknown keys are errors, so a record of another version is noticed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from maskwright.core.records.base import Record
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places in a run folder."""
+
+    path: Path
+
+    @property
+    def run_record(self) -> Path:
+        """`RunRecord`: what was asked, on what machine, with what result."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: a training step ("loss" ...) or a probe ("held_out_loss" ...)."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders `step-000500/`."""
+        return self.path / "checkpoints"
+
+    def phase(self, index: int) -> Path:
+        """What the objective of a phase, counted from 0, made before its first step; named from 1."""
+        return self.path / "phases" / str(index + 1)
+
+    @property
+    def model(self) -> Path:
+        """The exported Hugging Face folder."""
+        return self.path / "model"
+
+    @property
+    def word_checkpoints(self) -> Path:
+        """Hugging Face folders `chck_1M` and so on, by words seen."""
+        return self.path / "babylm"
+
+    @property
+    def evaluation(self) -> Path:
+        """One `EvaluationRecord` a task, `<task>.json`."""
+        return self.path / "evaluation"
+
+    @property
+    def comparisons(self) -> Path:
+        """One `ComparisonRecord` for each other model."""
+        return self.evaluation / "against"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained report."""
+        return self.path / "report.html"
+
+
+# --- the prepared corpus -----------------------------------------------------------------------------------------
+
+
+# --- the run -----------------------------------------------------------------------------------------------------
+
+
+class PhaseRecord(Record):
+    """One phase as planned."""
+
+    objective: str
+    sequence_length: int
+    num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
+    flops_per_token: float = Field(description="training, forward and backward")
+    masks_at_input: bool = Field(default=True, description="whether the encoder reads the mask token in this phase")
+    trains_vocabulary_head: bool = Field(default=True, description="whether the phase learns to predict tokens")
+
+
+class PlanRecord(Record):
+    """What was foreseen before the run; the formula of the FLOPs is in `encoders/flops.py`."""
+
+    num_parameters: int
+    num_body_parameters: int = Field(description="parameters of the blocks: what every token passes through")
+    phases: list[PhaseRecord]
+    total_flops: float
+    total_tokens: int
+    total_steps: int
+    total_words: int = Field(default=0, description="white-space words that will be seen, repetitions counted")
+    probe_strides: dict[str, int] = Field(
+        default_factory=dict,
+        description="probe -> of how many occasions it measures one, to keep to probes.max_share; 0: none; absent: all",
+    )
+
+
+class EngineRecord(Record):
+    """What was decided about this machine at start-up."""
+
+    device: str
+    dtype: str
+    attention: str
+    compiled: bool
+    num_ranks: int
+    cross_entropy: Literal["whole", "own", "torch"] = Field(
+        default="own", description="how large logits become a loss: never large, in pieces by us, or by torch"
+    )
+    matmul_flops_per_second: float = Field(description="measured, in `dtype`; utilisation is relative to it")
+
+
+class ResultRecord(Record):
+    """Where training ended."""
+
+    step: int
+    num_tokens: int
+    seconds: float = Field(description="time in training steps, evaluation and saving left out")
+    probe_seconds: float = Field(default=0.0, description="time in probes")
+    final_loss: float | None
+    best_step: int | None = None
+    best_held_out_loss: float | None = None
+    stopped_early: bool = False
+
+
+class EnergyRecord(Record):
+    """What training took from the socket."""
+
+    kwh: float
+    kg_co2: float
+    how: Literal["measured by codecarbon", "estimated"]
+    seconds: float = Field(description="time that it covers, with probes and saving; sessions that were killed lack")
+    assumptions: list[str] = Field(description="in words: power, carbon intensity and their sources")
+
+
+class ExportRecord(Record):
+    """A verified export."""
+
+    family: str
+    architecture: str = Field(description="the Hugging Face class, such as ModernBertForMaskedLM")
+    max_logit_difference: float = Field(description="float32, ours against transformers, on a sample")
+    num_compared_logits: int
+    transformers_version: str
+
+
+class RunRecord(Record):
+    """`run.json`: everything needed to understand a run, and to do it again."""
+
+    format_version: Literal[1] = 1
+    name: str
+    created: str = Field(description="UTC, ISO 8601")
+    status: Literal["running", "interrupted", "failed", "finished"]
+    recipe: dict[str, Any] = Field(description="the recipe with every default filled in")
+    recipe_folder: str | None = Field(default=None, description="where plug-ins of the user's own are looked for")
+    corpus: str = Field(description="folder of the prepared corpus")
+    corpus_sha256: str = Field(description="its manifest's `content_sha256`")
+    environment: dict[str, str] = Field(description="versions, machine, commit: `core.hardware.environment()`")
+    citations: dict[str, str] = Field(description="what was used -> its source")
+    plan: PlanRecord
+    engine: EngineRecord
+    result: ResultRecord | None = None
+    energy: EnergyRecord | None = None
+    export: ExportRecord | None = None
+
+
+# --- the evaluation ----------------------------------------------------------------------------------------------

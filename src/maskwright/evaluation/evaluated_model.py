@@ -1,0 +1,138 @@
+"""What is evaluated: one model, in the forms that tasks ask for, and the data they score it on.
+
+Everything is made when it is first asked for, and kept.
+"""
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from maskwright.core.hardware import default_device
+from maskwright.core.log import printable, say
+from maskwright.core.records.run import RunFolder
+from maskwright.corpus.corpus import Corpus
+from maskwright.encoders.attention import choose_backend
+from maskwright.encoders.encoder import Encoder
+from maskwright.evaluation.provenance import run_of_model, warn_if_masks_were_not_taught
+from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.export.folder import ImportedModel, import_model
+from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
+from maskwright.export.weights import weights_sha256
+from maskwright.tokenization.folder import load_tokenizer
+
+DECODER_NOTE = "masks are filled with the decoder that it was trained with, from a checkpoint; the export has none"
+
+
+class Subject:
+    """A masked encoder under evaluation: one of ours, any Hugging Face folder, or a name on the hub.
+
+    Attributes:
+        corpus: a prepared corpus, for the tasks that score one.
+        data: the folder that holds the tasks' data sets; None where they are to be found without it.
+        device: where models compute.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        corpus: Corpus | None = None,
+        data: Path | None = None,
+        device: torch.device | None = None,
+        reader_of: Callable[[RunFolder], nn.Module | None] = lambda _: None,
+    ) -> None:
+        """Name the model; nothing is read yet.
+
+        Args:
+            model: a model folder, or a name on the hub such as `roberta-base`.
+            corpus, data: see the class.
+            device: where to compute; the best of this machine by default.
+            reader_of: gives what a run fills masks with, where that is more than the encoder it exported.
+        """
+        self._model = model
+        self._reader_of = reader_of
+        self._imported: dict[float | None, ImportedModel] = {}
+        self.corpus = corpus
+        self.data = data
+        self.device = device or default_device()
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local model folder; a name on the hub is fetched.
+
+        Raises:
+            EvaluationError: it is on the hub, which can't be reached.
+        """
+        return downloaded(str(self._model)) if is_hub_name(self._model) else Path(self._model)
+
+    @cached_property
+    def name(self) -> str:
+        """What to call the model in tables: its name on the hub, or that of its run or folder."""
+        if is_hub_name(self._model):
+            return str(self._model)
+        run = run_of_model(self.folder)
+        return hub_name_of(self.folder.resolve()) or (run.path.name if run else self.folder.resolve().name)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the weights, see `weights_sha256`.
+
+        Raises:
+            ExportError: the folder has no safetensors.
+        """
+        return weights_sha256(self.folder)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The model's tokenizer, with or without a mask token.
+
+        Raises:
+            CorpusError: there is none, or it is not one of the `tokenizers` library.
+        """
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def limit_tokens(self) -> int:
+        """The longest sequence, specials included, that the model has positions for and its tokenizer is meant for."""
+        return min(self._read(None).encoder.config.max_positions, self.tokenizer.model_max_length)
+
+    @cached_property
+    def masked_language_model(self) -> MaskedLanguageModel:
+        """The model with its vocabulary head; a warning says where its run did not teach it to fill masks.
+
+        Raises:
+            EvaluationError: the tokenizer has no mask token, or the folder no trained vocabulary head.
+        """
+        model = MaskedLanguageModel.of(self._read(None), self.tokenizer, self.device, self.reader)
+        if self.reader is None:
+            warn_if_masks_were_not_taught(self.folder)
+        else:
+            say(f"{printable(self.name)}: {DECODER_NOTE}")
+        return model
+
+    @cached_property
+    def reader(self) -> nn.Module | None:
+        """What the model's run fills masks with, encoder included; None where that is the encoder alone."""
+        run = run_of_model(self.folder)
+        return None if run is None else self._reader_of(run)
+
+    def new_encoder(self, dropout: float | None = None) -> Encoder:
+        """Return the pre-trained encoder anew, float32 on the device; it may be trained without harm to others.
+
+        Args:
+            dropout: replaces every dropout probability that the architecture has; None leaves them as the folder has
+                them (in folders of ours, as they were in pre-training).
+        """
+        encoder = copy.deepcopy(self._read(dropout).encoder).to(self.device)
+        encoder.use_attention(choose_backend(self.device, torch.float32, encoder.config.max_positions))
+        return encoder
+
+    def _read(self, dropout: float | None) -> ImportedModel:
+        """Return the folder's model; it is read once for each dropout probability."""
+        if dropout not in self._imported:
+            self._imported[dropout] = import_model(self.folder, dropout)
+        return self._imported[dropout]

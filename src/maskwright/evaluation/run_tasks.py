@@ -1,0 +1,241 @@
+"""Scores a model by tasks and writes one record a task; what is finished is kept and not done again."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from maskwright.core.errors import MissingData
+from maskwright.core.hardware import environment
+from maskwright.core.log import say, warn
+from maskwright.core.records.base import Record
+from maskwright.core.records.evaluation import EvaluationRecord, SeedRecord
+from maskwright.evaluation.catalogue import NamedTask
+from maskwright.evaluation.evaluated_model import DECODER_NOTE, Subject
+from maskwright.evaluation.items import Items
+from maskwright.evaluation.significance import interval
+from maskwright.evaluation.tasks.base import TaskResult
+
+FIRST_SEED = 12
+"""Of tasks that are repeated: the BabyLM pipelines fine-tune with seed 12; more seeds count up from it."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of an evaluation in its folder."""
+
+    folder: Path
+
+    def record(self, task: str) -> Path:
+        """`EvaluationRecord` of a task."""
+        return self.folder / f"{task}.json"
+
+    def finished(self, task: str, seed: int) -> Path:
+        """`Finished`: one seed of a task."""
+        return self.folder / "seeds" / f"{task}.seed-{seed}.json"
+
+    def items(self, task: str, seed: int) -> Path:
+        """`Items` of one seed of a task."""
+        return self.folder / "items" / f"{task}.seed-{seed}.jsonl"
+
+    def comparison(self, other: str) -> Path:
+        """`ComparisonRecord` with another model; its name may be a path or a name on the hub."""
+        name = re.sub(r"[^\w.-]+", "--", other).strip("-.")
+        return self.folder / "against" / f"{name or 'other'}.json"
+
+
+class Finished(Record):
+    """One seed of a task, kept so that an interrupted evaluation goes on where it was."""
+
+    key: str = Field(description="of the model, the data and the settings; another key means another result")
+    seed: int
+    seconds: float
+    result: dict[str, Any] = Field(description="`TaskResult`")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an evaluation.
+
+    Attributes:
+        records: of the tasks that were scored, in their order.
+        missing: data sets that were not there, all in one message; None where nothing was missing.
+    """
+
+    records: list[EvaluationRecord]
+    missing: MissingData | None
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed of a task, just scored or found on disk."""
+
+    seed: int
+    seconds: float
+    result: TaskResult
+    items: Items | None
+
+
+def evaluate(
+    subject: Subject,
+    tasks: Sequence[NamedTask],
+    out_folder: Path,
+    seed: int,
+    num_seeds: int = 1,
+    is_fresh: bool = False,
+    first_seed: int = FIRST_SEED,
+) -> Outcome:
+    """Score a model and write `<out_folder>/<task>.json` for each task; a data set that is missing stops no other task.
+
+    Args:
+        subject: the model and the data.
+        tasks: what to score it by.
+        out_folder: made if absent; records of other tasks in it are left alone.
+        seed: of everything that is drawn by tasks that are not repeated.
+        num_seeds: how often tasks that are repeated are run, with the seeds `first_seed` and up.
+        is_fresh: do again what is finished.
+        first_seed: of tasks that are repeated.
+
+    Raises:
+        EvaluationError: a task that can't be scored.
+    """
+    records: list[EvaluationRecord] = []
+    missing: dict[str, MissingData] = {}
+    for named in tasks:
+        try:
+            data_sha256 = named.task.data_sha256(subject)
+        except MissingData as error:
+            missing[named.name] = error
+            warn(f"{named.title} is left out: {error.got}")
+            continue
+        seeds = range(first_seed, first_seed + num_seeds) if named.task.is_repeated else [seed]
+        runs = [_one_seed(named, subject, one, data_sha256, Places(out_folder), is_fresh) for one in seeds]
+        record = combined(named, runs, subject, data_sha256, seed)
+        record.write(Places(out_folder).record(named.name))
+        records.append(record)
+    return Outcome(records, _told_together(missing, len(records)) if missing else None)
+
+
+def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[str, str]) -> str:
+    """Return what names a result: equal keys mean equal results."""
+    what = {
+        "task": named.kind,
+        "config": named.task.config.model_dump(mode="json", exclude={"title", "citation"}),
+        "model": subject.sha256,
+        "data": data_sha256,
+        "seed": seed,
+        "maskwright": version("maskwright"),
+    }
+    if _has_decoder(named, subject):
+        what["decoder"] = True
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _has_decoder(named: NamedTask, subject: Subject) -> bool:
+    """Return whether a decoder takes part that is not in the model's folder; fine-tuning drops it."""
+    return not named.task.is_repeated and subject.reader is not None
+
+
+def _one_seed(
+    named: NamedTask, subject: Subject, seed: int, data_sha256: dict[str, str], places: Places, is_fresh: bool
+) -> SeedRun:
+    """Score one seed of a task, or take it from disk."""
+    key = result_key(named, subject, seed, data_sha256)
+    path, items_path = places.finished(named.name, seed), places.items(named.name, seed)
+    if not is_fresh and (found := _found(path, key, items_path)) is not None:
+        say(f"{named.title}, seed {seed}: finished before, not done again")
+        return found
+    begin = time.perf_counter()
+    result = named.task.evaluate(subject, seed)
+    seconds = time.perf_counter() - begin
+    items_path.unlink(missing_ok=True)
+    if result.items is not None:
+        result.items.write(items_path)
+    # Last: what it names is whole.
+    Finished(key=key, seed=seed, seconds=seconds, result=result.model_dump(mode="json")).write(path)
+    return SeedRun(seed, seconds, result, result.items)
+
+
+def _found(path: Path, key: str, items_path: Path) -> SeedRun | None:
+    """Return a finished seed of the same model, data and settings; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        finished = Finished.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None  # of another version, or damaged: it is done again
+    if finished.key != key:
+        return None
+    items = Items.read(items_path) if items_path.exists() else None
+    return SeedRun(finished.seed, finished.seconds, TaskResult.model_validate(finished.result), items)
+
+
+def combined(
+    named: NamedTask, runs: Sequence[SeedRun], subject: Subject, data_sha256: dict[str, str], seed: int
+) -> EvaluationRecord:
+    """Return the record of a task from its seeds: means, and sample standard deviations (ddof 1)."""
+    task, first = named.task, runs[0]
+    scores = [run.result.scores for run in runs]
+    means = {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
+    deviations = {}
+    if len(runs) > 1:
+        deviations = {name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]}
+    groups = {
+        group: {name: float(np.mean([run.result.groups[group][name] for run in runs])) for name in metrics}
+        for group, metrics in first.result.groups.items()
+    }
+    intervals = {}
+    items = [run.items for run in runs if run.items is not None]
+    if items and (metric := task.main_metric) is not None:
+        intervals[metric] = interval(lambda drawn: task.scores(drawn)[metric], items, seed)
+    settings = task.config.model_dump(mode="json", exclude={"title", "citation"})
+    shared = first.result.settings if len(runs) == 1 else {}
+    notes = [note for run in runs for note in run.result.notes]
+    if _has_decoder(named, subject):
+        notes.append(f"In this task {DECODER_NOTE}.")
+    return EvaluationRecord(
+        task=named.name,
+        title=named.title,
+        kind=named.kind,
+        citation=task.config.citation or task.citation,
+        table=named.table,
+        model=subject.name,
+        model_sha256=subject.sha256,
+        settings=({} if task.is_repeated else {"seed": seed}) | settings | shared,
+        main_metric=task.main_metric,
+        scores=means,
+        deviations=deviations,
+        intervals=intervals,
+        groups=groups,
+        seeds=[
+            SeedRecord(seed=run.seed, scores=run.result.scores, settings=run.result.settings, seconds=run.seconds)
+            for run in runs
+        ],
+        baselines=first.result.baselines,
+        examples=first.result.examples,
+        notes=list(dict.fromkeys(notes)),
+        data_sha256=data_sha256,
+        environment=environment() | {"device": str(subject.device)},
+        seconds=sum(run.seconds for run in runs),
+    )
+
+
+def _told_together(missing: dict[str, MissingData], num_scored: int) -> MissingData:
+    """Return one error for all data sets that were not there."""
+    first = next(iter(missing.values()))
+    if len(missing) == 1:
+        return first
+    return MissingData(
+        f"{len(missing)} data sets are not there: {', '.join(missing)} ({num_scored} tasks were scored); "
+        f"of the first: {first.got}",
+        first.expected,
+        first.to_do,
+    )

@@ -1,0 +1,1 @@
+"""Which tokens are hidden, how many, and what stands in their place."""

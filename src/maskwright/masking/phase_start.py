@@ -1,0 +1,46 @@
+"""What an objective is given before the first step of its phase."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from maskwright.corpus.corpus import Corpus
+from maskwright.models.trained import TrainedModel
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """What an objective is given before the first step of its phase.
+
+    Attributes:
+        folder: the phase's own in the run folder. What an objective makes there is found again when the run is
+            resumed; it is to be written atomically, by the first rank alone.
+        corpus: the run's.
+        sequence_length: tokens in a row of the phase.
+        num_steps: optimizer steps of the phase.
+        seed: of the run.
+        device: where the model is.
+        dtype: of matrix products.
+        micro_batch_tokens: tokens that may pass through an encoder at once.
+        was_begun: whether steps of the phase were made before, so that the encoder has other weights by now than
+            those that the phase began with.
+        is_first_rank: whether this process is the one that writes.
+        wait_for_all: returns when every rank has called it.
+        read_model: reads a folder with any masked encoder (or a run folder) as encoder and head on the CPU, with the
+            checksum of its weights.
+    """
+
+    folder: Path
+    corpus: Corpus
+    sequence_length: int
+    num_steps: int
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    micro_batch_tokens: int
+    was_begun: bool
+    is_first_rank: bool
+    wait_for_all: Callable[[], None]
+    read_model: Callable[[Path], TrainedModel]

@@ -1,0 +1,1 @@
+"""Models beside the encoder that is trained: read from disk, frozen, or built for it."""

@@ -1,0 +1,118 @@
+"""The work of `maskwright evaluate`: one model or two, their tables, the report, the submission.
+
+Only here do evaluation and reports meet, so that neither imports the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maskwright.cli.evaluate import HowToEvaluate
+from maskwright.core.errors import EvaluationError
+from maskwright.core.log import printable, warn
+from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.corpus.corpus import open_corpus
+from maskwright.evaluation.babylm.submission import write_submission
+from maskwright.evaluation.babylm.years import year_of
+from maskwright.evaluation.catalogue import NamedTask, find_tasks
+from maskwright.evaluation.compare_models import Evaluated, compare
+from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.run_tasks import Outcome, evaluate
+from maskwright.pipeline.evaluated_model import subject_of
+from maskwright.pipeline.locate import model_folder_of
+from maskwright.pipeline.recipes import find_plug_ins_in, settings_of
+from maskwright.reports import write_model_card, write_report
+from maskwright.reports.terminal.print_tables import print_comparison, print_records
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model as it was named, and where its records go.
+
+    Attributes:
+        subject: the model and the data.
+        folder: of the records.
+        run: the run folder; None for a model from elsewhere.
+        seed: of what is drawn.
+    """
+
+    subject: Subject
+    folder: Path
+    run: Path | None
+    seed: int
+
+
+def score(model: str, how: HowToEvaluate) -> None:
+    """Score a model as the command line says.
+
+    Raises:
+        MaskwrightError: something can't be used; everything that was scored before is kept.
+    """
+    tasks = tasks_asked_for(how)
+    ours = place_of(model, how, tasks, how.out)
+    # Before hours go into the first model: the other one is there, and the challenge took place.
+    other = None if how.against is None else place_of(how.against, how, tasks, None)
+    if how.babylm is not None:
+        year_of(how.babylm)
+    outcome = score_one(ours, tasks, how)
+    if other is not None:
+        compare_with(ours, other, tasks, how)
+    if how.babylm is not None:
+        hand_in(ours, how.babylm, how.data)
+    if ours.run is not None and how.out is None:
+        write_model_card(ours.run)
+        print(write_report(ours.run))
+    if outcome.missing is not None:
+        raise outcome.missing
+
+
+def tasks_asked_for(how: HowToEvaluate) -> list[NamedTask]:
+    """Return the tasks of --tasks with the settings of --preset and --set."""
+    names = [name.strip() for name in how.tasks.split(",") if name.strip()]
+    if not names:
+        raise EvaluationError("--tasks names no task", "for example --tasks held_out")
+    if how.seeds < 1:
+        raise EvaluationError(f"--seeds {how.seeds}", "1 or more")
+    preset: dict[str, Any] = {} if how.preset is None else {"training.preset": how.preset}
+    find_plug_ins_in(Path())
+    return find_tasks(names, preset | settings_of(how.set))
+
+
+def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Path | None) -> Place:
+    """Return what a model's name stands for, and `out` or the folder that its records go to."""
+    run = RunFolder(Path(model))
+    record = RunRecord.read(run.run_record) if run.run_record.exists() else None
+    corpus = how.corpus or (Path(record.corpus) if record else None)
+    corpus = corpus if any(named.task.needs_corpus for named in tasks) else None
+    subject = subject_of(model_folder_of(model), open_corpus(corpus, verify=True) if corpus else None, how.data)
+    if out is None:
+        out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")
+    own_seed = int(record.recipe["seed"]) if record else 1
+    return Place(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
+
+
+def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> Outcome:
+    """Score a model and print its scores."""
+    outcome = evaluate(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
+    print_records(outcome.records)
+    return outcome
+
+
+def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> None:
+    """Score the other model too, and print the two side by side."""
+    # One seed for both: what a task draws, such as a sample of pairs, must be the same items.
+    score_one(replace(other, seed=ours.seed), tasks, how)
+    names = [ours.subject.name, other.subject.name]
+    if names[0] == names[1]:
+        names = [str(ours.folder.parent), str(other.folder.parent)]
+    sides = Evaluated(names[0], ours.folder), Evaluated(names[1], other.folder)
+    print_comparison(compare(tasks, *sides, ours.seed))
+
+
+def hand_in(place: Place, year: int, data: Path | None) -> None:
+    """Write the submission to the BabyLM challenge of a year, and say what keeps it from being complete."""
+    submission = write_submission(place.folder, data, year, place.folder / "babylm", Path(place.subject.name).name)
+    print(f"submission: {submission.path} ({submission.num_predictions:,} predictions)")
+    for problem in submission.problems:
+        warn(printable(str(problem)))

@@ -1,0 +1,139 @@
+"""The student of a run that was taught by atoms: what it predicts for a masked word, and what it was taught by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from maskwright.batching.pack import pack_sequences
+from maskwright.batching.row_plan import NUM_SPECIALS
+from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.core.hardware import default_device
+from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.records.semantics import Context, Profile
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.corpus import TOKENIZER
+from maskwright.heads.latent import LatentHead
+from maskwright.models.teacher import Teacher
+from maskwright.models.trained import TrainedModel
+from maskwright.semantics.describe.profiles import TokenizedWord, profile_of_weights
+from maskwright.semantics.dictionary import Dictionary
+from maskwright.semantics.options import ITSELF, MlsmOptions
+from maskwright.semantics.phase_teacher import PHASE_BEFORE
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.tokenization.special_tokens import vocabulary_of
+from maskwright.training.checkpoint import Checkpoints, load_model
+from maskwright.training.model import Model, build_model
+from maskwright.training.phases import read_model
+from maskwright.training.recipe.recipe import Recipe, objective_of, parse_recipe
+
+
+@dataclass(frozen=True)
+class LatentStudent:
+    """A run's encoder with its head over atoms, from the newest checkpoint.
+
+    Attributes:
+        run: its folder.
+        phase: the last one, counted from 0, whose targets are codes over a dictionary in a folder.
+        options: of that phase's objective.
+        head: over its atoms.
+        model: all of the run's.
+        vocabulary: of its tokenizer.
+        tokenizer_folder: where that is.
+    """
+
+    run: RunFolder
+    phase: int
+    options: MlsmOptions
+    head: LatentHead
+    model: Model
+    vocabulary: Vocabulary
+    tokenizer_folder: Path
+
+    @classmethod
+    def of_run(cls, path: Path) -> "LatentStudent":
+        """Read the newest checkpoint of a run.
+
+        Raises:
+            RecipeError: the run has no phase with such targets.
+            CheckpointError: there is no run, or no whole checkpoint.
+        """
+        run = RunFolder(path)
+        record = RunRecord.read(run.run_record)
+        recipe = parse_recipe(record.recipe, str(run.run_record))
+        phase = latent_phase(recipe, path)
+        tokenizer_folder = run.model if run.model.is_dir() else Path(record.corpus) / TOKENIZER
+        vocabulary = vocabulary_of(load_tokenizer(tokenizer_folder))
+        model = build_model(recipe, vocabulary, None)
+        checkpoint = Checkpoints(run.checkpoints, keep_last=1, keep_best=False).newest_whole()
+        if checkpoint is None:
+            raise CheckpointError(f"{path} has no checkpoint", "one, which holds the student's head over atoms")
+        load_model(checkpoint, model.tensors())
+        model.root().to(default_device()).eval()
+        _, options = objective_of(recipe.phases[phase])
+        head = next(part for part in model.objectives[phase].modules() if isinstance(part, LatentHead))
+        return cls(run, phase, options, head, model, vocabulary, tokenizer_folder)
+
+    @property
+    def dictionary_folder(self) -> Path:
+        """Where the dictionary of the targets is."""
+        dictionary = self.options.dictionary
+        return Path(dictionary) if isinstance(dictionary, str) else self.run.phase(self.phase) / "dictionary"
+
+    def teacher(self) -> Teacher:
+        """Return what the student was taught by.
+
+        Raises:
+            CheckpointError: it is not the model that the dictionary was learned from.
+            ExportError: it is not where it was.
+        """
+        options, device = self.options, default_device()
+        provenance = Dictionary.load(self.dictionary_folder).provenance
+        if options.teacher == PHASE_BEFORE:
+            like = TrainedModel(self.model.encoder, self.model.vocabulary_head, self.vocabulary, "")
+            teacher = Teacher.load(self.run.phase(self.phase), like, device, torch.float32)
+        else:
+            teacher = Teacher(read_model(Path(options.teacher)), options.layer, options.teacher, device, torch.float32)
+        if (teacher.sha256, teacher.layer) != (provenance.teacher_sha256, provenance.layer):
+            raise CheckpointError(
+                f"the teacher {teacher.name} has other weights or another layer ({teacher.sha256[:12]}..., "
+                f"{teacher.layer}) than its dictionary was learned from",
+                f"the weights {provenance.teacher_sha256[:12]}... and layer {provenance.layer}",
+                "put the model back that the run was taught by",
+            )
+        return teacher
+
+    @torch.no_grad()
+    def profile(self, word: TokenizedWord, context: Context, num_atoms: int) -> Profile:
+        """Return the atoms that the student predicts for a word when all of its tokens are masked.
+
+        Args:
+            word: its text's tokens, and which are the word's.
+            context: the word where it stands.
+            num_atoms: strongest atoms to keep.
+        """
+        token_ids = word.token_ids.copy()
+        token_ids[word.places] = self.vocabulary.mask_id
+        device = self.model.encoder.embedding_weight_VD.device
+        batch = pack_sequences([token_ids], self.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
+        x_TD = self.model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        places = torch.from_numpy(word.places + 1).to(device)  # [CLS] is place 0
+        predicted_A = self.head(x_TD[places]).float().softmax(1).mean(0)
+        return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)
+
+
+def latent_phase(recipe: Recipe, run: Path) -> int:
+    """Return the last phase whose targets are codes over a dictionary that lies in a folder.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    for index in reversed(range(len(recipe.phases))):
+        _, options = objective_of(recipe.phases[index])
+        if isinstance(options, MlsmOptions) and options.target != "teacher_tokens" and options.teacher != ITSELF:
+            return index
+    raise RecipeError(
+        f"{run} has no phase with atoms that were described",
+        "a phase of mlsm with a dictionary and a teacher other than itself",
+        f"make a dictionary of its model: maskwright dictionary {run} --out FOLDER",
+    )

@@ -1,0 +1,47 @@
+"""What a path on the command line means: a run folder, a model folder or a name on the hub."""
+
+from pathlib import Path
+
+from maskwright.core.errors import CheckpointError, ExportError
+from maskwright.core.records.run import RunFolder, RunRecord
+
+
+def record_of(path: Path) -> RunRecord:
+    """Read the record of a run folder.
+
+    Raises:
+        CheckpointError: it is no run folder, or its record is damaged.
+    """
+    run = RunFolder(path)
+    if not run.run_record.exists():
+        problem = "holds no run" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {problem}", "a folder that `maskwright train` made")
+    return RunRecord.read(run.run_record)
+
+
+def model_folder_of(model: str | Path) -> Path:
+    """Return the model folder of a run folder, of a name on the hub (fetched), or the path itself.
+
+    Raises:
+        ExportError: it is none of these, or the run has no exported model yet.
+        EvaluationError: it is a name on the hub, which can't be reached.
+    """
+    path = Path(model)
+    if (path / "config.json").exists():
+        return path
+    run = RunFolder(path)
+    if (run.model / "config.json").exists():
+        return run.model
+    if run.run_record.exists():
+        raise ExportError(
+            f"{path} has no exported model", f"{run.model} with config.json", f"export it: maskwright export {path}"
+        )
+    # Imported here: most commands name a folder, and the hub's client takes its time.
+    from maskwright.export.hub import downloaded, is_hub_name
+
+    if is_hub_name(model):
+        return downloaded(str(model))
+    raise ExportError(
+        f"{path} " + ("is neither a run nor a model" if path.exists() else "does not exist"),
+        "a run folder, a Hugging Face model folder with config.json, or a model's name on the hub",
+    )

@@ -1,0 +1,85 @@
+"""From the arguments of `maskwright profile` to profiles: the teacher, the dictionary, the texts and the student."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from maskwright.core.errors import CheckpointError, ExportError, RecipeError
+from maskwright.core.hardware import default_device
+from maskwright.core.records.semantics import ATOMS, AtomsRecord
+from maskwright.models.teacher import Teacher
+from maskwright.pipeline.latent_student import LatentStudent
+from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.semantics.describe.profiles import Profiler, marked_words
+from maskwright.semantics.dictionary import FILE_NAME, Dictionary
+from maskwright.tokenization.folder import load_tokenizer
+from maskwright.training.phases import read_model
+
+
+def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: int) -> Profiled:
+    """Return the profiles of all bracketed words; see `cli.profile.profile` for the arguments.
+
+    Raises:
+        RecipeError: a text can't be used, or `source` is a run without atoms.
+        CheckpointError: there is no such run or dictionary, or the model is not the one it was learned from.
+        ExportError: the model is not to be had.
+    """
+    words = [word for text in texts for word in marked_words(text)]
+    if (source / FILE_NAME).is_file():
+        folder, student = source, None
+        teacher, tokenizer_folder = _teacher_of_dictionary(Dictionary.load(source), model, source)
+    else:
+        record_of(source)
+        if model is not None:
+            raise RecipeError("--model with a run", "--model with a dictionary alone: a run knows its teacher")
+        student = LatentStudent.of_run(source)
+        folder, teacher = student.dictionary_folder, student.teacher()
+        tokenizer_folder = student.tokenizer_folder
+    dictionary = Dictionary.load(folder)
+    profiler = Profiler(teacher, dictionary, load_tokenizer(tokenizer_folder))
+    profiles = [profiler.profile(word, top) for word in words]
+    predicted = None
+    if student is not None:
+        tokens = [profiler.tokens_of(word) for word in words]
+        predicted = [student.profile(each, word.context, top) for each, word in zip(tokens, words, strict=True)]
+    return Profiled(description_of(folder, dictionary), profiles, predicted)
+
+
+def description_of(folder: Path, dictionary: Dictionary) -> AtomsRecord:
+    """Read what a dictionary's atoms mean.
+
+    Raises:
+        CheckpointError: it was not described, or is another dictionary's description.
+    """
+    record = AtomsRecord.read(folder / ATOMS)
+    if record.dictionary_sha256 != dictionary.sha256:
+        raise CheckpointError(
+            f"{folder / ATOMS} describes another dictionary than {folder / FILE_NAME}",
+            "the two as they were written together",
+            "make the dictionary again",
+        )
+    return record
+
+
+def _teacher_of_dictionary(dictionary: Dictionary, model: str | None, folder: Path) -> tuple[Teacher, Path]:
+    """Return the model that a dictionary was learned from, and the folder with its tokenizer."""
+    provenance = dictionary.provenance
+    name = model or provenance.teacher
+    try:
+        model_folder = model_folder_of(name)
+    except ExportError as error:
+        raise ExportError(
+            f"the model of {folder} is not to be had: {error.got}",
+            f"the model that it was learned from, {provenance.teacher}",
+            "say where it is: --model MODEL",
+        ) from error
+    trained = read_model(model_folder)
+    if trained.sha256 != provenance.teacher_sha256:
+        raise CheckpointError(
+            f"{name} has other weights ({trained.sha256[:12]}...) than the model that {folder} was learned from",
+            f"the weights {provenance.teacher_sha256[:12]}... of {provenance.teacher}",
+            "say where they are: --model MODEL, or learn a dictionary from this model",
+        )
+    device = default_device()
+    return Teacher(trained, provenance.layer, name, device, torch.float32), model_folder

@@ -1,0 +1,225 @@
+"""The whole journey of `maskwright train`: corpus, training, export, evaluation, report.
+
+The stages meet in the run folder. Only here do training and evaluation meet, so that neither imports the other.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, StorageError
+from maskwright.core.files import remove_folder
+from maskwright.core.hardware import default_device
+from maskwright.core.log import say, warn
+from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.encoders.encoder import EncoderConfig
+from maskwright.evaluation.catalogue import find_tasks
+from maskwright.evaluation.run_tasks import evaluate
+from maskwright.export.folder import import_model
+from maskwright.pipeline.corpora import prepared
+from maskwright.pipeline.evaluated_model import subject_of
+from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.probes import probes_of, with_pairs_found
+from maskwright.pipeline.recipes import find_plug_ins_in, read_with_overrides
+from maskwright.reports import write_model_card, write_report
+from maskwright.reports.terminal.print_tables import print_records
+from maskwright.training.checkpoint import Checkpoints
+from maskwright.training.distributed import Ranks
+from maskwright.training.engine.decide import require_machine
+from maskwright.training.loop import TrainingLoop
+from maskwright.training.recipe.differences import first_difference
+from maskwright.training.recipe.recipe import EncoderSection, Recipe, parse_recipe
+from maskwright.training.run import assemble_run
+from maskwright.training.safety.lock import exclusive
+from maskwright.training.trained_run import export_run
+from maskwright.training.watching.energy import energy_meter
+
+
+@dataclass(frozen=True)
+class Text:
+    """Where the text of a run comes from, if not from the recipe alone.
+
+    Attributes:
+        data: takes the place of the recipe's `data.data`; empty: the recipe's.
+        corpora: folder for prepared corpora; None: `corpora` beside the run.
+        corpus: a prepared corpus; None: one is prepared from the recipe.
+    """
+
+    data: Sequence[str] = ()
+    corpora: Path | None = None
+    corpus: Path | None = None
+
+
+def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_changes: bool) -> None:
+    """Raise a `RecipeError` if the command line says neither "begin this recipe" nor "go on with that run"."""
+    if resume and run is None:
+        raise RecipeError("--resume without --run", "the run folder to go on with, such as --run runs/mine")
+    if not resume and recipe is None:
+        raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
+    if resume and (recipe or has_changes):
+        raise RecipeError(
+            "--resume with a recipe, --data, --corpus, --set, --strict or --from",
+            "--run and --resume alone: the run knows its recipe",
+        )
+
+
+def begin(
+    recipe_path: Path,
+    text: Text,
+    settings: Sequence[str],
+    from_model: Path | None,
+    run: Path | None,
+    ranks: Ranks,
+) -> None:
+    """Begin a run and see it through; see `cli.train.train` for the arguments."""
+    if text.corpus is not None and (text.data or from_model is not None):
+        raise RecipeError(
+            "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
+        )
+    if from_model is not None:
+        from_model = model_folder_of(from_model)
+        settings = [*settings, f"tokenizer.existing={from_model}"]
+    recipe = with_pairs_found(read_with_overrides(recipe_path, text.data, settings))
+    require_machine(recipe)
+    start_from = None
+    if from_model is not None:
+        imported = import_model(from_model)
+        if not imported.has_trained_head:
+            warn(f"{from_model} has no vocabulary head; a fresh one takes its place")
+        recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config)
+        start_from = imported.encoder, imported.head
+    folder = RunFolder(run or Path("runs") / recipe.name)
+    with _exclusive(folder, ranks):
+        _require_unused(folder, recipe)
+        if ranks.is_first:
+            _make_room(folder)
+        ranks.wait()
+        if text.corpus is not None:
+            corpus = open_corpus(text.corpus, verify=True)
+        else:
+            corpus = prepared(recipe, text.corpora or folder.path.parent / "corpora")
+        loop = TrainingLoop(
+            assemble_run(
+                recipe,
+                corpus,
+                folder,
+                ranks,
+                probes_of(recipe, corpus),
+                start_from=start_from,
+                recipe_folder=recipe_path.parent,
+            )
+        )
+        _see_through(loop, corpus)
+
+
+def go_on(run: Path, ranks: Ranks) -> None:
+    """Go on with a run that was stopped, wherever it was."""
+    folder = RunFolder(run)
+    record_of(run)  # before the folder is locked, which would make it
+    with _exclusive(folder, ranks):
+        record = record_of(run)
+        if record.status == "finished" and folder.report.exists():
+            say(f"{run} is finished already; its report is {folder.report}")
+            return
+        if record.recipe_folder:
+            find_plug_ins_in(Path(record.recipe_folder))
+        recipe = parse_recipe(record.recipe, str(folder.run_record))
+        corpus = open_corpus(Path(record.corpus), verify=True)
+        loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
+        loop.resume()
+        _see_through(loop, corpus)
+
+
+def _with_encoder_of(recipe: Recipe, family: str, config: EncoderConfig) -> Recipe:
+    """Return the recipe with the encoder of imported weights, so that a resumed run builds the same one."""
+    section = EncoderSection(family=family, size=None, overrides=config.overrides(), max_positions=config.max_positions)
+    return parse_recipe(recipe.model_copy(update={"encoder": section}).model_dump(mode="json"), "recipe with --from")
+
+
+def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse to begin where a run is, unless it never made a step and has nothing to lose.
+
+    Raises:
+        RecipeError: the folder holds a run; its state, or the first difference to this recipe, is named.
+    """
+    if not any(Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).steps()):
+        return
+    if not folder.run_record.exists():
+        raise RecipeError(f"{folder.checkpoints} holds checkpoints of a run without run.json", "a folder without a run")
+    record = RunRecord.read(folder.run_record)
+    difference = first_difference(record.recipe, recipe.model_dump(mode="json"))
+    raise RecipeError(
+        f"{folder.path} holds a run" + (f" of another recipe: {difference}" if difference else f", {record.status}"),
+        "a folder without a run",
+        f"choose another --run, or go on with that one: maskwright train --run {folder.path} --resume",
+    )
+
+
+def _make_room(folder: RunFolder) -> None:
+    """Remove what is left of a run that never made a step."""
+    folder.run_record.unlink(missing_ok=True)
+    if folder.checkpoints.exists():
+        remove_folder(folder.checkpoints)
+
+
+@contextlib.contextmanager
+def _exclusive(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Hold the run folder for all ranks; what the first is refused, all are."""
+    refused: MaskwrightError | None = None
+    with contextlib.ExitStack() as held:
+        if ranks.is_first:
+            try:
+                held.enter_context(exclusive(folder.path))
+            except MaskwrightError as error:
+                refused = error
+        if ranks.any(refused is not None, default_device()):
+            raise refused or RunFolderBusy(f"{folder.path} can't be had", "see the first process's message")
+        yield
+
+
+def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
+    """Train to the end, then export, evaluate and report; note in the run's record how far it came."""
+    folder, ranks = loop.run.folder, loop.run.ranks
+
+    def note(**news: object) -> None:
+        if ranks.is_first:
+            RunRecord.read(folder.run_record).model_copy(update=news).write(folder.run_record)
+
+    note(status="running")
+    meter = energy_meter(loop.run.recipe.energy, loop.run.engine)
+    try:
+        with meter:
+            result = loop.train()
+    except BaseException as error:
+        was_stopped = not isinstance(error, Exception)
+        with contextlib.suppress(StorageError):  # a full disk is why it failed: that is to be told
+            note(
+                status="interrupted" if was_stopped else "failed",
+                energy=meter.record(RunRecord.read(folder.run_record).energy),
+            )
+        if was_stopped:
+            say(f"go on with: maskwright train --run {folder.path} --resume")
+        raise
+    energy = meter.record(RunRecord.read(folder.run_record).energy)
+    if loop.interrupted_by is not None:
+        note(status="interrupted", result=result, energy=energy)
+        say(f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume")
+        raise SystemExit(128 + loop.interrupted_by)
+    note(result=result, energy=energy)
+    ranks.wait()
+    if ranks.is_first:
+        _finish(folder, corpus, best=result.stopped_early, seed=loop.run.recipe.seed)
+
+
+def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
+    record = RunRecord.read(folder.run_record)
+    export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
+    subject = subject_of(folder.model, corpus)
+    print_records(evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records)
+    RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)
+    write_model_card(folder.path)
+    write_report(folder.path)
+    print(f"model:  {folder.model}")
+    print(f"report: {folder.report}")

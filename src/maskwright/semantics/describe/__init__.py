@@ -1,0 +1,1 @@
+"""What the atoms of a dictionary mean: labels, contexts, profiles and senses."""

@@ -1,0 +1,1 @@
+"""Sparse codes of hidden states over a dictionary, and learning the dictionary."""

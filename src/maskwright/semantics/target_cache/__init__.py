@@ -1,0 +1,1 @@
+"""Targets of a whole corpus, computed once and kept on disk."""

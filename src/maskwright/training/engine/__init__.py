@@ -1,0 +1,1 @@
+"""Decisions about the machine before the first step: device, precision, cost, timing."""

@@ -1,0 +1,71 @@
+"""How the vocabulary head is run: how many slots it sees, what their logits take, and how they become a loss."""
+
+import math
+
+import torch
+
+from maskwright.core.errors import RecipeError
+from maskwright.core.records.run import EngineRecord
+from maskwright.heads.cross_entropy import PLAIN_BYTES_PER_LOGIT, Way, fastest_way, logits_bytes
+from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.training.distributed import Ranks
+from maskwright.training.model import Model
+from maskwright.training.recipe.recipe import Recipe
+
+CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch": "logits in pieces by torch"}
+"""How `EngineRecord.cross_entropy` is said."""
+
+
+def require_trained_head(recipe: Recipe, model: Model) -> None:
+    """Refuse to stop by the held-out loss where a phase leaves the head that it is measured with as it is.
+
+    Raises:
+        RecipeError: `probes.stop_after_no_improvement` with such a phase.
+    """
+    if recipe.probes.stop_after_no_improvement is None:
+        return
+    for index, objective in enumerate(model.objectives):
+        if not objective.uses_vocabulary_head:
+            raise RecipeError(
+                "probes.stop_after_no_improvement: held-out loss says nothing while the vocabulary head is not "
+                f"trained, as in phases.{index}",
+                "a phase that trains it, such as mlsm with mlm_weight above 0",
+                "leave stop_after_no_improvement out",
+            )
+
+
+def most_scored(recipe: Recipe, model: Model) -> int:
+    """Return the most slots of a micro-batch that the vocabulary head sees."""
+    scored = max(objective.scored_fraction() for objective in model.objectives)
+    return math.ceil(scored * recipe.batch.micro_batch_tokens)
+
+
+def logits_of_head(recipe: Recipe, model: Model) -> int:
+    """Return the bytes that logits and their gradients take."""
+    num_slots, vocabulary_size = most_scored(recipe, model), model.encoder.config.vocabulary_size
+    if isinstance(model.vocabulary_head, VocabularyHead):
+        return logits_bytes(num_slots, vocabulary_size)
+    return num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT
+
+
+def decide_cross_entropy(recipe: Recipe, model: Model, engine: EngineRecord, ranks: Ranks) -> Way:
+    """Return how the largest logits of the run become a loss; the same on every rank.
+
+    Args:
+        recipe: gives the micro-batch.
+        model: gives the shapes; a head of another kind makes all logits at once.
+        engine: device, precision, and whether the step is compiled.
+        ranks: all processes of the run.
+    """
+    if not isinstance(model.vocabulary_head, VocabularyHead):
+        return "whole"
+    device, config = torch.device(engine.device), model.encoder.config
+    dtype, num_slots = getattr(torch, engine.dtype), most_scored(recipe, model)
+    way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.hidden_size, engine.compiled)
+    return "own" if ranks.any(way == "own", device) else way
+
+
+def use_cross_entropy(model: Model, engine: EngineRecord) -> None:
+    """Let the head do as was decided."""
+    if isinstance(model.vocabulary_head, VocabularyHead):
+        model.vocabulary_head.use_cross_entropy(engine.cross_entropy)

@@ -1,0 +1,93 @@
+"""Times a step of each phase before the first one: for budgets in hours, and for what depends on how long a run is."""
+
+import statistics
+import time
+
+import torch
+
+from maskwright.core.hardware import wait_for_device
+from maskwright.core.records.run import EngineRecord
+from maskwright.corpus.corpus import Corpus
+from maskwright.optim.optimizers import Optimizers
+from maskwright.training.distributed import Ranks
+from maskwright.training.engine.plan import dtype_named, phase_flops_per_token
+from maskwright.training.model import Model
+from maskwright.training.recipe.recipe import Recipe, objective_of
+from maskwright.training.recipe.sections import Phase
+from maskwright.training.safety.non_finite import memory_errors_explained
+from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.step_batches import StepBatches
+from maskwright.training.timeline import Course
+
+FEW_STEPS = 3
+"""That many are timed in any case, unless they are slow."""
+
+SLOW_SECONDS = 10.0
+"""Of timed steps; none is repeated after that, where no more seconds were asked for."""
+
+
+def seconds_of_steps(
+    recipe: Recipe,
+    corpus: Corpus,
+    model: Model,
+    engine: EngineRecord,
+    ranks: Ranks,
+    numbers: range,
+    least_seconds: float = 0.0,
+) -> list[float]:
+    """Time a step of each phase as `engine` has it, the update included; no weight changes.
+
+    A phase that can't run before it has begun is judged by FLOPs, beside the default objective.
+
+    Args:
+        recipe: gives batches, phases and optimizer.
+        corpus: gives the text.
+        model: on its device.
+        engine: device, precision, and whether to compile.
+        ranks: all processes of the run, over which the mean is taken.
+        numbers: this rank's micro-batches.
+        least_seconds: of timed steps, for all phases: the more there are, the less one of them says by chance.
+    """
+    plug_in, options = objective_of(Phase())
+    default = plug_in(options, model.encoder, corpus.vocabulary, model.vocabulary_head)
+    timed = Model(
+        model.encoder, model.vocabulary_head, [default if each.needs_begin else each for each in model.objectives]
+    )
+    timed.root().to(torch.device(engine.device))
+    batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
+    real_flops, timed_flops = phase_flops_per_token(recipe, model), phase_flops_per_token(recipe, timed)
+    return [
+        _seconds_of_step(recipe, timed, batches, engine, ranks, phase, least_seconds / len(real_flops)) * real / run
+        for phase, (real, run) in enumerate(zip(real_flops, timed_flops, strict=True))
+    ]
+
+
+def _seconds_of_step(
+    recipe: Recipe,
+    model: Model,
+    batches: StepBatches,
+    engine: EngineRecord,
+    ranks: Ranks,
+    phase: int,
+    least_seconds: float,
+) -> float:
+    device = torch.device(engine.device)
+    phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
+    stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
+    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    micro_batches = batches(phase)
+
+    def one_step(num_micro_batches: int) -> float:
+        begin = time.perf_counter()
+        with memory_errors_explained(recipe.batch.micro_batch_tokens):
+            stepper.forward_backward(phase, batches.numbers[:num_micro_batches], micro_batches[:num_micro_batches])
+        optimizers.clip()
+        optimizers.step(0.0)  # with a learning rate of 0 no weight changes
+        wait_for_device(device)
+        return time.perf_counter() - begin
+
+    one_step(1)  # warms up, and compiles
+    seconds = [one_step(len(micro_batches))]
+    while sum(seconds) < least_seconds or (len(seconds) < FEW_STEPS and sum(seconds) < SLOW_SECONDS):
+        seconds.append(one_step(len(micro_batches)))
+    return ranks.sum([statistics.median(seconds)], device)[0] / ranks.num_ranks

@@ -1,0 +1,80 @@
+"""Builds what a recipe names: encoder, heads and objectives as one model, and the streams of batches of its phases."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from maskwright.core.randomness import torch_generator
+from maskwright.core.vocabulary import Vocabulary
+from maskwright.encoders import build_encoder
+from maskwright.encoders.build import require_vocabulary
+from maskwright.encoders.encoder import Encoder
+from maskwright.heads.token_head import TokenHead
+from maskwright.models.build_head import build_vocabulary_head
+from maskwright.objectives.base import Objective
+from maskwright.training.recipe.recipe import Recipe, objective_of
+
+
+@dataclass
+class Model:
+    """Everything that is trained.
+
+    Attributes:
+        encoder: shared by all phases.
+        vocabulary_head: likewise; exported with the encoder.
+        objectives: one a phase; phases with the same objective and options share one.
+    """
+
+    encoder: Encoder
+    vocabulary_head: TokenHead
+    objectives: list[Objective]
+
+    def root(self) -> nn.ModuleDict:
+        """Return the model as one module, for names, devices and checkpoints."""
+        parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
+        parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
+        return nn.ModuleDict(parts)
+
+    def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return every parameter once, under its first name."""
+        return list(self.root().named_parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every parameter and persistent buffer once, by name; what a checkpoint holds."""
+        root = self.root()
+        persistent = root.state_dict(keep_vars=True)
+        unique = {name for name, _ in [*root.named_parameters(), *root.named_buffers()]}
+        return {name: tensor for name, tensor in persistent.items() if name in unique}
+
+
+def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, TokenHead] | None) -> Model:
+    """Build the model of a recipe, on the CPU, initialised from the recipe's seed.
+
+    Args:
+        recipe: validated.
+        vocabulary: of the prepared corpus.
+        start_from: encoder and head to continue from, instead of fresh ones.
+    """
+    if start_from is None:
+        encoder, vocabulary_head = build_encoder_and_head(recipe, vocabulary, recipe.seed)
+    else:
+        encoder, vocabulary_head = start_from
+        require_vocabulary(encoder.config, vocabulary)
+    objectives: list[Objective] = []
+    for index, phase in enumerate(recipe.phases):
+        twins = [other for other in range(index) if recipe.phases[other].objective == phase.objective]
+        if twins:
+            objectives.append(objectives[twins[0]])
+        else:
+            plug_in, options = objective_of(phase)
+            objective = plug_in(options, encoder, vocabulary, vocabulary_head)
+            objective.initialize(torch_generator(recipe.seed, "objective", index))
+            objectives.append(objective)
+    return Model(encoder, vocabulary_head, objectives)
+
+
+def build_encoder_and_head(recipe: Recipe, vocabulary: Vocabulary, seed: int) -> tuple[Encoder, TokenHead]:
+    """Build a new encoder and its vocabulary head, on the CPU, with weights that are a function of `seed`."""
+    section = recipe.encoder
+    encoder = build_encoder(section.family, section.size, section.overrides, vocabulary, recipe.max_positions, seed)
+    return encoder, build_vocabulary_head(encoder, seed)

@@ -1,0 +1,1 @@
+"""The recipe: the only place that sees the options of every part."""

@@ -1,0 +1,184 @@
+"""The sections of a recipe that belong to training; those of text, tokenizer and optimizer are theirs."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from maskwright.core.options import Options
+from maskwright.training.watching.word_checkpoints import BABYLM, marks_of
+
+
+class EncoderSection(Options):
+    """Which encoder."""
+
+    family: str = Field(default="modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
+    size: str | None = Field(
+        default="small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
+    )
+    max_positions: int | None = Field(
+        default=None, ge=8, description="longest sequence the model can read; default: the longest of the phases"
+    )
+
+
+class Budget(Options):
+    """How long to train; exactly one of these."""
+
+    tokens: int | None = Field(default=None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
+    steps: int | None = Field(default=None, ge=1, description="optimizer steps")
+    hours: float | None = Field(
+        default=None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
+    )
+    flops: float | None = Field(default=None, gt=0, description="by the formula that `maskwright plan` shows")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of tokens, steps, hours, flops; got {', '.join(given) or 'none'}")
+        return self
+
+
+class Phase(Options):
+    """A stretch of the run with one objective and one sequence length."""
+
+    objective: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "mlm"},
+        description='the name of a plug-in of objectives/ (or "module:Class") and its options',
+    )
+    weights: Literal["continue", "fresh"] = Field(
+        default="continue",
+        description="go on with the weights of the phase before, or begin with fresh ones and the learning-rate "
+        "schedule anew: what came before was a teacher",
+    )
+    schedule: Literal["continue", "fresh"] = Field(
+        default="continue",
+        description="go on along the learning-rate schedule, or begin it anew for this phase and those after it: for a "
+        "short last phase that is to learn what those before did not",
+    )
+    share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
+    sequence_length: int = Field(
+        default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"
+    )
+    one_document_per_sequence: bool = Field(
+        default=False,
+        description="never cut a document that fits into a sequence; costs padding (default: cut to fill)",
+    )
+
+
+class BatchConfig(Options):
+    """How much text makes one optimizer step."""
+
+    tokens: int = Field(
+        default=16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches"
+    )
+    micro_batch_tokens: int = Field(
+        default=8_192,
+        ge=8,
+        description="tokens that pass through the encoder at once on one device; memory grows with it",
+    )
+
+
+class EngineConfig(Options):
+    """How the machine is used. `auto` measures at start-up and says what it found."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda or mps")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="of matrix products; auto takes bfloat16 where a one-second probe finds it faster"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="torch.compile; auto compiles where the run is long enough to win the time back"
+    )
+    attention: str = Field(default="auto", description="auto, reference, padded or varlen")
+
+
+class CheckpointConfig(Options):
+    """When to save. Saving never changes what is trained."""
+
+    every_steps: int | None = Field(default=None, ge=1, description="save every so many optimizer steps")
+    every_minutes: float | None = Field(default=10.0, gt=0, description="save when so much time has passed")
+    keep_last: int = Field(default=2, ge=1, description="how many of the newest checkpoints to keep")
+    keep_best: bool = Field(
+        default=True, description="keep also the one with the lowest held-out loss, where it is measured"
+    )
+    by_words: Literal["babylm"] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        description="export the model as RUN/babylm/chck_1M and so on when so many words were seen: a list of counts, "
+        f"or babylm ({BABYLM})",
+    )
+
+    @property
+    def word_marks(self) -> tuple[int, ...]:
+        """The word counts of `by_words`, ascending; empty where it is not asked for."""
+        return marks_of(self.by_words)
+
+
+class EnergyConfig(Options):
+    """What energy and CO2 are estimated from, where codecarbon is not installed (the extra `energy`).
+
+    The default of the carbon intensity is the world's average of 2018 (International Energy Agency 2019, Global Energy
+    and CO2 Status Report); your grid's own is better. The power of the processor is an assumption.
+    """
+
+    processor_watts: float = Field(default=65.0, gt=0, description="power of a machine's processors under load")
+    gpu_watts: float | None = Field(default=None, gt=0, description="of one GPU; default: the driver's limit")
+    kg_co2_per_kwh: float = Field(default=0.475, ge=0, description="carbon intensity of the electricity")
+    intensity_source: str = Field(
+        default="the world's average of 2018 (IEA 2019, Global Energy and CO2 Status Report)",
+        description="where kg_co2_per_kwh is from; goes into the model card",
+    )
+
+
+class PairsProbeConfig(Options):
+    """Minimal pairs during the run, such as BLiMP's: how often the good sentence gets the higher score.
+
+    They are never trained on, and never decide which checkpoint is best or when a run ends.
+    """
+
+    data: str = Field(description="folder with data sets in their original layouts")
+    task: str = Field(default="blimp", description="a task or YAML file of minimal pairs")
+    num_pairs: int = Field(
+        default=500, ge=1, description="how many pairs, drawn once, evenly over the parts of the set"
+    )
+
+
+class ProbeConfig(Options):
+    """What is measured during the run. Probing never changes what is trained."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, description="measure every so many optimizer steps; default: never"
+    )
+    num_probes: int | None = Field(
+        default=None, ge=1, description="instead of every_steps: how many times, evenly over the run"
+    )
+    tokens: int = Field(default=16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
+    minimal_pairs: PairsProbeConfig | None = Field(
+        default=None, description="score minimal pairs too; default: held-out loss alone"
+    )
+    max_share: float | None = Field(
+        default=0.05,
+        gt=0,
+        description="the most that probes may cost, as a share of the training time; both are timed before the first "
+        "step, and what would cost more is measured less often (but not held-out loss that "
+        "stop_after_no_improvement reads); null: no limit",
+    )
+    stop_after_no_improvement: int | None = Field(
+        default=None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is to be measured."""
+        return self.every_steps is not None or self.num_probes is not None
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Self:
+        if self.every_steps is not None and self.num_probes is not None:
+            raise ValueError("give every_steps or num_probes, not both")
+        if self.stop_after_no_improvement and not self.is_on:
+            raise ValueError("stop_after_no_improvement needs every_steps or num_probes")
+        if self.minimal_pairs and not self.is_on:
+            raise ValueError("minimal_pairs needs every_steps or num_probes")
+        return self

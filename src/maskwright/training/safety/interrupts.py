@@ -1,0 +1,50 @@
+"""Signals that ask a run to save and exit."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from maskwright.core.log import say
+
+
+class Interrupts:
+    """Turns SIGINT, SIGTERM, SIGHUP and SIGUSR1 into a flag that the loop reads; a second one exits at once.
+
+    The flag makes the loop save at the end of the current step. What was saved before is whole whatever happens.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        """Nothing is caught until the block is entered."""
+        self.received: signal.Signals | None = None
+
+    def __enter__(self) -> "Interrupts":
+        """Begin to catch."""
+        self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop catching."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Within the block signals do what they did before: for work that may end anywhere and be begun again."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            sys.stderr.write("\nstopped at once; the last checkpoint is whole\n")
+            sys.stderr.flush()
+            os._exit(128 + number)
+        self.received = signal.Signals(number)
+        say(f"\n{self.received.name}: saving after this step; once more to stop at once without saving")

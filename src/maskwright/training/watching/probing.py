@@ -1,0 +1,192 @@
+"""What is measured during a run, when, and at what cost.
+
+Probes are handed in by the command line; the loop knows them by name. They see the weights and change nothing, so how
+often they are asked never changes what is trained.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from maskwright.core.log import say, warn
+from maskwright.encoders.encoder import Encoder
+from maskwright.training.distributed import Ranks
+from maskwright.training.model import Model
+from maskwright.training.recipe.recipe import Recipe
+
+Probe = Callable[[Encoder, nn.Module, torch.dtype, nn.Module], Mapping[str, float]]
+"""Measures encoder and vocabulary head in a precision during a run, with what reads masked text (`Objective.reader`);
+returns metrics whose names begin with what is measured."""
+
+HELD_OUT = "held_out"
+"""The probe that must be there wherever anything is measured."""
+
+MINIMAL_PAIRS = "minimal_pairs"
+
+BEST_BY = "held_out_cross_entropy"
+"""The metric that decides which checkpoint is best; no benchmark does."""
+
+SPOKEN = {HELD_OUT: "held-out loss", MINIMAL_PAIRS: "minimal pairs"}
+
+
+@dataclass(frozen=True)
+class Occasions:
+    """The steps after which a recipe asks to measure: a function of the step alone.
+
+    Attributes:
+        num_steps: of the run.
+        every_steps: measure after every so many steps, and after the last.
+        num_probes: or so many times, evenly; both None: never.
+    """
+
+    num_steps: int
+    every_steps: int | None
+    num_probes: int | None
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        if self.every_steps is not None:
+            return math.ceil(self.num_steps / self.every_steps)
+        return min(self.num_probes or 0, self.num_steps)
+
+    def number(self, step: int) -> int | None:
+        """Return the number of the occasion after so many steps, counted from 1; None where there is none."""
+        if self.every_steps is not None:
+            is_due = step % self.every_steps == 0 or step == self.num_steps
+            return math.ceil(step / self.every_steps) if is_due else None
+        count = len(self)
+        number, before = (count * done // self.num_steps for done in (step, step - 1))
+        return number if number > before else None
+
+
+@dataclass(frozen=True)
+class Probing:
+    """The probes of a run.
+
+    Attributes:
+        probes: by name.
+        occasions: when the recipe asks for them.
+        strides: by name, of how many occasions each measures one: the last, and every n-th before it; 0 for none.
+    """
+
+    probes: Mapping[str, Probe]
+    occasions: Occasions
+    strides: Mapping[str, int]
+
+    def due(self, step: int) -> list[str]:
+        """Return the names of the probes that measure after so many steps."""
+        number = self.occasions.number(step) if self.probes else None
+        if number is None:
+            return []
+        left = len(self.occasions) - number
+        strides = {name: self.strides.get(name, 1) for name in self.probes}
+        return [name for name, stride in strides.items() if stride and left % stride == 0]
+
+    def measure(self, names: Collection[str], model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
+        """Return what the named probes find in a phase, and "probe_seconds", what it took."""
+        begin = time.perf_counter()
+        values: dict[str, float] = {}
+        for name in names:
+            reader = model.objectives[phase].reader(model.encoder)
+            values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
+        return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
+
+
+def occasions_of(recipe: Recipe, num_steps: int) -> Occasions:
+    """Return when a recipe asks to measure in a run of so many steps."""
+    return Occasions(num_steps, recipe.probes.every_steps, recipe.probes.num_probes)
+
+
+def is_timing_needed(recipe: Recipe, probes: Mapping[str, Probe]) -> bool:
+    """Return whether a bound on the cost of probes asks for the time of a training step."""
+    return bool(probes) and recipe.probes.is_on and recipe.probes.max_share is not None
+
+
+def decide_strides(
+    recipe: Recipe,
+    probes: Mapping[str, Probe],
+    model: Model,
+    dtype: torch.dtype,
+    training_seconds: float,
+    num_steps: int,
+    ranks: Ranks,
+) -> dict[str, int]:
+    """Time every probe once, and decide how often each may measure; say so where it is less often than asked for.
+
+    Args:
+        recipe: its section `probes` gives the bound; it must have one.
+        probes: by name.
+        model: on its device; it is left as it is.
+        dtype: of the run.
+        training_seconds: foreseen for the whole run.
+        num_steps: of the run.
+        ranks: what is measured on each is averaged, so that all decide the same.
+
+    Returns:
+        By name, see `Probing.strides`.
+    """
+    assert recipe.probes.max_share is not None
+    seconds = {}
+    asked_with = model.encoder, model.vocabulary_head, dtype, model.objectives[0].reader(model.encoder)
+    for name, probe in probes.items():
+        if not seconds:
+            probe(*asked_with)  # the first call anywhere pays for what is lazy
+        begin = time.perf_counter()
+        probe(*asked_with)
+        mine = time.perf_counter() - begin
+        seconds[name] = ranks.sum([mine], next(model.encoder.parameters()).device)[0] / ranks.num_ranks
+    occasions = occasions_of(recipe, num_steps)
+    fixed = {HELD_OUT} if recipe.probes.stop_after_no_improvement else set()
+    strides = affordable_strides(len(occasions), seconds, recipe.probes.max_share * training_seconds, fixed)
+    asked = sum(seconds.values()) * len(occasions) / training_seconds
+    if any(stride != 1 for stride in strides.values()):
+        told = "; ".join(
+            f"{SPOKEN.get(name, name)} {_spoken_stride(stride, len(occasions))}" for name, stride in strides.items()
+        )
+        say(
+            f"probes would take {asked:.0%} of the training time, over probes.max_share "
+            f"({recipe.probes.max_share:.0%}): {told}"
+        )
+    elif asked > recipe.probes.max_share:
+        warn(
+            f"probes will take {asked:.0%} of the training time, over probes.max_share; they are not made fewer, since "
+            "stop_after_no_improvement reads them: lower probes.tokens"
+        )
+    return strides
+
+
+def affordable_strides(
+    num_occasions: int, seconds: Mapping[str, float], budget_seconds: float, fixed: Collection[str] = ()
+) -> dict[str, int]:
+    """Share out what probes may cost, in their order; the first always measures at least at the end.
+
+    Args:
+        num_occasions: how often the recipe asks for them.
+        seconds: of one call, by name.
+        budget_seconds: for all probes together.
+        fixed: names of probes that measure at every occasion, whatever they cost.
+
+    Returns:
+        By name, see `Probing.strides`. But for fixed probes and that one call, they cost at most the budget.
+    """
+    strides: dict[str, int] = {}
+    left = budget_seconds
+    for name, each in seconds.items():
+        calls = num_occasions if name in fixed else min(num_occasions, int(left / each) if left > 0 else 0)
+        if not strides:
+            calls = max(calls, 1)
+        strides[name] = math.ceil(num_occasions / calls) if calls else 0
+        left -= calls * each
+    return strides
+
+
+def _spoken_stride(stride: int, num_occasions: int) -> str:
+    if stride == 0:
+        return "not at all"
+    if stride == 1:
+        return "as asked"
+    return "only at the end" if stride >= num_occasions else f"every {stride}th time asked"

@@ -1,0 +1,76 @@
+"""Recipes as the command line takes them."""
+
+import pytest
+import yaml
+
+from maskwright.core.errors import CheckpointError, ExportError, RecipeError
+from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.recipes import read_with_overrides, with_strict
+from maskwright.pipeline.train import require_sensible
+
+
+@pytest.fixture
+def path(tmp_path, raw_recipe):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(raw_recipe), encoding="utf-8")
+    return path
+
+
+def test_settings_replace_values_of_every_kind(path):
+    settings = [
+        "seed=7",
+        "optimizer.learning_rate=3e-4",
+        "phases.1.sequence_length=16",
+        "checkpoints.every_steps=null",
+        "phases.0.objective={name: mlm, rate: 0.2}",
+        "name=a=b",
+    ]
+    recipe = read_with_overrides(path, (), settings)
+    assert (recipe.seed, recipe.optimizer.learning_rate, recipe.name) == (7, 3e-4, "a=b")
+    assert recipe.phases[1].sequence_length == 16
+    assert recipe.checkpoints.every_steps is None
+    assert recipe.phases[0].objective["rate"] == 0.2
+
+
+def test_data_replaces_the_text_and_keeps_how_it_is_read(path, raw_recipe):
+    assert read_with_overrides(path, ["a.txt"], ()).data.names == ("a.txt",)
+    several = read_with_overrides(path, ["a.txt", "b.txt"], ())
+    assert several.data.names == ("a.txt", "b.txt")
+    assert several.data.held_out_fraction == raw_recipe["data"]["held_out_fraction"]
+
+
+def test_strict_is_a_setting(path):
+    assert not read_with_overrides(path, (), with_strict((), False)).data.strict
+    assert read_with_overrides(path, (), with_strict((), True)).data.strict
+
+
+@pytest.mark.parametrize("setting", ["seed", "seed.deep=1", "phases.x.share=1", "seed=[1"])
+def test_settings_that_make_no_sense(path, setting):
+    with pytest.raises(RecipeError, match=r"--set|seed"):
+        read_with_overrides(path, (), [setting])
+
+
+def test_a_command_either_begins_or_goes_on(path):
+    require_sensible(path, False, None, True)
+    require_sensible(None, True, path, False)
+    for arguments in [(None, False, path, False), (None, True, None, False), (path, True, path, False)]:
+        with pytest.raises(RecipeError):
+            require_sensible(*arguments)
+    with pytest.raises(RecipeError, match="the run knows its recipe"):
+        require_sensible(None, True, path, True)
+
+
+def test_a_path_is_a_run_or_a_model(tmp_path):
+    with pytest.raises(ExportError, match="does not exist"):
+        model_folder_of(tmp_path / "nothing")
+    with pytest.raises(ExportError, match="neither a run nor a model"):
+        model_folder_of(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no run"):
+        record_of(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ExportError, match="no exported model"):
+        model_folder_of(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert model_folder_of(tmp_path) == tmp_path / "model"
+    assert model_folder_of(tmp_path / "model") == tmp_path / "model"

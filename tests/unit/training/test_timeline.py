@@ -1,0 +1,53 @@
+"""Budgets become steps, and steps have their place."""
+
+import pytest
+
+from maskwright.training.engine.plan import fix_course
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.timeline import Course, split_by_shares
+
+
+def test_every_step_has_its_phase_and_progress():
+    course = Course((2, 3))
+    places = [course.place(step) for step in range(course.num_steps)]
+    assert [place.phase for place in places] == [0, 0, 1, 1, 1]
+    assert [place.step_in_phase for place in places] == [0, 1, 0, 1, 2]
+    assert [place.phase_progress for place in places] == pytest.approx([0, 0.5, 0, 1 / 3, 2 / 3])
+    with pytest.raises(IndexError):
+        course.place(5)
+
+
+def test_the_learning_rate_begins_anew_with_a_fresh_schedule():
+    progress = [place.schedule_progress for place in map(Course((2, 2)).place, range(4))]
+    assert progress == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    course = Course((2, 1, 3), fresh_schedules=(2,))
+    progress = [place.schedule_progress for place in map(course.place, range(6))]
+    assert progress == pytest.approx([1 / 6, 3 / 6, 5 / 6, 1 / 6, 3 / 6, 5 / 6])
+
+
+def test_shares_are_of_the_budget_in_its_own_unit():
+    assert split_by_shares(100, [3, 1], [1, 1]) == (75, 25)
+    assert split_by_shares(100, [1, 1], [1, 5]) == (50, 10)
+    assert split_by_shares(1, [1, 1], [10, 10]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ({"steps": 12}, (8, 4)),
+        ({"tokens": 512 * 12}, (8, 4)),
+        ({"flops": 512 * (100.0 * 8 + 300.0 * 4)}, (13, 2)),
+        ({"hours": 2 / 3600}, (13, 3)),
+    ],
+)
+def test_budgets_of_every_unit_become_steps(raw_recipe, budget, expected):
+    recipe = parse_recipe({**raw_recipe, "budget": budget}, "test")
+    assert fix_course(recipe, [100.0, 300.0], [0.1, 0.2]).phase_steps == expected
+
+
+def test_fresh_weights_have_a_fresh_schedule_and_a_phase_may_ask_for_one(raw_recipe):
+    plain, *_ = raw_recipe["phases"]
+    phases = [plain | {"schedule": "fresh"}, plain, plain | {"schedule": "fresh"}, plain | {"weights": "fresh"}]
+    recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
+    assert fix_course(recipe, [100.0] * 4, None).fresh_schedules == (2, 3)
+    assert recipe.fresh_phases == (3,)
