@@ -7,7 +7,7 @@ import torch
 
 from maskwright.core.errors import CheckpointError, ExportError, RecipeError
 from maskwright.core.hardware import default_device
-from maskwright.core.records.semantics import ATOMS, AtomsRecord
+from maskwright.core.records.semantics import ATOMS, AtomsRecord, Profiled
 from maskwright.models.teacher import Teacher
 from maskwright.pipeline.latent_student import LatentStudent
 from maskwright.pipeline.locate import model_folder_of, record_of
