@@ -87,10 +87,9 @@ class Ours(nn.Module):
 
     def forward(self, batch: PackedBatch, positions_M: Tensor, targets_M: Tensor) -> Tensor:
         """Return a scalar."""
-        inputs = batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout
         if self.head is None:
-            return self.encoder(*inputs).float().square().mean()
-        x_MD = self.encoder(*inputs, at_M=positions_M)
+            return self.encoder(batch.input).float().square().mean()
+        x_MD = self.encoder(batch.input, positions_M)
         return F.cross_entropy(self.head(x_MD, self.encoder.embedding_weight_VD), targets_M)
 
 

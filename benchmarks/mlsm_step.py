@@ -190,7 +190,7 @@ def reference(bench: Bench) -> Contestant:
         shape = (-1, LENGTH)
         is_used = batch.target_ids_M >= 0
         places = batch.scored_positions_M[is_used]
-        mask_SL = torch.ones_like(batch.input_ids_T.view(shape))
+        mask_SL = torch.ones_like(batch.input.token_ids_T.view(shape))
         clean_SL = batch.clean.token_ids_T.view(shape)
         with torch.autocast(bench.device.type, bench.dtype, enabled=is_autocast):
             with torch.no_grad():
@@ -199,7 +199,7 @@ def reference(bench: Bench) -> Contestant:
         with torch.no_grad():
             targets_MA = reference_targets(atoms_AD, states_MD, 0.05, 100)
         with torch.autocast(bench.device.type, bench.dtype, enabled=is_autocast):
-            logits = student(batch.input_ids_T.view(shape), attention_mask=mask_SL).logits
+            logits = student(batch.input.token_ids_T.view(shape), attention_mask=mask_SL).logits
             logits_MX = logits.reshape(-1, vocabulary.size + num_atoms)[places].float()
             latent = F.kl_div(logits_MX[:, vocabulary.size :].log_softmax(1), targets_MA, reduction="batchmean")
             tokens = F.cross_entropy(logits_MX[:, : vocabulary.size], batch.target_ids_M[is_used])

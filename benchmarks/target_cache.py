@@ -114,7 +114,7 @@ def reference_order(corpus: Corpus, teacher: Teacher, atoms_AD: Tensor, penalty:
     """Make the targets of every token in the reference's order of work; return how many."""
     num_tokens = 0
     for batch, places in padded_batches(corpus):
-        x_TD = teacher.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = teacher.encoder(batch.input)
         teacher.head(x_TD, teacher.encoder.embedding_weight_VD)
         states_MD = unit_rows(x_TD[places])
         target_distributions(fista(atoms_AD, states_MD, penalty, 100, largest_eigenvalue(atoms_AD)))

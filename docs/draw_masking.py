@@ -9,7 +9,7 @@ hidden in many.
 
 import html
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from maskwright.batching.pack import pack_sequences
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.batching.row_stream import RowStream
-from maskwright.core.batches import CorruptedBatch, PackedBatch
+from maskwright.core.batches import WORD, CorruptedBatch, PackedBatch
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
 from maskwright.core.randomness import torch_generator
@@ -83,7 +83,7 @@ def drawn(name: str, options: dict[str, Any], corpus: Corpus, folder: Path) -> D
     paragraph = pack_sequences([torch.tensor(token_ids).numpy()], corpus.vocabulary, len(token_ids) + NUM_SPECIALS)
     tokens = tokenizer.convert_ids_to_tokens(paragraph.token_ids_T.tolist())
     begins = [not token.startswith("##") for token in tokens]
-    paragraph = PackedBatch(**{**vars(paragraph), "word_starts_T": torch.tensor(begins)})
+    paragraph = replace(paragraph, marks={WORD: torch.tensor(begins)})
     is_hidden_NT = torch.zeros(NUM_DRAWS, len(tokens))
     for draw in range(NUM_DRAWS):
         batch = hide(objective, encoder, paragraph, torch_generator(4, "picture", draw), 1 - 1 / NUM_STEPS)

@@ -35,8 +35,7 @@ class ConfidentMlm(Mlm):
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return cross-entropy and negative entropy."""
-        clean = batch.clean
-        x_TD = encoder(batch.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
+        x_TD = encoder(batch.input)
         logits_MV = self.vocabulary_head(x_TD[batch.scored_positions_M], encoder.embedding_weight_VD)
         log_p_MV = logits_MV.float().log_softmax(-1)
         is_used_M = batch.target_ids_M != UNUSED

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_shapes_do_not_depend_on_the_text(objective, completed, batch):
     token_ids_T = batch.token_ids_T.clone()
     is_text_T = objective.is_text(batch)
     token_ids_T[is_text_T] = token_ids_T[is_text_T].flip(0)
-    reversed_text = PackedBatch(**{**batch.__dict__, "token_ids_T": token_ids_T})
+    reversed_text = replace(batch, input=replace(batch.input, token_ids_T=token_ids_T))
     shapes = [[tensor.shape for tensor in tensors(completed(each))] for each in (batch, reversed_text)]
     assert shapes[0] == shapes[1]
 
@@ -50,7 +51,7 @@ def test_special_tokens_survive_and_are_never_scored(objective, batch, vocabular
     is_special = torch.isin(batch.token_ids_T, torch.tensor(vocabulary.special_ids))
     for seed in range(5):
         result = corrupt(objective, batch, seed)
-        assert torch.equal(result.input_ids_T[is_special], batch.token_ids_T[is_special])
+        assert torch.equal(result.input.token_ids_T[is_special], batch.token_ids_T[is_special])
         scored = result.scored_positions_M[result.target_ids_M >= 0]
         assert not is_special[scored].any()
 
@@ -96,8 +97,7 @@ def test_documents_do_not_see_each_other(objective, vocabulary, encoder):
     place = (a_and_b.document_ids_S[a_and_b.layout.sequence_index_T.long()] == 0).nonzero().squeeze(1)
     states = []
     for each in (a_and_b, a_and_c):
-        asked = each.token_ids_T, each.position_ids_T, each.segment_ids_T, each.layout
-        states.append(objective.reader(encoder)(*asked, at_M=place))
+        states.append(objective.reader(encoder)(each.input, place))
     assert states[0].shape == (len(place), encoder.config.hidden_size)
     assert torch.equal(states[0], states[1])
 

@@ -48,7 +48,7 @@ def check_predicted(
 
 def test_packed_batches(batch):
     layout = batch.layout
-    fields = [batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.word_starts_T]
+    fields = [batch.token_ids_T, batch.layout.position_ids_T, batch.layout.segment_ids_T, batch.marks["word"]]
     check_packed(
         *fields,
         sequence_index=layout.sequence_index_T,
@@ -66,7 +66,7 @@ def test_packed_batches(batch):
 
 def test_corrupted_batches(objective, completed, batch, encoder):
     result = completed(batch)
-    check_corrupted(batch.token_ids_T, result.input_ids_T, result.scored_positions_M, result.target_ids_M)
+    check_corrupted(batch.token_ids_T, result.input.token_ids_T, result.scored_positions_M, result.target_ids_M)
     for term in objective.loss(encoder, result):
         assert term.total.shape == term.count.shape == torch.Size([])
 
@@ -76,6 +76,6 @@ def test_hidden_states_and_logits(family, batch, vocabulary):
     sizes = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "feed_forward_size": 24}
     encoder: Encoder = build_encoder(family, None, sizes, vocabulary, max_positions=32, seed=1)
     head = VocabularyHead(encoder.config)
-    x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(batch.input)
     x_MD = x_TD[::3]
     check_predicted(x_TD, encoder.embedding_weight_VD, x_MD, head(x_MD, encoder.embedding_weight_VD))

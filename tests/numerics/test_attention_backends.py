@@ -12,10 +12,11 @@ from torch import Tensor
 from maskwright.core.batches import SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.encoders import attention
-from maskwright.encoders.attention import attend, choose_backend, effective_window, padded
+from maskwright.encoders.attention import attend, choose_backend, effective_window, padded, varlen
 
 NUM_HEADS, HEAD_SIZE = 2, 8
-MASKS = [(None, False), (None, True), (6, False), (6, True), (1, False)]
+BOTH, CAUSAL, MIXED = "both ways", "causal", "mixed"
+MASKS = [(None, BOTH), (None, CAUSAL), (None, MIXED), (6, BOTH), (6, CAUSAL), (6, MIXED), (1, BOTH)]
 
 
 def random_layout(seed: int, num_rows: int = 3, row_length: int = 24) -> SequenceLayout:
@@ -28,7 +29,29 @@ def random_layout(seed: int, num_rows: int = 3, row_length: int = 24) -> Sequenc
     sequence_starts = torch.tensor([*starts, starts[-1], starts[-1]], dtype=torch.int32)
     lengths = sequence_starts.diff()
     index_T = torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), lengths)
-    return SequenceLayout(sequence_starts, index_T, row_length, row_length)
+    return layout_of(sequence_starts, index_T, row_length)
+
+
+def layout_of(sequence_starts: Tensor, index_T: Tensor, row_length: int, **options: Any) -> SequenceLayout:
+    position_ids_T = torch.arange(len(index_T)) - sequence_starts[index_T]
+    return SequenceLayout(
+        sequence_starts=sequence_starts,
+        sequence_index_T=index_T,
+        position_ids_T=position_ids_T,
+        segment_ids_T=torch.zeros_like(position_ids_T),
+        row_length=row_length,
+        max_length=row_length,
+        has_contiguous_positions=True,
+        **options,
+    )
+
+
+def directed(layout: SequenceLayout, direction: str) -> SequenceLayout:
+    """Return the layout with all sequences causal, with every second one causal, or as it is."""
+    if direction == CAUSAL:
+        return replace(layout, is_all_causal=True)
+    is_causal_S = torch.arange(len(layout.sequence_starts) - 1, device=layout.sequence_starts.device) % 2 == 0
+    return replace(layout, is_causal_S=is_causal_S) if direction == MIXED else layout
 
 
 def random_inputs(layout: SequenceLayout, seed: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -46,17 +69,18 @@ def output_and_gradients(name: str, inputs: list[Tensor], layout: SequenceLayout
 
 
 def one_token_at_a_time(
-    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: SequenceLayout, window: int | None, causal: bool
+    q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, layout: SequenceLayout, window: int | None
 ) -> Tensor:
     """Attention by its definition, in Python."""
     output = torch.zeros_like(q_THK)
     starts = layout.sequence_starts.tolist()
-    for begin, end in itertools.pairwise(starts):
+    for sequence, (begin, end) in enumerate(itertools.pairwise(starts)):
+        is_causal = layout.is_all_causal or (layout.is_causal_S is not None and bool(layout.is_causal_S[sequence]))
         for query in range(begin, end):
             seen = [
                 key
                 for key in range(begin, end)
-                if (window is None or abs(query - key) <= window // 2) and (not causal or key <= query)
+                if (window is None or abs(query - key) <= window // 2) and (not is_causal or key <= query)
             ]
             for head in range(q_THK.shape[1]):
                 scores = torch.stack([q_THK[query, head] @ k_THK[key, head] for key in seen]) / math.sqrt(HEAD_SIZE)
@@ -71,23 +95,23 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-@pytest.mark.parametrize(("window", "causal"), MASKS)
-def test_reference_is_attention_by_its_definition(window: int | None, causal: bool) -> None:
-    layout = random_layout(0, num_rows=2, row_length=12)
+@pytest.mark.parametrize(("window", "direction"), MASKS)
+def test_reference_is_attention_by_its_definition(window: int | None, direction: str) -> None:
+    layout = directed(random_layout(0, num_rows=2, row_length=12), direction)
     inputs = [tensor.detach() for tensor in random_inputs(layout, 1)]
-    expected = one_token_at_a_time(*inputs, layout, window, causal)
-    torch.testing.assert_close(attend("reference", *inputs, layout, window, causal), expected)
+    expected = one_token_at_a_time(*inputs, layout, window)
+    torch.testing.assert_close(attend("reference", *inputs, layout, window), expected)
 
 
-@pytest.mark.parametrize(("window", "causal"), MASKS)
+@pytest.mark.parametrize(("window", "direction"), MASKS)
 @pytest.mark.parametrize("seed", range(3))
 def test_padded_equals_reference_in_outputs_and_gradients(
-    kernel: str, seed: int, window: int | None, causal: bool
+    kernel: str, seed: int, window: int | None, direction: str
 ) -> None:
-    layout = random_layout(seed)
+    layout = directed(random_layout(seed), direction)
     inputs = random_inputs(layout, seed)
-    expected = output_and_gradients("reference", inputs, layout, window=window, causal=causal)
-    got = output_and_gradients("padded", inputs, layout, window=window, causal=causal)
+    expected = output_and_gradients("reference", inputs, layout, window=window)
+    got = output_and_gradients("padded", inputs, layout, window=window)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
@@ -138,25 +162,28 @@ def test_varlen_asks_the_kernel_for_what_it_means(monkeypatch: pytest.MonkeyPatc
         scores_HTT = torch.einsum("qhk,shk->hqs", q, k) / math.sqrt(q.shape[-1])
         return torch.einsum("hqs,shk->qhk", scores_HTT.masked_fill(~is_seen_TT, -math.inf).softmax(-1), v)
 
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", stand_in)
-    layout = random_layout(9)
-    inputs = random_inputs(layout, 9)
-    for window, causal in MASKS:
-        expected = output_and_gradients("reference", inputs, layout, window=window, causal=causal)
-        got = output_and_gradients("varlen", inputs, layout, window=window, causal=causal)
+    monkeypatch.setattr(varlen, "varlen_attn", stand_in)
+    plain = random_layout(9)
+    inputs = random_inputs(plain, 9)
+    for window, direction in MASKS:
+        layout = directed(plain, direction)
+        expected = output_and_gradients("reference", inputs, layout, window=window)
+        got = output_and_gradients("varlen", inputs, layout, window=window)
         for ours, theirs in zip(got, expected, strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("window", "causal"), [(None, False), (None, True), (32, False), (32, True)])
-def test_varlen_equals_reference_on_a_gpu(window: int | None, causal: bool) -> None:
-    layout = random_layout(10, num_rows=4, row_length=128).to("cuda")
+@pytest.mark.parametrize(
+    ("window", "direction"), [(window, direction) for window in (None, 32) for direction in (BOTH, CAUSAL, MIXED)]
+)
+def test_varlen_equals_reference_on_a_gpu(window: int | None, direction: str) -> None:
+    layout = directed(random_layout(10, num_rows=4, row_length=128), direction).to("cuda")
     inputs = [tensor.detach().cuda() for tensor in random_inputs(layout, 10, torch.bfloat16)]
     wide = [tensor.float() for tensor in inputs]
-    expected = output_and_gradients("reference", wide, layout, window=window, causal=causal)
-    got = output_and_gradients("varlen", inputs, layout, window=window, causal=causal)
+    expected = output_and_gradients("reference", wide, layout, window=window)
+    got = output_and_gradients("varlen", inputs, layout, window=window)
     for ours, theirs in zip(got, expected, strict=True):
         assert float((ours.float() - theirs).detach().norm() / theirs.detach().norm()) < 0.01
 
@@ -184,18 +211,17 @@ def test_the_cpu_gets_the_padded_backend() -> None:
     assert choose_backend(torch.device("mps"), torch.float32, 128) == "padded"
 
 
-@pytest.mark.parametrize(("window", "causal"), MASKS)
+@pytest.mark.parametrize(("window", "direction"), MASKS)
 def test_rows_known_to_be_whole_sequences_give_the_same_without_a_mask(
-    kernel: str, window: int | None, causal: bool
+    kernel: str, window: int | None, direction: str
 ) -> None:
     num_rows, row_length = 4, 9
     starts = torch.arange(0, num_rows * row_length + 1, row_length, dtype=torch.int32)
     index_T = torch.arange(num_rows, dtype=torch.int32).repeat_interleave(row_length)
-    layout = SequenceLayout(starts, index_T, row_length, row_length, one_sequence_per_row=True)
+    layout = directed(layout_of(starts, index_T, row_length, one_sequence_per_row=True), direction)
     inputs = random_inputs(layout, seed=6)
-    options = {"window": window, "causal": causal}
-    expected = output_and_gradients("reference", inputs, layout, **options)
-    for ours, theirs in zip(output_and_gradients("padded", inputs, layout, **options), expected, strict=True):
+    expected = output_and_gradients("reference", inputs, layout, window=window)
+    for ours, theirs in zip(output_and_gradients("padded", inputs, layout, window=window), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -209,15 +235,16 @@ def test_windows_are_measured_in_the_text_and_hidden_tokens_are_not_seen(
     place_T = torch.arange(len(layout.sequence_index_T))
     position_T = place_T - layout.sequence_starts[layout.sequence_index_T]
     position_T = position_T + position_T // 3
-    is_key_T = (place_T % 5 != 0) | (position_T == 0)
-    hidden = replace(layout, is_key_T=is_key_T)
+    is_visible_T = (place_T % 5 != 0) | (position_T == 0)
+    layout = replace(layout, position_ids_T=position_T, has_contiguous_positions=False)
+    hidden = replace(layout, is_visible_T=is_visible_T)
     # So narrow a window may leave a token with nothing to see, unless it sees itself.
     where = layout if window == 1 else hidden
     inputs = random_inputs(layout, 4)
     results = []
     for name in ("reference", backend_name):
         leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
-        output = attention.backend(name)(where, window, False, position_T).attend(*leaves)
+        output = attention.backend(name)(where, window).attend(*leaves)
         results.append([output, *torch.autograd.grad((output * inputs[0].detach()).sum(), leaves)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -225,6 +252,6 @@ def test_windows_are_measured_in_the_text_and_hidden_tokens_are_not_seen(
     for query in (0, 7, 30):
         same_sequence = layout.sequence_index_T == layout.sequence_index_T[query]
         is_near = (position_T - position_T[query]).abs() <= (window or 1000) // 2
-        seen = (same_sequence & is_near & (is_key_T | (window == 1))).nonzero().squeeze(1)
+        seen = (same_sequence & is_near & (is_visible_T | (window == 1))).nonzero().squeeze(1)
         expected = torch.einsum("hs,shk->hk", scores_HTT[:, query, seen].softmax(-1), inputs[2][seen])
         torch.testing.assert_close(results[1][0][query], expected)

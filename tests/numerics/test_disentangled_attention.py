@@ -30,8 +30,8 @@ def with_gaps(batch: PackedBatch) -> PackedBatch:
     generator = torch.Generator().manual_seed(1)
     num_rows = len(batch.token_ids_T) // ROW_LENGTH
     places = [torch.randperm(MAX_POSITIONS, generator=generator)[:ROW_LENGTH].sort().values for _ in range(num_rows)]
-    layout = replace(batch.layout, positions_follow_places=False)
-    return replace(batch, position_ids_T=torch.cat(places), layout=layout)
+    layout = replace(batch.layout, position_ids_T=torch.cat(places), has_contiguous_positions=False)
+    return replace(batch, input=replace(batch.input, layout=layout))
 
 
 def random_inputs(num_tokens: int, num_offsets: int) -> list[Tensor]:
@@ -44,7 +44,7 @@ def by_the_equation(batch: PackedBatch, q: Tensor, k: Tensor, position_k: Tensor
     """Q^c_i K^r_(i-j) + K^c_j Q^r_(i-j), pair by pair; the vectors are in the order of the distances."""
     num_rows, middle = len(q) // ROW_LENGTH, len(position_k) // 2
     bias = torch.zeros(num_rows, NUM_HEADS, ROW_LENGTH, ROW_LENGTH)
-    position = batch.position_ids_T.tolist()
+    position = batch.layout.position_ids_T.tolist()
     for row in range(num_rows):
         for i in range(ROW_LENGTH):
             for j in range(ROW_LENGTH):
@@ -60,7 +60,7 @@ def by_the_equation(batch: PackedBatch, q: Tensor, k: Tensor, position_k: Tensor
 def test_the_bias_is_the_equation_in_values_and_gradients(has_gaps: bool) -> None:
     batch = batch_of([10, 10, 10])
     batch = with_gaps(batch) if has_gaps else batch
-    offsets = Offsets(batch.position_ids_T, batch.layout, MAX_POSITIONS)
+    offsets = Offsets(batch.layout, MAX_POSITIONS)
     assert len(offsets.offset_W) == 2 * (MAX_POSITIONS if has_gaps else ROW_LENGTH) - 1
     inputs = random_inputs(len(batch.token_ids_T), len(offsets.offset_W))
     expected, got = by_the_equation(batch, *inputs), position_bias(offsets, *inputs)
@@ -81,7 +81,7 @@ def deberta(family: str, **overrides: object) -> Encoder:
 
 def hidden_states_and_gradient(encoder: Encoder, batch: PackedBatch) -> tuple[Tensor, Tensor]:
     encoder.zero_grad()
-    x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(batch.input)
     x_TD.square().sum().backward()
     gradient = encoder.get_parameter("relative_embedding.weight").grad
     assert gradient is not None
@@ -94,7 +94,7 @@ def test_looking_distances_up_changes_nothing(family: str, overrides: dict[str, 
     encoder = deberta(family, **overrides)
     encoder.use_attention(backend)
     batch = batch_of([10, 4, 3, 8])
-    looked_up = replace(batch, layout=replace(batch.layout, positions_follow_places=False))
+    looked_up = replace(batch, input=replace(batch.input, layout=replace(batch.layout, has_contiguous_positions=False)))
     for ours, theirs in zip(
         hidden_states_and_gradient(encoder, batch), hidden_states_and_gradient(encoder, looked_up), strict=True
     ):
@@ -106,20 +106,21 @@ def test_dropped_tokens_leave_the_distances_of_the_others(family: str) -> None:
     """With attention shut to some tokens, the rest see the same whether those are there or not."""
     encoder = deberta(family, num_layers=1)
     whole, kept = batch_of([10]), torch.tensor([0, 2, 3, 7, 8, 11])
-    x_TD = encoder.embed(whole.token_ids_T, whole.position_ids_T, whole.segment_ids_T)
+    x_TD = encoder.embed(whole.input)
     # Two "sequences": those kept and the others; attention never crosses from one to the other.
     index_T = torch.ones(ROW_LENGTH, dtype=torch.int32).index_fill(0, kept, 0)
-    shut = replace(whole.layout, sequence_index_T=index_T)
-    expected = encoder.run_blocks(x_TD, whole.position_ids_T, shut)[kept]
+    shut = replace(whole.layout, sequence_index_T=index_T, has_contiguous_positions=False)
+    expected = encoder.run_blocks(x_TD, shut)[kept]
     short = replace(
         whole.layout,
         sequence_starts=torch.tensor([0, len(kept)], dtype=torch.int32),
         sequence_index_T=torch.zeros(len(kept), dtype=torch.int32),
+        position_ids_T=whole.layout.position_ids_T[kept],
         row_length=len(kept),
         max_length=len(kept),
-        positions_follow_places=False,
+        has_contiguous_positions=False,
     )
-    got = encoder.run_blocks(x_TD[kept], whole.position_ids_T[kept], short)
+    got = encoder.run_blocks(x_TD[kept], short)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -137,5 +138,5 @@ def test_buckets_are_exact_near_and_logarithmic_far() -> None:
 
 def test_a_batch_whose_positions_differ_from_what_its_layout_says_is_refused() -> None:
     batch = batch_of([10, 4])
-    with pytest.raises(ValueError, match="positions_follow_places=False"):
-        replace(batch, position_ids_T=batch.position_ids_T // 2)
+    with pytest.raises(ValueError, match="has_contiguous_positions=False"):
+        replace(batch.layout, position_ids_T=batch.layout.position_ids_T // 2)

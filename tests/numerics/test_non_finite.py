@@ -66,6 +66,6 @@ def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monke
     about = json.loads((folder / "about.json").read_text())
     assert about["step"] == BAD_STEP
     kept = load_file(folder / "micro-batch-1.safetensors")
-    assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP)[1].input_ids_T)
+    assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP)[1].input.token_ids_T)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))

@@ -68,7 +68,7 @@ def documents(pad_id: int) -> tuple[list[np.ndarray], Vocabulary]:
 
 def our_states(ours: ForeignModel, batch: PackedBatch) -> Tensor:
     """Return the hidden states of the real tokens, document by document."""
-    x_TD = ours.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = ours.encoder(batch.input)
     sequence_T = batch.document_ids_S[batch.layout.sequence_index_T.long()]
     return torch.cat([x_TD[sequence_T == document] for document in range(len(LENGTHS))])
 
@@ -139,7 +139,8 @@ def test_token_types_reach_the_models_that_have_them(
     ours, theirs = import_foreign(folder), AutoModelForMaskedLM.from_pretrained(folder).eval()
     texts, vocabulary = documents(theirs.config.pad_token_id)
     batch = pack_sequences(texts, vocabulary, 64)
-    batch = replace(batch, segment_ids_T=(batch.position_ids_T > 3).long())
+    layout = replace(batch.layout, segment_ids_T=(batch.layout.position_ids_T > 3).long())
+    batch = replace(batch, input=replace(batch.input, layout=layout))
     segments = [(torch.arange(length + 2) > 3).long() for length in LENGTHS] if has_token_types else None
     with torch.no_grad():
         our_logits = ours.head(our_states(ours, batch), ours.encoder.embedding_weight_VD)

@@ -44,14 +44,14 @@ def built(model_type: str, seed: int = 1, **options: Any) -> tuple[HuggingFace, 
 
 def padded(batch: CorruptedBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Return input, attention mask and labels [S, L] as a collator for transformers makes them."""
-    labels_T = torch.full_like(batch.input_ids_T, UNUSED)
+    labels_T = torch.full_like(batch.input.token_ids_T, UNUSED)
     is_used_M = batch.target_ids_M != UNUSED
     labels_T[batch.scored_positions_M[is_used_M]] = batch.target_ids_M[is_used_M]
     starts = batch.clean.layout.sequence_starts
     places = [torch.arange(int(starts[s]), int(starts[s + 1])) for s in torch.where(batch.clean.document_ids_S >= 0)[0]]
     pad = torch.nn.utils.rnn.pad_sequence
     return (
-        pad([batch.input_ids_T[place] for place in places], True, int(batch.clean.token_ids_T[-1])),
+        pad([batch.input.token_ids_T[place] for place in places], True, int(batch.clean.token_ids_T[-1])),
         pad([torch.ones_like(place) for place in places], True),
         pad([labels_T[place] for place in places], True, UNUSED),
     )

@@ -56,7 +56,7 @@ def in_order_of_documents(x_TV: Tensor, batch: PackedBatch) -> Tensor:
 
 
 def our_logits(model: ImportedModel, batch: PackedBatch) -> Tensor:
-    x_TD = model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = model.encoder(batch.input)
     return in_order_of_documents(model.head(x_TD, model.encoder.embedding_weight_VD), batch)
 
 

@@ -29,7 +29,7 @@ def test_ranks_share_out_the_same_global_batch(stream):
             for part in shared:
                 together |= dict(zip(part.numbers, part(step), strict=True))
             for number, batch in enumerate(alone(step)):
-                assert torch.equal(batch.input_ids_T, together[number].input_ids_T)
+                assert torch.equal(batch.input.token_ids_T, together[number].input.token_ids_T)
                 assert torch.equal(batch.target_ids_M, together[number].target_ids_M)
 
 
@@ -37,7 +37,7 @@ def test_a_step_is_the_same_wherever_reading_begins(stream):
     straight = [stream(range(4))(step) for step in range(COURSE.num_steps)]
     for step in reversed(range(COURSE.num_steps)):
         for one, other in zip(stream(range(4))(step), straight[step], strict=True):
-            assert torch.equal(one.input_ids_T, other.input_ids_T)
+            assert torch.equal(one.input.token_ids_T, other.input.token_ids_T)
 
 
 def test_a_phase_goes_on_in_the_text_where_the_one_before_it_ended(raw_recipe, corpus):
@@ -51,7 +51,7 @@ def test_a_phase_goes_on_in_the_text_where_the_one_before_it_ended(raw_recipe, c
         return [restored(batches(step)[0]) for step in range(course.num_steps)]
 
     def restored(batch):
-        ids_T = batch.input_ids_T.clone()
+        ids_T = batch.input.token_ids_T.clone()
         ids_T[batch.scored_positions_M] = batch.target_ids_M
         return ids_T
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
-from maskwright.core.batches import PackedBatch, SequenceLayout
+from maskwright.core.batches import WORD, EncoderInput, PackedBatch, SequenceLayout
 from maskwright.core.ranges import ranges
 from maskwright.core.vocabulary import Vocabulary
 
@@ -79,18 +79,18 @@ def _packed(
     starts, documents, document_starts = _with_padding(_begins(pieces, row_length), sizes, pieces, row_length)
     lengths = np.diff(starts)
     sequence_index_T = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    return PackedBatch(
-        token_ids_T=torch.from_numpy(token_ids_T),
+    layout = SequenceLayout(
+        sequence_starts=torch.from_numpy(starts.astype(np.int32)),
+        sequence_index_T=torch.from_numpy(sequence_index_T),
         position_ids_T=torch.from_numpy(np.arange(num_tokens) - np.repeat(starts[:-1], lengths)),
         segment_ids_T=torch.from_numpy(segment_ids_T),
-        word_starts_T=torch.from_numpy(word_starts_T),
-        layout=SequenceLayout(
-            sequence_starts=torch.from_numpy(starts.astype(np.int32)),
-            sequence_index_T=torch.from_numpy(sequence_index_T),
-            row_length=row_length,
-            max_length=row_length,
-            positions_follow_places=True,
-        ),
+        row_length=row_length,
+        max_length=row_length,
+        has_contiguous_positions=True,
+    )
+    return PackedBatch(
+        input=EncoderInput(torch.from_numpy(token_ids_T), layout),
+        marks={WORD: torch.from_numpy(word_starts_T)},
         document_ids_S=torch.from_numpy(documents),
         document_starts_S=torch.from_numpy(document_starts),
         num_real_tokens=int(sizes.sum()),
@@ -156,19 +156,19 @@ def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedB
     framed_SL[:, 0], framed_SL[:, 1:-1], framed_SL[:, -1] = vocabulary.cls_id, token_ids_SN, vocabulary.sep_id
     sequences = torch.arange(num_sequences)
     num_tokens = num_sequences * row_length
-    return PackedBatch(
-        token_ids_T=torch.from_numpy(framed_SL).flatten(),
+    layout = SequenceLayout(
+        sequence_starts=torch.arange(0, num_tokens + 1, row_length, dtype=torch.int32),
+        sequence_index_T=sequences.int().repeat_interleave(row_length),
         position_ids_T=torch.arange(row_length).repeat(num_sequences),
         segment_ids_T=torch.zeros(num_tokens, dtype=torch.int64),
-        word_starts_T=torch.ones(num_tokens, dtype=torch.bool),
-        layout=SequenceLayout(
-            sequence_starts=torch.arange(0, num_tokens + 1, row_length, dtype=torch.int32),
-            sequence_index_T=sequences.int().repeat_interleave(row_length),
-            row_length=row_length,
-            max_length=row_length,
-            one_sequence_per_row=True,
-            positions_follow_places=True,
-        ),
+        row_length=row_length,
+        max_length=row_length,
+        one_sequence_per_row=True,
+        has_contiguous_positions=True,
+    )
+    return PackedBatch(
+        input=EncoderInput(torch.from_numpy(framed_SL).flatten(), layout),
+        marks={WORD: torch.ones(num_tokens, dtype=torch.bool)},
         document_ids_S=sequences,
         document_starts_S=torch.zeros_like(sequences),
         num_real_tokens=num_tokens,

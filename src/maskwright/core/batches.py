@@ -1,7 +1,7 @@
 """The values that travel from text to loss, and the legend of their shapes.
 
-Shapes: T packed tokens, S sequences, M scored positions, V vocabulary, D hidden size, H heads, K head size,
-F feed-forward size. `x_TD` is a tensor of shape [T, D].
+Shapes: T packed tokens, S sequences, M scored positions, V vocabulary, D hidden size, E embedding size, H heads, K head
+size, F feed-forward size, A dictionary atoms, B documents. `x_TD` is a tensor of shape [T, D].
 
 A packed batch is T = rows x row_length tokens laid flat. Sequences lie one after the other in a row and never cross
 the end of one; what is left of a row is padding, a sequence of its own that nobody attends to. So every shape is
@@ -18,6 +18,9 @@ from torch import Tensor
 
 UNUSED = -100
 """Target of a scored slot that is not in use (`ignore_index` of the cross-entropy)."""
+
+WORD, SENTENCE, PARAGRAPH = "word", "sentence", "paragraph"
+"""Names of marks: a mark is true at the token with which such a unit of the text begins."""
 
 
 class Movable:
@@ -42,29 +45,63 @@ def _moved(value: Any, device: torch.device | str) -> Any:
 
 @dataclass(frozen=True)
 class SequenceLayout(Movable):
-    """Which tokens of a packed batch belong together; decided on the host.
+    """Which tokens of a packed batch belong together, where each stands, and who sees whom; decided on the host.
 
     Attributes:
         sequence_starts: int32 [S + 1], cumulative starts (`cu_seqlens`); the last is T. Runs of padding are
             sequences too, and the tail may repeat T (sequences of length 0) to keep S the same from batch to batch.
         sequence_index_T: int32 [T], the sequence of each token, counted from 0.
+        position_ids_T: int64 [T], stored, never derived: 0, 1, ... within each sequence of plain text.
+        segment_ids_T: int64 [T], BERT's token types.
         row_length: no sequence crosses a multiple of it; T is a multiple of it.
         max_length: longest sequence, at most `row_length`.
         one_sequence_per_row: whether every row is known to be one whole sequence, so that nothing has to be kept from
             seeing something else.
-        positions_follow_places: whether the positions in each sequence are known to grow by one from place to place, so
-            that distances between them need not be looked up. False is always right.
-        is_key_T: bool [T], the tokens that are seen; the others see them and are not seen, not even by themselves. At
-            least one in every sequence is. None: every token is.
+        has_contiguous_positions: whether the positions in each sequence are known to grow by one from token to token,
+            so that distances between tokens need not be looked up. False is always right.
+        is_visible_T: bool [T], the tokens that are seen; the others see them and are not seen, not even by themselves.
+            At least one in every sequence is. None: every token is.
+        is_causal_S: bool [S], the sequences in which a token sees only itself and what comes before it. None: all
+            sequences have the direction of `is_all_causal`.
+        is_all_causal: whether every sequence is known to be causal, which kernels can make use of.
     """
 
     sequence_starts: Tensor
     sequence_index_T: Tensor
+    position_ids_T: Tensor
+    segment_ids_T: Tensor
     row_length: int
     max_length: int
     one_sequence_per_row: bool = False
-    positions_follow_places: bool = False
-    is_key_T: Tensor | None = None
+    has_contiguous_positions: bool = False
+    is_visible_T: Tensor | None = None
+    is_causal_S: Tensor | None = None
+    is_all_causal: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse positions that are not what the layout says of them (on the host, where batches are made)."""
+        is_checked = self.position_ids_T.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not (self.has_contiguous_positions and is_checked):
+            return
+        index_T = torch.arange(len(self.position_ids_T))
+        if not torch.equal(self.position_ids_T, index_T - self.sequence_starts[self.sequence_index_T]):
+            raise ValueError(
+                "the positions of a batch don't grow by one from token to token, as its layout says they do; "
+                "a batch with other positions needs a layout with has_contiguous_positions=False"
+            )
+
+
+@dataclass(frozen=True)
+class EncoderInput(Movable):
+    """All that an encoder reads.
+
+    Attributes:
+        token_ids_T: int64 [T].
+        layout: which tokens belong together, where each stands, and who sees whom.
+    """
+
+    token_ids_T: Tensor
+    layout: SequenceLayout
 
 
 @dataclass(frozen=True)
@@ -72,35 +109,29 @@ class PackedBatch(Movable):
     """Clean tokens, packed.
 
     Attributes:
-        token_ids_T: int64 [T]; padding holds the vocabulary's `pad_id`.
-        position_ids_T: int64 [T], stored, never derived: 0, 1, ... within each sequence.
-        segment_ids_T: int64 [T], BERT's token types.
-        word_starts_T: bool [T], true where a new word begins (specials and padding begin one each).
-        layout: which tokens belong together.
+        input: the tokens and their layout; padding holds the vocabulary's `pad_id`.
+        marks: bool [T] by name, true where such a unit of the text begins. `WORD` is always there; special tokens and
+            padding begin a word each.
         document_ids_S: int64 [S], the corpus's document of each sequence; -1 for padding.
         document_starts_S: int64 [S], where in its document each sequence begins, in tokens; 0 for padding.
         num_real_tokens: tokens that are not padding.
     """
 
-    token_ids_T: Tensor
-    position_ids_T: Tensor
-    segment_ids_T: Tensor
-    word_starts_T: Tensor
-    layout: SequenceLayout
+    input: EncoderInput
+    marks: Mapping[str, Tensor]
     document_ids_S: Tensor
     document_starts_S: Tensor
     num_real_tokens: int
 
-    def __post_init__(self) -> None:
-        """Refuse positions that are not what the layout says of them (on the host, where batches are made)."""
-        if not self.layout.positions_follow_places or self.position_ids_T.device.type != "cpu":
-            return
-        place_T = torch.arange(len(self.position_ids_T))
-        if not torch.equal(self.position_ids_T, place_T - self.layout.sequence_starts[self.layout.sequence_index_T]):
-            raise ValueError(
-                "the positions of a batch don't grow by one from place to place, as its layout says they do; "
-                "a batch with other positions needs a layout with positions_follow_places=False"
-            )
+    @property
+    def token_ids_T(self) -> Tensor:
+        """The clean tokens, int64 [T]."""
+        return self.input.token_ids_T
+
+    @property
+    def layout(self) -> SequenceLayout:
+        """The layout of the clean tokens."""
+        return self.input.layout
 
 
 @dataclass(frozen=True)
@@ -108,8 +139,8 @@ class CorruptedBatch(Movable):
     """What an objective made of a packed batch: the encoder's input and what it will be asked.
 
     Attributes:
-        input_ids_T: int64 [T], the corrupted tokens.
-        scored_positions_M: int64 [M], places in T whose prediction is scored, ascending; unused slots point at 0.
+        input: what the encoder reads; may differ from the clean input in ids, order, segments, length or direction.
+        scored_positions_M: int64 [M], positions in T whose prediction is scored, ascending; unused slots point at 0.
         target_ids_M: int64 [M], the clean tokens there; `UNUSED` in unused slots.
         clean: the batch before corruption (teachers and detectors need it).
         term_counts: for each `LossTerm` of the objective, the count it will have, an int64 scalar. Decided here, on
@@ -117,7 +148,7 @@ class CorruptedBatch(Movable):
             pass; a tensor and not an int, so that compiled graphs don't depend on its value.
     """
 
-    input_ids_T: Tensor
+    input: EncoderInput
     scored_positions_M: Tensor
     target_ids_M: Tensor
     clean: PackedBatch

@@ -4,7 +4,7 @@ A family is one file in `families/` with a class that inherits from `Encoder` (d
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.core.batches import SequenceLayout
+from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
 from maskwright.encoders.attention import Attention, backend
@@ -113,6 +113,30 @@ class EncoderConfig(Options):
         return [None] * (self.num_layers + num_extra)
 
 
+class Block(nn.Module, ABC):
+    """One layer: attention, for which every token is needed, and then what each token does for itself."""
+
+    @abstractmethod
+    def attend(self, x_TD: Tensor, context: Any) -> Tensor:
+        """Return what attention brings to each token, float [T, D], before its output projection.
+
+        Args:
+            x_TD: float [T, D], hidden states.
+            context: what the family's `Encoder.block_contexts` made for this block.
+        """
+
+    @abstractmethod
+    def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
+        """Return the block's output from its input and from what attention brought, at some positions [M, D]."""
+
+    def forward(self, x_TD: Tensor, context: Any, positions_M: Tensor | None = None) -> Tensor:
+        """Return the block's output, float [T, D], or [M, D] at some positions."""
+        attended_TD = self.attend(x_TD, context)
+        if positions_M is not None:
+            x_TD, attended_TD = x_TD[positions_M], attended_TD[positions_M]
+        return self.finish(x_TD, attended_TD)
+
+
 class Encoder(nn.Module, ABC):
     """Hidden states from packed tokens.
 
@@ -148,10 +172,10 @@ class Encoder(nn.Module, ABC):
     def initialize(self, generator: torch.Generator) -> None:
         """Draw all weights anew, as the family's source describes."""
 
-    def embed(self, token_ids_T: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed(self, input: EncoderInput) -> Tensor:
         """Return what the first block takes, float [T, D]."""
-        vectors_TD = F.embedding(token_ids_T, self.embedding_weight_VD)
-        return self.embed_vectors(vectors_TD, position_ids_T, segment_ids_T)
+        vectors_TD = F.embedding(input.token_ids_T, self.embedding_weight_VD)
+        return self.embed_vectors(vectors_TD, input.layout.position_ids_T, input.layout.segment_ids_T)
 
     @abstractmethod
     def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
@@ -160,36 +184,47 @@ class Encoder(nn.Module, ABC):
         Args:
             x_TD: float [T, D]; rows of the token embedding, or vectors that are no token's.
             position_ids_T: int64 [T].
-            segment_ids_T: int64 [T].
+            segment_ids_T: int64 [T]; families without token types leave them alone.
         """
 
     @abstractmethod
+    def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[Any]:
+        """Return what some blocks take besides hidden states; blocks that take the same share one object.
+
+        Args:
+            layout: of the batch.
+            indices: which blocks; those from `config.num_layers` on are extra ones.
+            num_extra: how many extra blocks there are.
+        """
+
     def run_blocks(
         self,
         x_TD: Tensor,
-        position_ids_T: Tensor,
         layout: SequenceLayout,
         start: int = 0,
         stop: int | None = None,
-        causal: bool = False,
-        at_M: Tensor | None = None,
+        positions_M: Tensor | None = None,
         extra: Iterable[nn.Module] = (),
     ) -> Tensor:
         """Run the blocks `start` to `stop` (exclusive; None is after the last).
 
         Args:
             x_TD: float [T, D], hidden states.
-            position_ids_T: int64 [T].
-            layout: which tokens belong together.
+            layout: which tokens belong together, and who sees whom.
             start, stop: which blocks.
-            causal: whether a token sees only itself and what came before.
-            at_M: int64 [M], the places at which the output of the last of these blocks is wanted; what only the other
-                places need is left out where the family can. None wants all.
+            positions_M: int64 [M], where the output of the last of these blocks is wanted; what only other positions
+                need is left out. None wants all.
             extra: blocks that follow the encoder's own and are numbered on; `build.more_blocks` makes them.
 
         Returns:
-            float [T, D], or [M, D] at some places.
+            float [T, D], or [M, D] at some positions.
         """
+        blocks = [*self.blocks, *extra]
+        indices = range(len(blocks))[start:stop]
+        contexts = self.block_contexts(layout, indices, len(blocks) - self.config.num_layers)
+        for index, context in zip(indices, contexts, strict=True):
+            x_TD = blocks[index](x_TD, context, positions_M if index == indices[-1] else None)
+        return x_TD
 
     @abstractmethod
     def final_norm(self, x_TD: Tensor) -> Tensor:
@@ -200,46 +235,26 @@ class Encoder(nn.Module, ABC):
     def embedding_weight_VD(self) -> Tensor:
         """The token embedding, which the vocabulary head shares."""
 
-    def forward(
-        self,
-        token_ids_T: Tensor,
-        position_ids_T: Tensor,
-        segment_ids_T: Tensor,
-        layout: SequenceLayout,
-        causal: bool = False,
-        at_M: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, input: EncoderInput, positions_M: Tensor | None = None) -> Tensor:
         """Return the hidden states of packed tokens.
 
         Args:
-            token_ids_T: int64 [T].
-            position_ids_T: int64 [T], from 0 in each sequence.
-            segment_ids_T: int64 [T], token types; families without them leave them alone.
-            layout: which tokens belong together.
-            causal: whether a token sees only itself and what came before.
-            at_M: int64 [M], the places whose hidden states are wanted; they may repeat. What only the other places need
-                is left out (`tests/unit/encoders/test_positions.py` compares). None wants all.
+            input: the tokens and their layout.
+            positions_M: int64 [M], the positions whose hidden states are wanted; they may repeat. What only other
+                positions need is left out (`tests/unit/encoders/test_positions.py` compares). None wants all.
 
         Returns:
-            float [T, D], or [M, D] at some places.
+            float [T, D], or [M, D] at some positions.
         """
-        x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
-        return self.final_norm(self.run_blocks(x_TD, position_ids_T, layout, causal=causal, at_M=at_M))
+        return self.final_norm(self.run_blocks(self.embed(input), input.layout, positions_M=positions_M))
 
-    def states_of_layer(
-        self,
-        layer: int,
-        token_ids_T: Tensor,
-        position_ids_T: Tensor,
-        segment_ids_T: Tensor,
-        layout: SequenceLayout,
-    ) -> Tensor:
+    def states_of_layer(self, layer: int, input: EncoderInput) -> Tensor:
         """Return the hidden states after some blocks, float [T, D]; what comes after them is not computed.
 
         Args:
             layer: as `hidden_states` of transformers counts: 0 is the embedding's output, the number of blocks is the
                 output of `forward`.
-            token_ids_T, position_ids_T, segment_ids_T, layout: see `forward`.
+            input: see `forward`.
 
         Raises:
             RecipeError: there is no such layer.
@@ -247,8 +262,7 @@ class Encoder(nn.Module, ABC):
         last = self.config.num_layers
         if not 0 <= layer <= last:
             raise no_such_layer(layer, last)
-        x_TD = self.embed(token_ids_T, position_ids_T, segment_ids_T)
-        x_TD = self.run_blocks(x_TD, position_ids_T, layout, stop=layer)
+        x_TD = self.run_blocks(self.embed(input), input.layout, stop=layer)
         return self.final_norm(x_TD) if layer == last else x_TD
 
     def use_attention(self, backend_name: str) -> None:

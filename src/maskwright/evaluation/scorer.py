@@ -250,14 +250,7 @@ class MaskedLanguageModel:
         device = self.device
         narrow = torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
         with evaluation_mode(self.reader, self.head), narrow:
-            on_device = batch.to(device)
-            yield self._compiled.get(self.dtype, self.reader)(
-                on_device.token_ids_T,
-                on_device.position_ids_T,
-                on_device.segment_ids_T,
-                on_device.layout,
-                at_M=positions_M.to(device),
-            )
+            yield self._compiled.get(self.dtype, self.reader)(batch.input.to(device), positions_M.to(device))
 
     def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor, with_ranks: bool) -> tuple[np.ndarray, np.ndarray]:
         # A model's vocabulary may be larger than its tokenizer's, rounded up to suit the hardware.

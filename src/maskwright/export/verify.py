@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
-from maskwright.core.batches import SequenceLayout
+from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import ExportError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.records.run import ExportRecord
@@ -112,8 +112,15 @@ def packed_logits(encoder: Encoder, head: nn.Module, sequences: Sequence[Tensor]
     num_tokens = int(starts[-1])
     sequence_index_T = torch.repeat_interleave(torch.arange(len(sequences)), lengths)
     position_ids_T = torch.arange(num_tokens) - starts[sequence_index_T]
-    layout = SequenceLayout(starts.int(), sequence_index_T.int(), num_tokens, int(lengths.max()))
-    x_TD = encoder(torch.cat(list(sequences)), position_ids_T, torch.zeros_like(position_ids_T), layout)
+    layout = SequenceLayout(
+        sequence_starts=starts.int(),
+        sequence_index_T=sequence_index_T.int(),
+        position_ids_T=position_ids_T,
+        segment_ids_T=torch.zeros_like(position_ids_T),
+        row_length=num_tokens,
+        max_length=int(lengths.max()),
+    )
+    x_TD = encoder(EncoderInput(torch.cat(list(sequences)), layout))
     return head(x_TD, encoder.embedding_weight_VD)
 
 

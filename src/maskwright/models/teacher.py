@@ -84,9 +84,7 @@ class Teacher:
         """
         batch = self._made_ready(batch)
         with self._autocast():
-            x_TD = self.encoder.states_of_layer(
-                self.layer, batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout
-            )
+            x_TD = self.encoder.states_of_layer(self.layer, batch.input)
         return unit_rows(x_TD if places_M is None else x_TD[places_M.to(self.device)])
 
     @torch.no_grad()
@@ -94,13 +92,7 @@ class Teacher:
         """Return what the whole teacher predicts at some places: float32 logits [M, V]."""
         batch = self._made_ready(batch)
         with self._autocast():
-            x_MD = self.encoder(
-                batch.token_ids_T,
-                batch.position_ids_T,
-                batch.segment_ids_T,
-                batch.layout,
-                at_M=places_M.to(self.device),
-            )
+            x_MD = self.encoder(batch.input, places_M.to(self.device))
             return self.head(x_MD, self.encoder.embedding_weight_VD).float()
 
     def save(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.batches import UNUSED, CorruptedBatch, EncoderInput, LossTerm, PackedBatch
 from maskwright.core.options import Options
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
@@ -107,7 +107,7 @@ class Objective(nn.Module, ABC):
         """Return what reads masked text as `loss` does, for evaluation to predict with; by default the encoder.
 
         It is called as the encoder is, with the tokens, positions, segments and layout of a batch in which masks stand
-        for tokens, and `at_M`; it returns the states that the vocabulary head takes.
+        for tokens, and positions; it returns the states that the vocabulary head takes.
         """
         return encoder
 
@@ -206,16 +206,9 @@ def scored_batch(
     scored_positions_M[: len(positions)] = positions
     target_ids_M[: len(positions)] = batch.token_ids_T[positions]
     counts = {name: torch.tensor(count) for name, count in term_counts.items()}
-    return CorruptedBatch(input_ids_T, scored_positions_M, target_ids_M, batch, counts)
+    return CorruptedBatch(EncoderInput(input_ids_T, batch.layout), scored_positions_M, target_ids_M, batch, counts)
 
 
 def scored_states(encoder: Encoder, batch: CorruptedBatch) -> Tensor:
     """Return the encoder's hidden states at the scored positions, float [M, D]; what only others need is left out."""
-    clean = batch.clean
-    return encoder(
-        batch.input_ids_T,
-        clean.position_ids_T,
-        clean.segment_ids_T,
-        clean.layout,
-        at_M=batch.scored_positions_M,
-    )
+    return encoder(batch.input, batch.scored_positions_M)

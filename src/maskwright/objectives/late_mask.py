@@ -16,14 +16,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, SequenceLayout
+from maskwright.core.batches import CorruptedBatch, EncoderInput, LossTerm, PackedBatch, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.build import more_blocks
 from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
 from maskwright.encoders.flops import block_flops_per_token, head_flops_per_token
-from maskwright.encoders.token_dropping import Left, leave_out, put_back
+from maskwright.encoders.token_dropping import DroppedTokens, drop_tokens, fill_gaps
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.masking import MaskingOptions, require_masks_and_text
 from maskwright.masking.phase_start import PhaseStart
@@ -37,11 +37,11 @@ class LateMaskBatch(CorruptedBatch):
     """A corrupted batch whose masks are left out.
 
     Attributes:
-        left: where the other tokens lie.
+        dropped: where the other tokens lie.
         late_layout: who sees whom after the masks have come in.
     """
 
-    left: Left
+    dropped: DroppedTokens
     late_layout: SequenceLayout
 
 
@@ -186,8 +186,10 @@ class LateMask(Objective):
         scored = scored_batch(batch, masked.input_ids_T, masked.positions, masked.num_slots, counts)
         late_layout = batch.layout
         if self.config.decoder == "cross":
-            late_layout = replace(batch.layout, is_key_T=masked.input_ids_T != self.vocabulary.mask_id)
-        return LateMaskBatch(**vars(scored), left=leave_out(batch.layout, masked.is_dropped_T), late_layout=late_layout)
+            late_layout = replace(batch.layout, is_visible_T=masked.input_ids_T != self.vocabulary.mask_id)
+        return LateMaskBatch(
+            **vars(scored), dropped=drop_tokens(batch.layout, masked.is_dropped_T), late_layout=late_layout
+        )
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Cross-entropy at the selected positions; the head sees no others."""
@@ -205,20 +207,18 @@ class LateMask(Objective):
 
     def _scored_states(self, encoder: Encoder, batch: LateMaskBatch) -> Tensor:
         """Return hidden states at the scored places before the final norm, float [M, D]."""
-        clean, places_N = batch.clean, batch.left.places_N
-        positions_N = clean.position_ids_T[places_N]
-        x_ND = encoder.embed(batch.input_ids_T[places_N], positions_N, clean.segment_ids_T[places_N])
-        x_ND = encoder.run_blocks(x_ND, positions_N, batch.left.layout, stop=self.entrance)
-        gaps_K = batch.left.gaps_K
-        masks_KD = self.embedded_masks(encoder, clean.position_ids_T[gaps_K], clean.segment_ids_T[gaps_K])
+        dropped, layout = batch.dropped, batch.input.layout
+        visible = EncoderInput(batch.input.token_ids_T[dropped.kept_N], dropped.layout)
+        x_ND = encoder.run_blocks(encoder.embed(visible), dropped.layout, stop=self.entrance)
+        gaps_K = dropped.gaps_K
+        masks_KD = self.embedded_masks(encoder, layout.position_ids_T[gaps_K], layout.segment_ids_T[gaps_K])
         if self.config.decoder == "cross":
             return self._crossed(encoder, batch, x_ND, masks_KD)[batch.scored_positions_M]
         return encoder.run_blocks(
-            put_back(x_ND, masks_KD, batch.left),
-            clean.position_ids_T,
+            fill_gaps(x_ND, masks_KD, dropped),
             batch.late_layout,
             start=self.entrance,
-            at_M=batch.scored_positions_M,
+            positions_M=batch.scored_positions_M,
             extra=self.decoder_blocks,
         )
 
@@ -233,15 +233,14 @@ class LateMask(Objective):
         """Return the hidden states after the decoder, where only the masks change, float [T, D]."""
         for index in range(self.entrance, self.entrance + self.config.decoder_layers):
             masks_KD = encoder.run_blocks(
-                put_back(x_ND, masks_KD, batch.left),
-                batch.clean.position_ids_T,
+                fill_gaps(x_ND, masks_KD, batch.dropped),
                 batch.late_layout,
                 start=index,
                 stop=index + 1,
-                at_M=batch.left.gaps_K,
+                positions_M=batch.dropped.gaps_K,
                 extra=self.decoder_blocks,
             )
-        return put_back(x_ND, masks_KD, batch.left)
+        return fill_gaps(x_ND, masks_KD, batch.dropped)
 
 
 class LateReader(nn.Module):
@@ -256,27 +255,19 @@ class LateReader(nn.Module):
         super().__init__()
         self.encoder, self.objective = encoder, objective
 
-    def forward(
-        self,
-        token_ids_T: Tensor,
-        position_ids_T: Tensor,
-        segment_ids_T: Tensor,
-        layout: SequenceLayout,
-        at_M: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, input: EncoderInput, positions_M: Tensor | None = None) -> Tensor:
         """Return the states from which masked tokens are predicted, float [M, D]; see `Encoder.forward`."""
-        encoder, objective, entrance = self.encoder, self.objective, self.objective.entrance
-        is_mask_T1 = (token_ids_T == objective.vocabulary.mask_id)[:, None]
-        hidden = replace(layout, is_key_T=~is_mask_T1[:, 0])
-        x_TD = encoder.embed(token_ids_T, position_ids_T, segment_ids_T)
-        x_TD = encoder.run_blocks(x_TD, position_ids_T, hidden, stop=entrance)
-        masks_TD = objective.embedded_masks(encoder, position_ids_T, segment_ids_T).to(x_TD.dtype)
+        encoder, objective, entrance, layout = self.encoder, self.objective, self.objective.entrance, input.layout
+        is_mask_T1 = (input.token_ids_T == objective.vocabulary.mask_id)[:, None]
+        hidden = replace(layout, is_visible_T=~is_mask_T1[:, 0])
+        x_TD = encoder.run_blocks(encoder.embed(input), hidden, stop=entrance)
+        masks_TD = objective.embedded_masks(encoder, layout.position_ids_T, layout.segment_ids_T).to(x_TD.dtype)
         x_TD = torch.where(is_mask_T1, masks_TD, x_TD)
         blocks = objective.decoder_blocks
         if objective.config.decoder == "self":
-            late_TD = encoder.run_blocks(x_TD, position_ids_T, layout, start=entrance, at_M=at_M, extra=blocks)
+            late_TD = encoder.run_blocks(x_TD, layout, start=entrance, positions_M=positions_M, extra=blocks)
             return encoder.final_norm(late_TD)
         for index in range(entrance, entrance + len(blocks)):
-            late_TD = encoder.run_blocks(x_TD, position_ids_T, hidden, start=index, stop=index + 1, extra=blocks)
+            late_TD = encoder.run_blocks(x_TD, hidden, start=index, stop=index + 1, extra=blocks)
             x_TD = torch.where(is_mask_T1, late_TD, x_TD)
-        return encoder.final_norm(x_TD if at_M is None else x_TD[at_M])
+        return encoder.final_norm(x_TD if positions_M is None else x_TD[positions_M])

@@ -211,7 +211,7 @@ class Mlsm(Objective):
         if self._coder is not None:
             targets = self._coder.targets(batch.clean, places)
         elif self.own_dictionary is not None:
-            targets = self.own_dictionary.targets(encoder, batch.input_ids_T, batch.clean, places)
+            targets = self.own_dictionary.targets(encoder, batch.input.token_ids_T, batch.clean, places)
         else:
             return batch
         return self._with_targets(batch, _in_slots(targets, is_used_M))

@@ -131,16 +131,16 @@ class SelfEvolution(Mlm):
     def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
         """Let the model read the clean text; hide the candidates that it is least sure of."""
         assert isinstance(batch, QuestionedBatch)
-        clean, device = batch.clean, batch.input_ids_T.device
+        clean, device = batch.clean, batch.input.token_ids_T.device
         with in_evaluation(encoder), torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
-            x_TD = encoder(clean.token_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout)
+            x_TD = encoder(clean.input)
             asked = self._ask(x_TD[batch.candidates_P], clean.token_ids_T[batch.candidates_P], encoder)
         rank_P = torch.arange(len(batch.candidates_P), device=device)
         hardness_P = torch.where(rank_P < batch.num_candidates, asked.losses_P, -math.inf)
         num_slots, is_used_M = len(batch.target_ids_M), batch.target_ids_M != UNUSED
         hardest_M = hardness_P.argsort(descending=True, stable=True)[:num_slots]
         # Unused slots sort behind all places, and then point at 0.
-        num_tokens = len(batch.input_ids_T)
+        num_tokens = len(batch.input.token_ids_T)
         places_M = torch.where(is_used_M, batch.candidates_P[hardest_M], num_tokens)
         places_M, order_M = places_M.sort(stable=True)
         hardest_M, positions_M = hardest_M[order_M], places_M.masked_fill(~is_used_M, 0)
@@ -155,7 +155,7 @@ class SelfEvolution(Mlm):
         weights_MK[:, 0] *= 1 - smoothing
         return replace(
             batch,
-            input_ids_T=input_ids_T,
+            input=replace(batch.input, token_ids_T=input_ids_T),
             scored_positions_M=positions_M,
             target_ids_M=target_ids_M,
             target_ids_MK=ids_MK,

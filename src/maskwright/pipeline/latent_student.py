@@ -116,7 +116,7 @@ class LatentStudent:
         token_ids[word.places] = self.vocabulary.mask_id
         device = self.model.encoder.embedding_weight_VD.device
         batch = pack_sequences([token_ids], self.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
-        x_TD = self.model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = self.model.encoder(batch.input)
         places = torch.from_numpy(word.places + 1).to(device)  # [CLS] is place 0
         predicted_A = self.head(x_TD[places]).float().softmax(1).mean(0)
         return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)

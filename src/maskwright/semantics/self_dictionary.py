@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.batching.segments import Segments
-from maskwright.core.batches import PackedBatch
+from maskwright.core.batches import EncoderInput, PackedBatch
 from maskwright.core.errors import CorpusError, RecipeError
 from maskwright.core.log import progress, say
 from maskwright.core.randomness import derived_seed, numpy_generator, torch_generator
@@ -164,9 +164,7 @@ class SelfDictionary(nn.Module):
         assert self._start is not None
         device, dtype = self._start.device, self._start.dtype
         with in_evaluation(encoder), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            x_TD = encoder.states_of_layer(
-                self._layer, input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout
-            )
+            x_TD = encoder.states_of_layer(self._layer, EncoderInput(input_ids_T, clean.layout))
         return unit_rows(x_TD)
 
 

@@ -13,7 +13,7 @@ def token_numbers(batch: PackedBatch, corpus: Corpus) -> np.ndarray:
     sequence_T = batch.layout.sequence_index_T.long()
     document_T = batch.document_ids_S[sequence_T]
     is_text_T = ~np.isin(batch.token_ids_T.numpy(), corpus.vocabulary.special_ids) & (document_T >= 0).numpy()
-    places_T = batch.document_starts_S[sequence_T] + batch.position_ids_T - 1
+    places_T = batch.document_starts_S[sequence_T] + batch.layout.position_ids_T - 1
     return (corpus.split("train").first_tokens[document_T.clamp_min(0)] + places_T.numpy())[is_text_T]
 
 

@@ -101,7 +101,7 @@ def test_overrides_win_over_the_size(vocabulary: Vocabulary) -> None:
         ("hugging_face", None, {"model_type": "bert", "hidden_size": "wide"}, "hidden_size.*expected int, got str"),
         ("hugging_face", None, {"model_type": "bert", "hidden_size": 30}, "not a multiple of the number of attention"),
         ("hugging_face", None, {"model_type": "bert", "hidden_act": "gellu"}, "refuses these options of bert.*gellu"),
-        ("hugging_face", None, {"model_type": "roberta", "max_position_embeddings": 64}, "has places for 63 tokens"),
+        ("hugging_face", None, {"model_type": "roberta", "max_position_embeddings": 64}, "has positions for 63 tokens"),
         ("hugging_face", None, {"model_type": "fnet"}, "fnet gives a sequence other hidden states in a padded batch"),
         ("hugging_face", None, {"model_type": "ibert"}, "IBertForMaskedLM has no single token embedding"),
         ("hugging_face", None, {"model_type": "bert", "vocab_size": 20}, "it has 20 tokens, the tokenizer"),

@@ -34,7 +34,7 @@ def encoder(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Encoder:
 
 
 def hidden_states(encoder: Encoder, batch: PackedBatch, causal: bool = False) -> Tensor:
-    return encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout, causal)
+    return encoder(replace(batch.input, layout=replace(batch.layout, is_all_causal=True)) if causal else batch.input)
 
 
 @pytest.mark.parametrize("backend", ["reference", "padded"])
@@ -48,7 +48,7 @@ def test_other_documents_make_no_difference(
     for sequence in range(4):
         is_kept_T = batch.layout.sequence_index_T == sequence
         changed_T = torch.where(is_kept_T, batch.token_ids_T, (batch.token_ids_T + 7) % 100)
-        after = hidden_states(encoder, replace(batch, token_ids_T=changed_T), causal)
+        after = hidden_states(encoder, replace(batch, input=replace(batch.input, token_ids_T=changed_T)), causal)
         torch.testing.assert_close(after[is_kept_T], before[is_kept_T], atol=1e-6, rtol=0)
         assert not torch.allclose(after[~is_kept_T], before[~is_kept_T])
 
@@ -61,7 +61,7 @@ def test_hidden_states_do_not_depend_on_the_place_in_the_batch(encoder: Encoder,
         if begin == end or batch.token_ids_T[begin] == 0:
             continue
         alone = random_batch([end - begin - 2], row_length=end - begin)
-        alone = replace(alone, token_ids_T=batch.token_ids_T[begin:end])
+        alone = replace(alone, input=replace(alone.input, token_ids_T=batch.token_ids_T[begin:end]))
         torch.testing.assert_close(hidden_states(encoder, alone), together[begin:end], atol=1e-5, rtol=1e-4)
 
 
@@ -76,7 +76,7 @@ def test_causal_attention_does_not_look_ahead(encoder: Encoder, random_batch: Ra
     batch = random_batch([46])
     changed_T = batch.token_ids_T.clone()
     changed_T[30:] = 9
-    changed = replace(batch, token_ids_T=changed_T)
+    changed = replace(batch, input=replace(batch.input, token_ids_T=changed_T))
     before, after = hidden_states(encoder, batch, True), hidden_states(encoder, changed, True)
     torch.testing.assert_close(after[:30], before[:30], atol=1e-6, rtol=0)
     both_ways = hidden_states(encoder, batch), hidden_states(encoder, changed)
@@ -85,18 +85,21 @@ def test_causal_attention_does_not_look_ahead(encoder: Encoder, random_batch: Ra
 
 def test_the_blocks_run_in_pieces(encoder: Encoder, random_batch: RandomBatch) -> None:
     batch = random_batch([20, 12, 9])
-    x_TD = encoder.embed(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T)
-    x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, 0, 1)
-    x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, 1, -1)
-    x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, -1)
+    x_TD = encoder.embed(batch.input)
+    x_TD = encoder.run_blocks(x_TD, batch.layout, 0, 1)
+    x_TD = encoder.run_blocks(x_TD, batch.layout, 1, -1)
+    x_TD = encoder.run_blocks(x_TD, batch.layout, -1)
     assert torch.equal(encoder.final_norm(x_TD), hidden_states(encoder, batch))
 
 
 def test_positions_are_taken_as_stored(encoder: Encoder, random_batch: RandomBatch) -> None:
     batch = random_batch([20, 12, 9])
-    layout = replace(batch.layout, positions_follow_places=False)
-    assert torch.allclose(hidden_states(encoder, batch), hidden_states(encoder, replace(batch, layout=layout)))
-    stretched = replace(batch, position_ids_T=batch.position_ids_T // 2, layout=layout)
+    layout = replace(batch.layout, has_contiguous_positions=False)
+    assert torch.allclose(
+        hidden_states(encoder, batch), hidden_states(encoder, replace(batch, input=replace(batch.input, layout=layout)))
+    )
+    layout = replace(layout, position_ids_T=batch.layout.position_ids_T // 2)
+    stretched = replace(batch, input=replace(batch.input, layout=layout))
     assert not torch.allclose(hidden_states(encoder, batch), hidden_states(encoder, stretched))
 
 

@@ -37,7 +37,7 @@ def test_the_formula_is_within_three_percent_of_the_counter(
     batch = random_batch([sequence_length - 2] * 4, row_length=sequence_length)
     num_tokens = len(batch.token_ids_T)
     with FlopCounterMode(display=False) as counter:
-        x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = encoder(batch.input)
         logits_MV = head(x_TD[: int(num_tokens * scored_fraction)], encoder.embedding_weight_VD)
         torch.logsumexp(logits_MV, dim=-1).sum().backward()
     formula = flops_per_token(encoder.config, sequence_length, scored_fraction)
@@ -54,7 +54,7 @@ def test_the_terms_with_positions_are_counted(
     encoder = build_encoder(family, None, shape, vocabulary, 32, seed=0)
     batch = random_batch([30] * 40, row_length=32)
     with FlopCounterMode(display=False) as counter:
-        encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout).sum().backward()
+        encoder(batch.input).sum().backward()
     formula = flops_per_token(encoder.config, 32, 0.0)
     assert formula == pytest.approx(counter.get_total_flops() / len(batch.token_ids_T), rel=0.03)
 

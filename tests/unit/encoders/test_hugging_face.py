@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention import OWN_ATTENTION
-from maskwright.encoders.families.hugging_face import HuggingFace, HuggingFaceConfig, padded_places
+from maskwright.encoders.families.hugging_face import HuggingFace, HuggingFaceConfig, indices_when_padded
 from maskwright.encoders.masked_architectures import NO_LIMIT
 
 SHAPE = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
@@ -30,7 +30,7 @@ def wrapped(model_type: str, **options: Any) -> HuggingFace:
 
 
 def hidden_states(encoder: HuggingFace, batch: PackedBatch) -> Tensor:
-    return encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    return encoder(batch.input)
 
 
 def test_empty_sequences_and_padding_are_left_out_and_get_zeros(random_batch: RandomBatch) -> None:
@@ -51,13 +51,13 @@ def test_other_documents_make_no_difference(random_batch: RandomBatch) -> None:
     for sequence in range(3):
         is_kept_T = batch.layout.sequence_index_T == sequence
         changed_T = torch.where(is_kept_T, batch.token_ids_T, (batch.token_ids_T + 7) % 100)
-        after = hidden_states(encoder, replace(batch, token_ids_T=changed_T))
+        after = hidden_states(encoder, replace(batch, input=replace(batch.input, token_ids_T=changed_T)))
         torch.testing.assert_close(after[is_kept_T], before[is_kept_T], atol=1e-6, rtol=0)
 
 
-def test_padded_places_on_an_example_by_hand() -> None:
+def test_indices_when_padded_on_an_example_by_hand() -> None:
     is_pad_T = torch.tensor([False, False, False, True, False, False, True, True])
-    place_SL, is_real_SL = padded_places(is_pad_T, torch.tensor([0, 2, 2, 3, 6, 8, 8], dtype=torch.int32))
+    place_SL, is_real_SL = indices_when_padded(is_pad_T, torch.tensor([0, 2, 2, 3, 6, 8, 8], dtype=torch.int32))
     assert place_SL.tolist() == [[0, 1, 0], [2, 0, 0], [3, 4, 5]]
     assert is_real_SL.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
 
@@ -89,13 +89,13 @@ def test_relative_positions_alone_have_no_limit() -> None:
 
 def test_what_needs_the_inside_of_the_model_is_refused(random_batch: RandomBatch) -> None:
     encoder, batch = wrapped("bert"), random_batch([20])
-    x_TD, positions_T, segments_T = hidden_states(encoder, batch), batch.position_ids_T, batch.segment_ids_T
+    x_TD = hidden_states(encoder, batch)
     with pytest.raises(RecipeError, match="can't attend causally"):
-        encoder(batch.token_ids_T, positions_T, segments_T, batch.layout, causal=True)
+        encoder(replace(batch.input, layout=replace(batch.layout, is_all_causal=True)))
     with pytest.raises(RecipeError, match="can't run in pieces"):
-        encoder.embed(batch.token_ids_T, positions_T, segments_T)
+        encoder.embed(batch.input)
     with pytest.raises(RecipeError, match="can't run in pieces"):
-        encoder.run_blocks(x_TD, positions_T, batch.layout)
+        encoder.run_blocks(x_TD, batch.layout)
     with pytest.raises(RecipeError, match="can't run in pieces"):
         encoder.final_norm(x_TD)
     for known in ("padded", OWN_ATTENTION):

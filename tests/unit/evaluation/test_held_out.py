@@ -167,6 +167,6 @@ def test_the_probe_asks_the_same_each_time_and_changes_nothing(model: MaskedLang
 def test_training_goes_on_after_a_probe(model: MaskedLanguageModel, corpus):
     HeldOutProbe(corpus, sequence_length=32, seed=3)(model.encoder, model.head)
     batch = pack_sequences([np.arange(5, 25)], model.vocabulary, 32)
-    x_TD = model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = model.encoder(batch.input)
     model.head(x_TD, model.encoder.embedding_weight_VD).sum().backward()
     assert model.encoder.embedding_weight_VD.grad is not None

@@ -112,7 +112,7 @@ def test_the_place_before_the_text_is_that_of_cls(model: MaskedLanguageModel):
     framed = np.array([model.vocabulary.cls_id, *cloze.token_ids, model.vocabulary.sep_id])
     with torch.no_grad():
         batch = pack_sequences([cloze.token_ids], model.vocabulary, len(framed))
-        x_TD = model.encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = model.encoder(batch.input)
         expected = model.head(x_TD[:1], model.encoder.embedding_weight_VD).softmax(-1)
     at_cls = model.probabilities(replace(cloze, positions=np.array([-1])))
     torch.testing.assert_close(at_cls, expected)

@@ -28,7 +28,7 @@ def adaptive(vocabulary, start) -> Adaptive:
 
 
 def weights_at(adaptive, batch, step) -> torch.Tensor:
-    is_text_T = torch.ones_like(batch.word_starts_T)
+    is_text_T = torch.ones_like(batch.marks["word"])
     return adaptive.units(batch, is_text_T, torch_generator(0, "test"), step / 20).weights_T
 
 

@@ -75,7 +75,7 @@ def test_units_never_cross_sequences_and_begin_with_words(batch, vocabulary, sta
         units = masking(name, vocabulary, start).strategy.units(batch, is_text_T, torch_generator(0, "test"), 0.0)
         after_special = torch.cat([torch.tensor([True]), ~is_text_T[:-1]]) & is_text_T
         assert units.starts_T[after_special].all()
-        assert batch.word_starts_T[units.starts_T].all()
+        assert batch.marks["word"][units.starts_T].all()
 
 
 def test_every_strategy_names_its_source():

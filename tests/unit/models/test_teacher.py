@@ -24,8 +24,8 @@ def teacher_of(model: TrainedModel, layer: int = -1, dtype: torch.dtype = torch.
 
 
 def states_by_hand(encoder, batch, num_blocks: int) -> torch.Tensor:
-    x_TD = encoder.embed(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T)
-    x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, stop=num_blocks)
+    x_TD = encoder.embed(batch.input)
+    x_TD = encoder.run_blocks(x_TD, batch.layout, stop=num_blocks)
     x_TD = encoder.final_norm(x_TD) if num_blocks == encoder.config.num_layers else x_TD
     return x_TD / x_TD.norm(dim=1, keepdim=True)
 
@@ -79,7 +79,7 @@ def test_states_are_float32_of_norm_1_also_where_products_are_not(model, batch):
 
 def test_logits_are_the_whole_models(encoder, vocabulary_head, model, batch):
     places = torch.tensor([5, 9, 40])
-    x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(batch.input)
     expected = vocabulary_head(x_TD, encoder.embedding_weight_VD)[places].detach()
     assert torch.allclose(teacher_of(model, 1).logits(batch, places), expected, atol=1e-5)
 

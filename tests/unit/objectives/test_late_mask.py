@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.batching.pack import pack_sequences
 from maskwright.batching.row_stream import RowStream
-from maskwright.core.batches import UNUSED, PackedBatch
+from maskwright.core.batches import UNUSED, EncoderInput, PackedBatch
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
@@ -83,14 +83,14 @@ def test_every_row_loses_the_same_number_and_the_rate_is_exact(batch, encoder, v
     objective = late_mask(encoder, vocabulary, rate=rate, strategy=strategy)
     result = corrupted(objective, batch)
     is_text = objective.is_text(batch)
-    is_masked = result.input_ids_T == vocabulary.mask_id
+    is_masked = result.input.token_ids_T == vocabulary.mask_id
     per_row = is_masked.view(-1, 32).sum(1)
     assert set(per_row.tolist()) == {round(rate * 0.8 * 30)}
-    assert result.left.layout.row_length == 32 - per_row[0]
+    assert result.dropped.layout.row_length == 32 - per_row[0]
     assert (result.target_ids_M != UNUSED).sum() == round(rate * int(is_text.sum()))
-    assert torch.equal(is_masked.nonzero().squeeze(1), result.left.gaps_K), "no real token but the masks is left out"
+    assert torch.equal(is_masked.nonzero().squeeze(1), result.dropped.gaps_K), "no real token but the masks is left out"
     scored = result.scored_positions_M[result.target_ids_M != UNUSED]
-    assert torch.isin(result.left.gaps_K, scored).all() and is_text[scored].all()
+    assert torch.isin(result.dropped.gaps_K, scored).all() and is_text[scored].all()
     assert len(result.scored_positions_M) == 8 * -int(-rate * 30 // 1)
 
 
@@ -100,7 +100,7 @@ def test_the_mix_is_the_recipes(batch, encoder, vocabulary):
     for seed in range(40):
         result = corrupted(objective, batch, seed)
         scored = result.scored_positions_M[result.target_ids_M != UNUSED]
-        inputs, targets = result.input_ids_T[scored], batch.token_ids_T[scored]
+        inputs, targets = result.input.token_ids_T[scored], batch.token_ids_T[scored]
         is_masked, is_kept = inputs == vocabulary.mask_id, inputs == targets
         counts += [int(is_masked.sum()), int((~is_masked & ~is_kept).sum()), int(is_kept.sum())]
     assert counts / counts.sum() == pytest.approx([0.5, 0.2, 0.3], abs=0.02)
@@ -111,14 +111,14 @@ def test_padding_makes_up_for_missing_masks(encoder, vocabulary):
     batch = packed(vocabulary, [10, 30], row_length=32)
     objective = late_mask(encoder, vocabulary)
     result = corrupted(objective, batch)
-    per_row = (result.input_ids_T == vocabulary.mask_id).view(-1, 32).sum(1)
+    per_row = (result.input.token_ids_T == vocabulary.mask_id).view(-1, 32).sum(1)
     assert sorted(per_row.tolist()) == [4, 12]
-    is_left = torch.ones(len(batch.token_ids_T), dtype=torch.bool).index_fill(0, result.left.gaps_K, False)
+    is_left = torch.ones(len(batch.token_ids_T), dtype=torch.bool).index_fill(0, result.dropped.gaps_K, False)
     assert set(is_left.view(-1, 32).sum(1).tolist()) == {20}
-    left = result.left
-    assert torch.equal(left.layout.sequence_index_T, batch.layout.sequence_index_T[left.places_N])
-    begins = left.layout.sequence_starts[left.layout.sequence_index_T.long()]
-    assert (begins <= torch.arange(len(begins))).all() and left.layout.sequence_starts[-1] == len(begins)
+    dropped = result.dropped
+    assert torch.equal(dropped.layout.sequence_index_T, batch.layout.sequence_index_T[dropped.kept_N])
+    begins = dropped.layout.sequence_starts[dropped.layout.sequence_index_T.long()]
+    assert (begins <= torch.arange(len(begins))).all() and dropped.layout.sequence_starts[-1] == len(begins)
     terms = objective.loss(encoder, result)
     assert torch.isfinite(terms[0].total)
 
@@ -149,19 +149,19 @@ def test_without_masks_it_is_a_deeper_encoder(family, batch, vocabulary):
     }
     deeper.load_state_dict(weights)
     result = corrupted(late, batch)
-    assert len(result.left.gaps_K) == 0
+    assert len(result.dropped.gaps_K) == 0
     (ours,) = late.loss(encoder, result)
-    x_TD = deeper(result.input_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = deeper(result.input)
     logits = late.vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
     expected = torch.nn.functional.cross_entropy(logits, result.target_ids_M, ignore_index=UNUSED, reduction="sum")
     torch.testing.assert_close(ours.total, expected, rtol=1e-5, atol=1e-4)
 
 
-def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch, at_M: Tensor | None) -> Tensor:
+def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch, positions_M: Tensor | None) -> Tensor:
     """Return the loss with nothing left out, as evaluation reads: masks are hidden until they come in."""
-    clean, reader = result.clean, objective.reader(encoder)
-    x_MD = reader(result.input_ids_T, clean.position_ids_T, clean.segment_ids_T, clean.layout, at_M=at_M)
-    x_MD = x_MD if at_M is not None else x_MD[result.scored_positions_M]
+    reader = objective.reader(encoder)
+    x_MD = reader(result.input, positions_M)
+    x_MD = x_MD if positions_M is not None else x_MD[result.scored_positions_M]
     logits_MV = objective.vocabulary_head(x_MD, encoder.embedding_weight_VD)
     return torch.nn.functional.cross_entropy(logits_MV, result.target_ids_M, ignore_index=UNUSED, reduction="sum")
 
@@ -189,11 +189,13 @@ def test_what_is_predicted_does_not_depend_on_what_was_dropped(variant, batch, v
     encoder = encoder_of("modernbert", vocabulary)
     objective = late_mask(encoder, vocabulary, **VARIANTS[variant])
     first = corrupted(objective, batch)
-    is_mask = first.input_ids_T == vocabulary.mask_id
+    is_mask = first.input.token_ids_T == vocabulary.mask_id
     other_words = batch.token_ids_T.where(~is_mask, batch.token_ids_T.roll(1).clamp(min=5))
     assert not torch.equal(other_words, batch.token_ids_T)
     targets = other_words[first.scored_positions_M].where(first.target_ids_M != UNUSED, UNUSED)
-    second = replace(first, clean=replace(batch, token_ids_T=other_words), target_ids_M=targets)
+    second = replace(
+        first, clean=replace(batch, input=replace(batch.input, token_ids_T=other_words)), target_ids_M=targets
+    )
     states = [objective._scored_states(encoder, each) for each in (first, second)]
     assert torch.equal(*states)
     losses = [objective.loss(encoder, each)[0].total for each in (first, second)]
@@ -208,10 +210,13 @@ def test_sequences_of_a_row_do_not_see_each_other(family, variant, vocabulary):
     objective = late_mask(encoder, vocabulary, **VARIANTS[variant])
     result = corrupted(objective, batch)
     is_second = (batch.document_ids_S == 1)[batch.layout.sequence_index_T.long()]
-    is_visible_text = objective.is_text(batch) & (result.input_ids_T != vocabulary.mask_id)
-    changed = result.input_ids_T.where(~(is_second & is_visible_text), result.input_ids_T.flip(0).clamp(min=5))
-    other = replace(result, input_ids_T=changed.where(result.input_ids_T != vocabulary.mask_id, vocabulary.mask_id))
-    assert not torch.equal(other.input_ids_T, result.input_ids_T)
+    is_visible_text = objective.is_text(batch) & (result.input.token_ids_T != vocabulary.mask_id)
+    changed = result.input.token_ids_T.where(
+        ~(is_second & is_visible_text), result.input.token_ids_T.flip(0).clamp(min=5)
+    )
+    changed = changed.where(result.input.token_ids_T != vocabulary.mask_id, vocabulary.mask_id)
+    other = replace(result, input=replace(result.input, token_ids_T=changed))
+    assert not torch.equal(other.input.token_ids_T, result.input.token_ids_T)
     is_used = result.target_ids_M != UNUSED
     in_first = is_used & ~is_second[result.scored_positions_M]
     before, after = (objective._scored_states(encoder, each) for each in (result, other))
@@ -300,9 +305,9 @@ def test_the_reader_compiles_for_batches_of_any_size(variant, corpus, vocabulary
         ids_T = batch.token_ids_T.clone()
         places = torch.arange(3, 32 * num_rows, 5)[:: num_rows - 2]
         ids_T[places] = vocabulary.mask_id
-        asked = ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout
+        masked = EncoderInput(ids_T, batch.layout)
         with torch.no_grad():
-            torch.testing.assert_close(compiled(*asked, at_M=places), reader(*asked, at_M=places), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(compiled(masked, places), reader(masked, places), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_of_too_many_short_sequences_are_refused_before_they_go_wrong(encoder, vocabulary):
@@ -317,7 +322,7 @@ def test_short_documents_keep_the_mix(encoder, vocabulary):
     objective = late_mask(encoder, vocabulary)
     objective._masking.text_share = 24 / 30
     result = corrupted(objective, batch)
-    assert (result.input_ids_T == vocabulary.mask_id).sum() == 4 * 10
+    assert (result.input.token_ids_T == vocabulary.mask_id).sum() == 4 * 10
     assert (result.target_ids_M != UNUSED).sum() == 48
 
 

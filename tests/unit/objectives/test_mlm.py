@@ -37,24 +37,24 @@ def test_the_scored_share_of_text_tokens_is_exact(encoder, vocabulary, vocabular
     assert len(positions.unique()) == len(positions)
     assert is_text[positions].all()
     assert torch.equal(result.target_ids_M[is_used], batch.token_ids_T[positions])
-    assert (result.input_ids_T[positions] == vocabulary.mask_id).all()
+    assert (result.input.token_ids_T[positions] == vocabulary.mask_id).all()
     untouched = torch.ones_like(is_text)
     untouched[positions] = False
-    assert torch.equal(result.input_ids_T[untouched], batch.token_ids_T[untouched])
+    assert torch.equal(result.input.token_ids_T[untouched], batch.token_ids_T[untouched])
 
 
 def test_masks_are_new_at_every_sight_and_the_same_for_the_same_seed(encoder, vocabulary, vocabulary_head, batch):
     mlm = objective(encoder, vocabulary, vocabulary_head)
     first = corrupted(mlm, batch, seed=1)
-    assert torch.equal(first.input_ids_T, corrupted(mlm, batch, seed=1).input_ids_T)
-    assert not torch.equal(first.input_ids_T, corrupted(mlm, batch, seed=2).input_ids_T)
+    assert torch.equal(first.input.token_ids_T, corrupted(mlm, batch, seed=1).input.token_ids_T)
+    assert not torch.equal(first.input.token_ids_T, corrupted(mlm, batch, seed=2).input.token_ids_T)
 
 
 def test_whole_words_are_selected_whole(encoder, vocabulary, vocabulary_head, batch):
     result = corrupted(objective(encoder, vocabulary, vocabulary_head, strategy="whole_word"), batch)
-    is_scored = torch.zeros_like(batch.word_starts_T)
+    is_scored = torch.zeros_like(batch.marks["word"])
     is_scored[result.scored_positions_M[result.target_ids_M != UNUSED]] = True
-    word = batch.word_starts_T.cumsum(0)
+    word = batch.marks["word"].cumsum(0)
     sizes, scored = torch.bincount(word), torch.bincount(word, weights=is_scored.double())
     assert (sizes[1:] > 1).any()
     assert ((scored == 0) | (scored == sizes)).all()
@@ -124,7 +124,7 @@ def test_the_loss_is_the_sum_of_cross_entropies_at_the_masked_positions(encoder,
     mlm = objective(encoder, vocabulary, vocabulary_head)
     result = corrupted(mlm, batch)
     (term,) = mlm.loss(encoder, result)
-    x_TD = encoder(result.input_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(result.input)
     log_probabilities = vocabulary_head(x_TD, encoder.embedding_weight_VD).log_softmax(-1)
     is_used = result.target_ids_M != UNUSED
     chosen = log_probabilities[result.scored_positions_M[is_used], result.target_ids_M[is_used]]

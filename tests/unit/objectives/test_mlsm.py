@@ -158,8 +158,8 @@ def test_online_targets_are_the_codes_of_the_clean_text(mlsm, phase_start, encod
     """By scikit-learn, from states of transformers' numbering; the mask makes no difference to a token's target."""
     objective = mlsm(phase_start, targets="online", layer=1, coding={"penalty": 0.1, "tolerance": 1e-5})
     dictionary = Dictionary.load(phase_start.folder / "dictionary")
-    x_TD = encoder.embed(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T)
-    x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, stop=1).detach().double()
+    x_TD = encoder.embed(batch.input)
+    x_TD = encoder.run_blocks(x_TD, batch.layout, stop=1).detach().double()
     x_TD /= x_TD.norm(dim=1, keepdim=True)
     expected_TA = by_scikit_learn(x_TD, dictionary.atoms_AD, 0.1)
     for seed in (0, 1):
@@ -209,7 +209,7 @@ def test_agreement_is_the_share_of_strongest_atoms_found(mlsm, encoder, batch):
     objective = mlsm()
     result = corrupted(objective, batch)
     agreement = {term.name: term for term in objective.loss(encoder, result)}["agreement"]
-    x_TD = encoder(result.input_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(result.input)
     logits_MA, target_MA = objective.latent_head(x_TD[result.scored_positions_M]), dense(result.targets, 24)
     found = [int(z.argmax()) == int(t.argmax()) for z, t in zip(logits_MA, target_MA, strict=True) if t.sum() > 0]
     assert int(agreement.total) == sum(found)
@@ -228,10 +228,10 @@ def test_distillation_is_from_the_clean_text(mlsm, encoder, vocabulary_head, bat
     assert int(terms["agreement"].total) == int(terms["agreement"].count)
     masked = mlsm(mlm_weight=0, **TOKENS)
     divergence = masked.loss(encoder, completed(masked, encoder, batch))[0]
-    x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(batch.input)
     result = corrupted(masked, batch)
     teacher_MV = vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
-    x_TD = encoder(result.input_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+    x_TD = encoder(result.input)
     student_MV = vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
     each = F.kl_div(student_MV.log_softmax(1), teacher_MV.softmax(1), reduction="none").sum(1)
     torch.testing.assert_close(divergence.total, each[result.target_ids_M != UNUSED].sum(), atol=1e-3, rtol=1e-4)
@@ -419,8 +419,8 @@ class TestItself:
         assert objective.own_dictionary.is_learned
         assert encoder.training
         result = completed(objective, encoder, batch)
-        x_TD = encoder.embed(result.input_ids_T, batch.position_ids_T, batch.segment_ids_T)
-        x_TD = encoder.run_blocks(x_TD, batch.position_ids_T, batch.layout, stop=1).detach().double()
+        x_TD = encoder.embed(result.input)
+        x_TD = encoder.run_blocks(x_TD, batch.layout, stop=1).detach().double()
         is_used = result.target_ids_M != UNUSED
         states = F.normalize(x_TD[result.scored_positions_M[is_used]])
         expected = by_scikit_learn(states, objective.own_dictionary.atoms_AD, 0.1)

@@ -21,7 +21,7 @@ def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
     candidates = drawn.candidates_P[: int(drawn.num_candidates)]
     assert len(candidates.unique()) == len(candidates)
     with torch.no_grad():
-        x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = encoder(batch.input)
         logits = objective.vocabulary_head(x_TD[candidates], encoder.embedding_weight_VD)
     losses = torch.nn.functional.cross_entropy(logits, batch.token_ids_T[candidates], reduction="none")
     budget = int(drawn.term_counts["self_evolution"])
@@ -31,11 +31,11 @@ def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
     assert torch.equal(done.scored_positions_M[is_used], expected)
     assert (done.scored_positions_M[~is_used] == 0).all() and is_used[:budget].all()
     assert torch.equal(done.target_ids_M[is_used], batch.token_ids_T[expected])
-    untouched = torch.ones_like(batch.word_starts_T)
+    untouched = torch.ones_like(batch.marks["word"])
     untouched[expected] = False
-    assert torch.equal(done.input_ids_T[untouched], batch.token_ids_T[untouched])
+    assert torch.equal(done.input.token_ids_T[untouched], batch.token_ids_T[untouched])
     replacement = dict(zip(drawn.candidates_P.tolist(), drawn.replacements_P.tolist(), strict=True))
-    assert done.input_ids_T[expected].tolist() == [replacement[place] for place in expected.tolist()]
+    assert done.input.token_ids_T[expected].tolist() == [replacement[place] for place in expected.tolist()]
 
 
 def test_targets_are_smoothed_by_the_models_answer(objective, encoder, batch):
@@ -45,7 +45,7 @@ def test_targets_are_smoothed_by_the_models_answer(objective, encoder, batch):
     assert done.weights_MK[is_used, 0] == pytest.approx(0.9)
     assert torch.equal(done.target_ids_MK[is_used, 0], done.target_ids_M[is_used])
     with torch.no_grad():
-        x_TD = encoder(batch.token_ids_T, batch.position_ids_T, batch.segment_ids_T, batch.layout)
+        x_TD = encoder(batch.input)
         p = objective.vocabulary_head(x_TD[done.scored_positions_M], encoder.embedding_weight_VD).softmax(1)
     top = p.topk(4, dim=1)
     assert torch.equal(done.target_ids_MK[is_used, 1:], top.indices[is_used])
@@ -59,7 +59,8 @@ def test_with_a_pool_of_one_and_no_smoothing_it_is_mlm(encoder, vocabulary, voca
     objective = SelfEvolution(config, encoder, vocabulary, vocabulary_head)
     drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
     done = objective.complete(encoder, drawn)
-    for name in ("input_ids_T", "scored_positions_M", "target_ids_M"):
+    assert torch.equal(done.input.token_ids_T, drawn.input.token_ids_T)
+    for name in ("scored_positions_M", "target_ids_M"):
         assert torch.equal(getattr(done, name), getattr(drawn, name))
     torch.testing.assert_close(objective.loss(encoder, done)[0].total, objective.loss(encoder, drawn)[0].total)
 

@@ -28,7 +28,7 @@ def test_a_paragraph_is_written_as_it_was_hidden(corpus, encoder, vocabulary, vo
     is_text = ~torch.isin(clean.token_ids_T, torch.tensor(vocabulary.special_ids))
     assert (example.objective, example.strategy) == ("mlm", "span")
     assert "".join(example.tokens) == tokenizer.decode(clean.token_ids_T[is_text])
-    is_masked = corrupted.input_ids_T[is_text] == vocabulary.mask_id
+    is_masked = corrupted.input.token_ids_T[is_text] == vocabulary.mask_id
     assert example.is_scored == is_masked.tolist() and any(example.is_scored)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maskwright.core import resumable_work as saving
+from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
 from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.corpus.corpus import Corpus
@@ -76,7 +77,7 @@ def test_states_are_those_of_text_tokens_of_the_whole_corpus(tmp_path, corpus, t
             part = np.concatenate([[vocabulary.cls_id], tokens[begin : begin + 62], [vocabulary.sep_id]])
             layout = _one_sequence(len(part))
             with torch.no_grad():
-                states = encoder(torch.from_numpy(part), torch.arange(len(part)), torch.zeros(len(part)).long(), layout)
+                states = encoder(EncoderInput(torch.from_numpy(part), layout))
             is_text = ~np.isin(part, vocabulary.special_ids)
             total += torch.nn.functional.normalize(states, dim=1)[is_text].double().sum(0)
             num_states += int(is_text.sum())
@@ -86,11 +87,9 @@ def test_states_are_those_of_text_tokens_of_the_whole_corpus(tmp_path, corpus, t
 
 
 def _one_sequence(length: int):
-    from maskwright.core.batches import SequenceLayout
-
-    return SequenceLayout(
-        torch.tensor([0, length], dtype=torch.int32), torch.zeros(length, dtype=torch.int32), length, length
-    )
+    zeros_T = torch.zeros(length, dtype=torch.int64)
+    starts = torch.tensor([0, length], dtype=torch.int32)
+    return SequenceLayout(starts, zeros_T.int(), torch.arange(length), zeros_T, length, length)
 
 
 def make_and_kill(folder, corpus, teacher, monkeypatch, calls: int) -> None:

@@ -74,15 +74,13 @@ def test_a_profile_is_the_mean_code_of_the_word_in_its_text(corpus, teacher):
     profile = Profiler(teacher, learned, tokenizer).profile(word, 5)
     text = tokenizer(word.text, return_tensors="pt")  # with [CLS] and [SEP]
     length = text["input_ids"].shape[1]
-    from maskwright.core.batches import SequenceLayout
+    from maskwright.core.batches import EncoderInput, SequenceLayout
 
-    layout = SequenceLayout(
-        torch.tensor([0, length], dtype=torch.int32), torch.zeros(length, dtype=torch.int32), length, length
-    )
+    zeros_T = torch.zeros(length, dtype=torch.int64)
+    starts = torch.tensor([0, length], dtype=torch.int32)
+    layout = SequenceLayout(starts, zeros_T.int(), torch.arange(length), zeros_T, length, length)
     with torch.no_grad():
-        states = teacher.encoder(
-            text["input_ids"][0], torch.arange(length), torch.zeros(length, dtype=torch.int64), layout
-        )
+        states = teacher.encoder(EncoderInput(text["input_ids"][0], layout))
     places = tokens_of(word, tokenizer, 60).places + 1
     assert len(places) > 2
     codes, _ = SparseCoder(learned.atoms_AD, 0.02).encode(torch.nn.functional.normalize(states[places], dim=1))

@@ -72,7 +72,6 @@ def attend(
     v_THK: Tensor,
     layout: SequenceLayout,
     window: int | None = None,
-    causal: bool = False,
     bias: Tensor | None = None,
 ) -> Tensor:
     """Attend once with the backend `name`; layers that share a layout and window share an `Attention` instead.
@@ -81,9 +80,9 @@ def attend(
         name: of the backend.
         q_THK, k_THK, v_THK: float [T, H, K], queries, keys and values.
         layout: which tokens belong together.
-        window, causal, bias: see `Attention`.
+        window, bias: see `Attention`.
 
     Returns:
         float [T, H, K].
     """
-    return backend(name)(layout, window, causal).attend(q_THK, k_THK, v_THK, bias)
+    return backend(name)(layout, window).attend(q_THK, k_THK, v_THK, bias)

@@ -14,27 +14,18 @@ class Attention(ABC):
     Made once per forward pass for each window, so that masks are computed once and not in every layer.
     """
 
-    def __init__(
-        self,
-        layout: SequenceLayout,
-        window: int | None = None,
-        causal: bool = False,
-        position_ids_T: Tensor | None = None,
-    ) -> None:
+    def __init__(self, layout: SequenceLayout, window: int | None = None) -> None:
         """Prepare what the layers share.
 
         Args:
-            layout: which tokens belong together; no token attends outside its sequence.
-            window: total width of the sliding window: a token sees those at most `window // 2` places away, as
-                ModernBERT's `local_attention`; None sees the whole sequence.
-            causal: whether a token sees only itself and what came before.
-            position_ids_T: int64 [T], by which the window measures where tokens of the text were left out and places
-                don't tell how far apart two tokens are; None measures by places.
+            layout: which tokens belong together, which are visible, and which sequences are causal; no token attends
+                outside its sequence.
+            window: total width of the sliding window: a token sees those at most `window // 2` positions away, as
+                ModernBERT's `local_attention`; None sees the whole sequence. Where tokens of the text were left out,
+                stored positions tell how far apart two tokens are, and their indices in the row don't.
         """
         self.layout = layout
         self.window = window
-        self.causal = causal
-        self.position_ids_T = position_ids_T
 
     @classmethod
     def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:
@@ -49,7 +40,7 @@ class Attention(ABC):
 
         Args:
             q_THK, k_THK, v_THK: float [T, H, K], queries, keys and values.
-            bias: float, broadcastable to [rows, H, row_length, row_length]; by place in the row.
+            bias: float, broadcastable to [rows, H, row_length, row_length]; by index in the row.
             dropout_rate: probability that an attention weight is dropped.
 
         Returns:

@@ -3,7 +3,7 @@
 Source: He et al. 2020, DeBERTa, arXiv:2006.03654, equation 4: a query scores the distance to a key (content to
     position), and a key the distance of the query (position to content).
 Departures: none. Every token is multiplied with one vector for each distance that can occur, and what belongs to a
-    pair of tokens is then picked out: where positions follow places this is a view with a slanted stride and copies
+    pair of tokens is then picked out: where positions are contiguous this is a view with a slanted stride and copies
     nothing, else a gather. `tests/numerics/test_disentangled_attention.py` compares both with the equation.
 """
 
@@ -22,22 +22,21 @@ class Offsets:
     from `-max_offset` to `max_offset`.
     """
 
-    def __init__(self, position_ids_T: Tensor, layout: SequenceLayout, max_positions: int) -> None:
+    def __init__(self, layout: SequenceLayout, max_positions: int) -> None:
         """Find the offsets.
 
         Args:
-            position_ids_T: int64 [T], the stored positions.
-            layout: which tokens belong together, and whether positions follow places.
+            layout: the positions, and whether they are contiguous.
             max_positions: every position is less.
         """
         self.row_length = layout.row_length
         self._column_RLL: Tensor | None = None
         self.max_offset = self.row_length - 1
-        if not layout.positions_follow_places:
+        if not layout.has_contiguous_positions:
             self.max_offset = max_positions - 1
-            position_RL = position_ids_T.view(-1, self.row_length)
+            position_RL = layout.position_ids_T.view(-1, self.row_length)
             self._column_RLL = position_RL[:, None, :] - position_RL[:, :, None] + self.max_offset
-        self.offset_W = torch.arange(-self.max_offset, self.max_offset + 1, device=position_ids_T.device)
+        self.offset_W = torch.arange(-self.max_offset, self.max_offset + 1, device=layout.position_ids_T.device)
 
     def products(self, x_THK: Tensor, vector_WHK: Tensor) -> Tensor:
         """Return the product of each token with the vector of its offset to each token of its row, [rows, H, L, L].

@@ -24,16 +24,10 @@ wins at every length.
 class Padded(Attention):
     """No sequence crosses the end of a row, so rows are independent and [T, H, K] -> [R, L, H, K] is a reshape."""
 
-    def __init__(
-        self,
-        layout: SequenceLayout,
-        window: int | None = None,
-        causal: bool = False,
-        position_ids_T: Tensor | None = None,
-    ) -> None:
+    def __init__(self, layout: SequenceLayout, window: int | None = None) -> None:
         """Compute who sees whom within each row."""
-        super().__init__(layout, window, causal, position_ids_T)
-        self._is_seen = _who_sees_whom(layout, window, causal, position_ids_T)
+        super().__init__(layout, window)
+        self._is_seen = _who_sees_whom(layout, window)
 
     def attend(
         self, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bias: Tensor | None = None, dropout_rate: float = 0.0
@@ -48,26 +42,27 @@ class Padded(Attention):
         return x_RHLK.transpose(1, 2).flatten(0, 1)
 
 
-def _who_sees_whom(
-    layout: SequenceLayout, window: int | None, causal: bool, position_ids_T: Tensor | None
-) -> Tensor | None:
-    """Return a mask that broadcasts to [R, 1, L, L], or None where every token sees its whole row."""
+def _who_sees_whom(layout: SequenceLayout, window: int | None) -> Tensor | None:
+    """Return a mask that broadcasts to [R, 1, L, L] by query and key, or None where every token sees its whole row."""
     row_length = layout.row_length
     sequence_RL = layout.sequence_index_T.view(-1, row_length)
-    place_L = torch.arange(row_length, device=sequence_RL.device)
-    distance_LL = place_L[:, None] - place_L[None, :]
+    index_L = torch.arange(row_length, device=sequence_RL.device)
+    distance_LL = index_L[:, None] - index_L[None, :]
     masks: list[Tensor] = []
     if not layout.one_sequence_per_row:
         masks.append(sequence_RL[:, None, :, None] == sequence_RL[:, None, None, :])
-    if window is not None and position_ids_T is not None:
-        position_RL = position_ids_T.view(-1, row_length)
+    if window is not None and not layout.has_contiguous_positions:
+        position_RL = layout.position_ids_T.view(-1, row_length)
         masks.append((position_RL[:, None, :, None] - position_RL[:, None, None, :]).abs() <= window // 2)
     elif (reach := effective_window(window, row_length)) is not None:
         masks.append(distance_LL.abs() <= reach // 2)
-    if causal:
+    if layout.is_all_causal:
         masks.append(distance_LL >= 0)
-    if layout.is_key_T is not None:
-        masks.append(layout.is_key_T.view(-1, row_length)[:, None, None, :])
+    elif layout.is_causal_S is not None:
+        is_causal_RL = layout.is_causal_S[layout.sequence_index_T].view(-1, row_length)
+        masks.append((distance_LL >= 0) | ~is_causal_RL[:, None, :, None])
+    if layout.is_visible_T is not None:
+        masks.append(layout.is_visible_T.view(-1, row_length)[:, None, None, :])
     return functools.reduce(torch.logical_and, masks) if masks else None
 
 

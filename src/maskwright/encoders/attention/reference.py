@@ -22,16 +22,20 @@ class Reference(Attention):
         return torch.einsum("hqs,shk->qhk", weights_HTT.to(v_THK.dtype), v_THK)
 
     def _is_seen_TT(self) -> Tensor:
-        sequence_T = self.layout.sequence_index_T
-        place_T = torch.arange(len(sequence_T), device=sequence_T.device)
+        layout, sequence_T = self.layout, self.layout.sequence_index_T
+        index_T = torch.arange(len(sequence_T), device=sequence_T.device)
         is_seen_TT = sequence_T[:, None] == sequence_T[None, :]
         if self.window is not None:
-            position_T = place_T if self.position_ids_T is None else self.position_ids_T
+            # The index says as much as the position where positions are contiguous, and within a sequence alone.
+            position_T = index_T if layout.has_contiguous_positions else layout.position_ids_T
             is_seen_TT &= (position_T[:, None] - position_T[None, :]).abs() <= self.window // 2
-        if self.causal:
-            is_seen_TT &= place_T[None, :] <= place_T[:, None]
-        if self.layout.is_key_T is not None:
-            is_seen_TT &= self.layout.is_key_T[None, :]
+        if layout.is_all_causal or layout.is_causal_S is not None:
+            is_causal_T = torch.ones_like(is_seen_TT[0])
+            if not layout.is_all_causal and layout.is_causal_S is not None:
+                is_causal_T = layout.is_causal_S[sequence_T]
+            is_seen_TT &= (index_T[None, :] <= index_T[:, None]) | ~is_causal_T[:, None]
+        if layout.is_visible_T is not None:
+            is_seen_TT &= layout.is_visible_T[None, :]
         return is_seen_TT
 
     def _over_all_tokens(self, bias: Tensor, num_heads: int) -> Tensor:

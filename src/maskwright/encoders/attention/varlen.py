@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention.base import Attention
@@ -13,8 +14,8 @@ from maskwright.encoders.attention.padded import Padded
 class Varlen(Attention):
     """Work is spent within sequences only, and no mask exists in memory.
 
-    The kernel sees runs of places. What is no run, a window over text with gaps or tokens that nobody sees, `Padded`
-    computes.
+    The kernel sees runs of tokens, all in one direction. What it can't say, a window over text with gaps, tokens that
+    nobody sees or sequences of two directions, `Padded` computes.
     """
 
     MIN_ROW_LENGTH: ClassVar[int] = 128
@@ -34,15 +35,13 @@ class Varlen(Attention):
                 "attention: the backend 'varlen' has no attention bias and no dropout of attention weights",
                 "attention_dropout 0, or the backend 'padded'",
             )
-        has_gaps = self.window is not None and self.position_ids_T is not None
-        if has_gaps or self.layout.is_key_T is not None:
-            padded = Padded(self.layout, self.window, self.causal, self.position_ids_T)
-            return padded.attend(q_THK, k_THK, v_THK)
-        # Imported here: torch builds for other devices need not have the kernel.
-        from torch.nn.attention.varlen import varlen_attn
-
+        layout = self.layout
+        has_gaps = self.window is not None and not layout.has_contiguous_positions
+        has_two_directions = layout.is_causal_S is not None and not layout.is_all_causal
+        if has_gaps or has_two_directions or layout.is_visible_T is not None:
+            return Padded(layout, self.window).attend(q_THK, k_THK, v_THK)
         reach = -1 if self.window is None else self.window // 2
-        starts, max_length = self.layout.sequence_starts, self.layout.max_length
+        starts, max_length = layout.sequence_starts, layout.max_length
         x_THK = varlen_attn(
             q_THK,
             k_THK,
@@ -51,7 +50,7 @@ class Varlen(Attention):
             starts,
             max_length,
             max_length,
-            window_size=(reach, 0 if self.causal else reach),
+            window_size=(reach, 0 if layout.is_all_causal else reach),
         )
         assert isinstance(x_THK, Tensor)
         return x_THK

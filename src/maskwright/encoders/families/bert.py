@@ -7,7 +7,7 @@ Source: Devlin et al. 2018, arXiv:1810.04805; with `norm_position: post` every o
 Departures: no dropout unless asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
-from maskwright.encoders.encoder import Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
 
 
 class BertConfig(EncoderConfig):
@@ -38,7 +38,7 @@ class BertConfig(EncoderConfig):
         return 4 * self.hidden_size**2 + 2 * self.hidden_size * self.feed_forward_size
 
 
-class BertBlock(nn.Module):
+class BertBlock(Block):
     """Attention and feed-forward, each added to its input, with a norm after the sum or before the part."""
 
     def __init__(self, config: BertConfig) -> None:
@@ -53,25 +53,21 @@ class BertBlock(nn.Module):
         self.feed_forward_out = nn.Linear(inner, width)
         self.feed_forward_norm = layer_norm(config)
 
-    def forward(self, x_TD: Tensor, attention: Attention, at_M: Tensor | None = None) -> Tensor:
-        """Return the block's output [T, D], or [M, D] at some places."""
-        is_pre = self.config.norm_position == "pre"
-        attended_TD = self._attend(self.attention_norm(x_TD) if is_pre else x_TD, attention)
-        if at_M is not None:
-            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
-        x_TD = x_TD + self._project(attended_TD)
-        if is_pre:
-            return x_TD + self._feed_forward(self.feed_forward_norm(x_TD))
-        x_TD = self.attention_norm(x_TD)
-        return self.feed_forward_norm(x_TD + self._feed_forward(x_TD))
-
-    def _attend(self, x_TD: Tensor, attention: Attention) -> Tensor:
+    def attend(self, x_TD: Tensor, context: Attention) -> Tensor:
+        """See `Block`."""
+        if self.config.norm_position == "pre":
+            x_TD = self.attention_norm(x_TD)
         rate = self.config.attention_dropout if self.training else 0.0
         q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
-        return attention.attend(q_THK, k_THK, v_THK, dropout_rate=rate).flatten(1)
+        return context.attend(q_THK, k_THK, v_THK, dropout_rate=rate).flatten(1)
 
-    def _project(self, x_TD: Tensor) -> Tensor:
-        return F.dropout(self.attention_out(x_TD), self.config.hidden_dropout, self.training)
+    def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
+        """See `Block`."""
+        x_MD = x_MD + F.dropout(self.attention_out(attended_MD), self.config.hidden_dropout, self.training)
+        if self.config.norm_position == "pre":
+            return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
+        x_MD = self.attention_norm(x_MD)
+        return self.feed_forward_norm(x_MD + self._feed_forward(x_MD))
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))
@@ -120,24 +116,9 @@ class Bert(Encoder):
         x_TD = self.embedding_norm(x_TD + self.position_embedding(position_ids_T))
         return F.dropout(x_TD, self.config.hidden_dropout, self.training)
 
-    def run_blocks(
-        self,
-        x_TD: Tensor,
-        position_ids_T: Tensor,
-        layout: SequenceLayout,
-        start: int = 0,
-        stop: int | None = None,
-        causal: bool = False,
-        at_M: Tensor | None = None,
-        extra: Iterable[nn.Module] = (),
-    ) -> Tensor:
+    def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[Attention]:
         """See `Encoder`; positions have entered in `embed_vectors`."""
-        attention = self.attention(layout, None, causal)
-        blocks = [*self.blocks, *extra]
-        indices = range(len(blocks))[start:stop]
-        for index in indices:
-            x_TD = blocks[index](x_TD, attention, at_M if index == indices[-1] else None)
-        return x_TD
+        return [self.attention(layout)] * len(indices)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""

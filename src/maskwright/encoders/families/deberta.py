@@ -7,7 +7,7 @@ Departures: no dropout unless asked for. Predicts from the last hidden states, a
     enhanced mask decoder is not part of the encoder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
 from maskwright.encoders.attention.disentangled import Offsets, position_bias
-from maskwright.encoders.encoder import Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
 
 
 class DebertaConfig(EncoderConfig):
@@ -74,21 +74,23 @@ class DebertaConfig(EncoderConfig):
 
 
 @dataclass(frozen=True)
-class RelativePositions:
+class DebertaContext:
     """What the layers share of one forward pass.
 
     Attributes:
+        attention: over the tokens of each sequence.
         offsets: how far apart the tokens of a row are.
         vectors_ND: the table of relative positions.
         index_W: its row for each offset.
     """
 
+    attention: Attention
     offsets: Offsets
     vectors_ND: Tensor
     index_W: Tensor
 
 
-class DebertaBlock(nn.Module):
+class DebertaBlock(Block):
     """Disentangled attention and feed-forward, each added to its input, with a norm after the sum."""
 
     def __init__(self, config: DebertaConfig) -> None:
@@ -127,29 +129,23 @@ class DebertaBlock(nn.Module):
         queries = self.position_query(x_WD).unflatten(-1, heads) if self.config.position_to_content else None
         return keys, queries
 
-    def forward(
-        self, x_TD: Tensor, relative: RelativePositions, attention: Attention, at_M: Tensor | None = None
-    ) -> Tensor:
-        """Return the block's output [T, D], or [M, D] at some places."""
-        attended_TD = self._attend(x_TD, relative, attention)
-        if at_M is not None:
-            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
-        x_TD = self.attention_norm(x_TD + self._project(attended_TD))
-        return self.feed_forward_norm(x_TD + self._feed_forward(x_TD))
-
-    def _attend(self, x_TD: Tensor, relative: RelativePositions, attention: Attention) -> Tensor:
+    def attend(self, x_TD: Tensor, context: DebertaContext) -> Tensor:
+        """See `Block`."""
         config = self.config
         q_THK, k_THK, v_THK = self.project(x_TD)
-        x_WD = F.dropout(relative.vectors_ND, config.hidden_dropout, self.training)[relative.index_W]
+        x_WD = F.dropout(context.vectors_ND, config.hidden_dropout, self.training)[context.index_W]
         # All scores are divided by sqrt(K x number of terms); the backend divides those of the content by sqrt(K).
         share = (1 + config.num_position_terms) ** -0.5
         scale = share * config.head_size**-0.5
-        bias = position_bias(relative.offsets, q_THK, k_THK, *self.project_positions(x_WD), scale=scale)
+        bias = position_bias(context.offsets, q_THK, k_THK, *self.project_positions(x_WD), scale=scale)
         rate = config.attention_dropout if self.training else 0.0
-        return attention.attend(q_THK * share, k_THK, v_THK, bias, rate).flatten(1)
+        return context.attention.attend(q_THK * share, k_THK, v_THK, bias, rate).flatten(1)
 
-    def _project(self, x_TD: Tensor) -> Tensor:
-        return F.dropout(self.attention_out(x_TD), self.config.hidden_dropout, self.training)
+    def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
+        """See `Block`."""
+        projected_MD = F.dropout(self.attention_out(attended_MD), self.config.hidden_dropout, self.training)
+        x_MD = self.attention_norm(x_MD + projected_MD)
+        return self.feed_forward_norm(x_MD + self._feed_forward(x_MD))
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))
@@ -209,26 +205,12 @@ class Deberta(Encoder):
         """Return the table of relative positions as the blocks take it."""
         return self.relative_embedding.weight
 
-    def run_blocks(
-        self,
-        x_TD: Tensor,
-        position_ids_T: Tensor,
-        layout: SequenceLayout,
-        start: int = 0,
-        stop: int | None = None,
-        causal: bool = False,
-        at_M: Tensor | None = None,
-        extra: Iterable[nn.Module] = (),
-    ) -> Tensor:
+    def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[DebertaContext]:
         """See `Encoder`; extra blocks share the table of relative positions."""
-        attention = self.attention(layout, None, causal)
-        offsets = Offsets(position_ids_T, layout, self.config.max_positions)
-        relative = RelativePositions(offsets, self.relative_vectors_ND(), self.config.relative_index(offsets.offset_W))
-        blocks = [*self.blocks, *extra]
-        indices = range(len(blocks))[start:stop]
-        for index in indices:
-            x_TD = blocks[index](x_TD, relative, attention, at_M if index == indices[-1] else None)
-        return x_TD
+        offsets = Offsets(layout, self.config.max_positions)
+        index_W = self.config.relative_index(offsets.offset_W)
+        context = DebertaContext(self.attention(layout), offsets, self.relative_vectors_ND(), index_W)
+        return [context] * len(indices)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`; the last block ends with a norm."""

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from maskwright.core.batches import SequenceLayout
+from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention import OWN_ATTENTION, backend
 from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
@@ -76,12 +76,12 @@ class HuggingFaceConfig(EncoderConfig):
         values = {key: value for key, value in {**decided, **options}.items() if key in known}
         config = cls.of(empty_model(config_of(model_type, values)))
         if config.max_positions < wanted and POSITIONS in known - options.keys():
-            # Some architectures number their places from one after padding's id.
+            # Some architectures number their positions from one after padding's id.
             values[POSITIONS] += wanted - config.max_positions
             config = cls.of(empty_model(config_of(model_type, values)))
         if config.max_positions < wanted:
             raise RecipeError(
-                f"encoder: this {model_type} has places for {config.max_positions} tokens, the longest sequence has "
+                f"encoder: this {model_type} has positions for {config.max_positions} tokens, the longest sequence has "
                 f"{wanted}",
                 f"shorter sequences, or a larger {POSITIONS}",
             )
@@ -176,7 +176,7 @@ class HuggingFace(Encoder):
         # Before the body, so that the weights of the layers go by the names that those of all families have.
         self.blocks = layers_of(body)
         self.body = body
-        self._place_of_layers = next((name for name, part in body.named_modules() if part is self.blocks), "")
+        self._path_of_layers = next((name for name, part in body.named_modules() if part is self.blocks), "")
         takes_token_types = "token_type_ids" in inspect.signature(body.forward).parameters
         self._has_token_types = takes_token_types and number(body.config, "type_vocab_size") > 1
 
@@ -186,7 +186,7 @@ class HuggingFace(Encoder):
         return self._whole[0]
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Put a new model in the place of this one; the code of transformers draws its weights.
+        """Replace this model by a new one; the code of transformers draws its weights.
 
         Raises:
             RecipeError: it can't be run on padded batches of plain text.
@@ -202,50 +202,33 @@ class HuggingFace(Encoder):
         assert isinstance(weight, Tensor)
         return weight
 
-    def forward(
-        self,
-        token_ids_T: Tensor,
-        position_ids_T: Tensor,
-        segment_ids_T: Tensor,
-        layout: SequenceLayout,
-        causal: bool = False,
-        at_M: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, input: EncoderInput, positions_M: Tensor | None = None) -> Tensor:
         """See `Encoder`; positions are the body's own business, and padding gets zeros.
 
         `tests/parity/test_foreign_models.py` compares hidden states and gradients with those of the body alone.
 
         Raises:
-            RecipeError: causal attention was asked for.
+            RecipeError: some sequence is causal.
         """
-        if causal:
+        if input.layout.is_all_causal or input.layout.is_causal_S is not None:
             _refuse("attend causally")
-        x_TD = self._hidden_states(token_ids_T, segment_ids_T, layout, layer=None)
-        return x_TD if at_M is None else x_TD[at_M]
+        x_TD = self._hidden_states(input, layer=None)
+        return x_TD if positions_M is None else x_TD[positions_M]
 
-    def states_of_layer(
-        self,
-        layer: int,
-        token_ids_T: Tensor,
-        position_ids_T: Tensor,
-        segment_ids_T: Tensor,
-        layout: SequenceLayout,
-    ) -> Tensor:
+    def states_of_layer(self, layer: int, input: EncoderInput) -> Tensor:
         """See `Encoder`; the body runs to its end, whatever the layer."""
-        return self._hidden_states(token_ids_T, segment_ids_T, layout, layer)
+        return self._hidden_states(input, layer)
 
-    def _hidden_states(
-        self, token_ids_T: Tensor, segment_ids_T: Tensor, layout: SequenceLayout, layer: int | None
-    ) -> Tensor:
+    def _hidden_states(self, input: EncoderInput, layer: int | None) -> Tensor:
         """Return the hidden states [T, D] of a layer; None is the body's output."""
-        pad_id = self.config.pad_token_id
-        place_SL, is_real_SL = padded_places(token_ids_T == pad_id, layout.sequence_starts)
+        token_ids_T, pad_id = input.token_ids_T, self.config.pad_token_id
+        index_SL, is_real_SL = indices_when_padded(token_ids_T == pad_id, input.layout.sequence_starts)
         inputs = {
-            "input_ids": token_ids_T[place_SL].masked_fill(~is_real_SL, pad_id),
+            "input_ids": token_ids_T[index_SL].masked_fill(~is_real_SL, pad_id),
             "attention_mask": is_real_SL.long(),
         }
         if self._has_token_types:
-            inputs["token_type_ids"] = segment_ids_T[place_SL].masked_fill(~is_real_SL, 0)
+            inputs["token_type_ids"] = input.layout.segment_ids_T[index_SL].masked_fill(~is_real_SL, 0)
         if layer is None:
             x_SLD = self.body(**inputs)[0]
         else:
@@ -254,7 +237,7 @@ class HuggingFace(Encoder):
                 raise no_such_layer(layer, len(states) - 1)
             x_SLD = states[layer]
         x_TD = x_SLD.new_zeros(len(token_ids_T), x_SLD.shape[-1])
-        return x_TD.index_copy(0, place_SL[is_real_SL], x_SLD[is_real_SL])
+        return x_TD.index_copy(0, index_SL[is_real_SL], x_SLD[is_real_SL])
 
     def use_attention(self, backend_name: str) -> None:
         """Check the name and change nothing: attention is computed within the body, in its own way."""
@@ -265,15 +248,17 @@ class HuggingFace(Encoder):
         """Refuse: see the module."""
         _refuse("run in pieces")
 
+    def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> NoReturn:
+        """Refuse: see the module."""
+        _refuse("run in pieces")
+
     def run_blocks(
         self,
         x_TD: Tensor,
-        position_ids_T: Tensor,
         layout: SequenceLayout,
         start: int = 0,
         stop: int | None = None,
-        causal: bool = False,
-        at_M: Tensor | None = None,
+        positions_M: Tensor | None = None,
         extra: Iterable[nn.Module] = (),
     ) -> NoReturn:
         """Refuse: see the module."""
@@ -286,19 +271,19 @@ class HuggingFace(Encoder):
 
 def _name_layers_once(encoder: HuggingFace, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Leave out the weights of the layers where they stand under the body's name for them."""
-    body = f"{prefix}body.{encoder._place_of_layers}."
+    body = f"{prefix}body.{encoder._path_of_layers}."
     for name in [name for name in tensors if name.startswith(body)]:
         del tensors[name]
 
 
 def _name_layers_twice(encoder: HuggingFace, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Undo `_name_layers_once`, so that all names are found that there are modules for."""
-    blocks, body = f"{prefix}blocks.", f"{prefix}body.{encoder._place_of_layers}."
+    blocks, body = f"{prefix}blocks.", f"{prefix}body.{encoder._path_of_layers}."
     layers = {name: tensor for name, tensor in tensors.items() if name.startswith(blocks)}
     tensors |= {body + name.removeprefix(blocks): tensor for name, tensor in layers.items()}
 
 
-def padded_places(is_pad_T: Tensor, sequence_starts: Tensor) -> tuple[Tensor, Tensor]:
+def indices_when_padded(is_pad_T: Tensor, sequence_starts: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each token of a padded batch lies in the packed one.
 
     Args:
@@ -306,15 +291,15 @@ def padded_places(is_pad_T: Tensor, sequence_starts: Tensor) -> tuple[Tensor, Te
         sequence_starts: int32 [S + 1], cumulative starts. Empty sequences, and those of padding alone, are left out.
 
     Returns:
-        Places in T, int64 [S', L], L the longest sequence; and which of them are real, bool [S', L]. The others are 0.
+        Indices in T, int64 [S', L], L the longest sequence; and which of them are real, bool [S', L]. The others are 0.
     """
     starts = sequence_starts.long()
     num_real = torch.cat([starts.new_zeros(1), (~is_pad_T).long().cumsum(0)])[starts].diff()
     is_kept = num_real > 0
     starts_S, lengths_S = starts[:-1][is_kept], starts.diff()[is_kept]
-    place_L = torch.arange(int(lengths_S.max()) if len(lengths_S) else 0, device=starts.device)
-    is_real_SL = place_L < lengths_S[:, None]
-    return (starts_S[:, None] + place_L).masked_fill(~is_real_SL, 0), is_real_SL
+    index_L = torch.arange(int(lengths_S.max()) if len(lengths_S) else 0, device=starts.device)
+    is_real_SL = index_L < lengths_S[:, None]
+    return (starts_S[:, None] + index_L).masked_fill(~is_real_SL, 0), is_real_SL
 
 
 def _model_type(options: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ Source: Warner et al. 2024, arXiv:2412.13663; every option is that of transforme
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
-from maskwright.encoders.encoder import Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
 from maskwright.encoders.rotary import Rotation
 
 
@@ -63,7 +64,15 @@ class ModernbertConfig(EncoderConfig):
         ]
 
 
-class ModernbertBlock(nn.Module):
+@dataclass(frozen=True)
+class ModernbertContext:
+    """What the blocks of one kind, global or local, share in a forward pass."""
+
+    rotation: Rotation
+    attention: Attention
+
+
+class ModernbertBlock(Block):
     """Attention and gated feed-forward, each after a norm and added to its input."""
 
     def __init__(self, config: ModernbertConfig, index: int) -> None:
@@ -78,21 +87,17 @@ class ModernbertBlock(nn.Module):
         self.feed_forward_in = nn.Linear(width, 2 * inner, bias=config.feed_forward_bias)
         self.feed_forward_out = nn.Linear(inner, width, bias=config.feed_forward_bias)
 
-    def forward(self, x_TD: Tensor, rotation: Rotation, attention: Attention, at_M: Tensor | None = None) -> Tensor:
-        """Return the block's output [T, D], or [M, D] at some places."""
-        attended_TD = self._attend(self.attention_norm(x_TD), rotation, attention)
-        if at_M is not None:
-            x_TD, attended_TD = x_TD[at_M], attended_TD[at_M]
-        x_TD = x_TD + self._project(attended_TD)
-        return x_TD + self._feed_forward(self.feed_forward_norm(x_TD))
-
-    def _attend(self, x_TD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
+    def attend(self, x_TD: Tensor, context: ModernbertContext) -> Tensor:
+        """See `Block`; queries and keys are rotated by their positions."""
         rate = self.config.attention_dropout if self.training else 0.0
-        q_THK, k_THK, v_THK = self.qkv(x_TD).unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
-        return attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate).flatten(1)
+        rotation, qkv_TD = context.rotation, self.qkv(self.attention_norm(x_TD))
+        q_THK, k_THK, v_THK = qkv_TD.unflatten(-1, (3, self.config.num_heads, -1)).unbind(1)
+        return context.attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate).flatten(1)
 
-    def _project(self, x_TD: Tensor) -> Tensor:
-        return F.dropout(self.attention_out(x_TD), self.config.attention_dropout, self.training)
+    def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
+        """See `Block`."""
+        x_MD = x_MD + F.dropout(self.attention_out(attended_MD), self.config.attention_dropout, self.training)
+        return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         value_TF, gate_TF = self.feed_forward_in(x_TD).chunk(2, dim=-1)
@@ -140,36 +145,23 @@ class Modernbert(Encoder):
         """See `Encoder`; positions enter in the blocks, and there are no segments."""
         return F.dropout(self.embedding_norm(x_TD), self.config.embedding_dropout, self.training)
 
-    def run_blocks(
-        self,
-        x_TD: Tensor,
-        position_ids_T: Tensor,
-        layout: SequenceLayout,
-        start: int = 0,
-        stop: int | None = None,
-        causal: bool = False,
-        at_M: Tensor | None = None,
-        extra: Iterable[nn.Module] = (),
-    ) -> Tensor:
-        """See `Encoder`."""
+    def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[ModernbertContext]:
+        """See `Encoder`; blocks with the same window share their masks, those with the same base their rotations."""
+        config, windows = self.config, self.config.attention_windows(num_extra)
         attentions: dict[int | None, Attention] = {}
         rotations: dict[float, Rotation] = {}
-        blocks = [*self.blocks, *extra]
-        windows = self.config.attention_windows(len(blocks) - self.config.num_layers)
+        contexts = []
         # Where tokens are missing, neighbours are those that are near in the text, not in the row.
-        text_position_T = None if layout.positions_follow_places else position_ids_T
-        farthest = layout.row_length if text_position_T is None else self.config.max_positions
-        indices = range(len(blocks))[start:stop]
+        farthest = layout.row_length if layout.has_contiguous_positions else config.max_positions
         for index in indices:
-            theta = self.config.global_rope_theta if windows[index] is None else self.config.local_rope_theta
+            theta = config.global_rope_theta if windows[index] is None else config.local_rope_theta
             if theta not in rotations:
-                rotations[theta] = Rotation(position_ids_T, self.config.head_size, theta)
+                rotations[theta] = Rotation(layout.position_ids_T, config.head_size, theta)
             window = effective_window(windows[index], farthest)
             if window not in attentions:
-                attentions[window] = self.attention(layout, window, causal, text_position_T)
-            wanted = at_M if index == indices[-1] else None
-            x_TD = blocks[index](x_TD, rotations[theta], attentions[window], wanted)
-        return x_TD
+                attentions[window] = self.attention(layout, window)
+            contexts.append(ModernbertContext(rotations[theta], attentions[window]))
+        return contexts
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""

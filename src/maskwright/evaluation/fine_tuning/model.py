@@ -106,9 +106,7 @@ class FineTuned(nn.Module):
 
     def forward(self, batch: AskedBatch) -> Tensor:
         """Return the outputs at the asked places, float32 [M, C]."""
-        packed = batch.packed
-        x_TD = self.encoder(packed.token_ids_T, packed.position_ids_T, packed.segment_ids_T, packed.layout)
-        return self.head(x_TD, batch).float()
+        return self.head(self.encoder(batch.packed.input), batch).float()
 
 
 class Loss(ABC):

@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
-from maskwright.core.batches import PackedBatch
+from maskwright.core.batches import WORD, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.collocations import (
     CollocationOptions,
@@ -81,7 +81,7 @@ class Pmi(Strategy):
 
     def units(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Units:
         """Make units of the collocations in the batch and of the words between them."""
-        is_start = (batch.word_starts_T | ~is_text_T).numpy().copy()
+        is_start = (batch.marks[WORD] | ~is_text_T).numpy().copy()
         is_start[0] = True
         starts = np.flatnonzero(is_start)
         hashes = word_hashes(batch.token_ids_T.numpy(), is_start)

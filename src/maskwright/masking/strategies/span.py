@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from maskwright.core.batches import PackedBatch
+from maskwright.core.batches import WORD, PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.masking.strategies.base import Strategy, StrategyConfig, Units
 
@@ -40,7 +40,7 @@ class Span(Strategy):
 
     def units(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Units:
         """Cut every sequence into spans of drawn numbers of words."""
-        is_word_T = batch.word_starts_T & is_text_T
+        is_word_T = batch.marks[WORD] & is_text_T
         words = is_word_T.nonzero().squeeze(1)
         sequence_of_word = batch.layout.sequence_index_T[words].long()
         draws = torch.rand(len(words), generator=generator, dtype=torch.float64)

@@ -6,7 +6,7 @@ Source: Devlin et al., release of BERT of May 2019 (whole-word masking); Cui et 
 import torch
 from torch import Tensor
 
-from maskwright.core.batches import PackedBatch
+from maskwright.core.batches import WORD, PackedBatch
 from maskwright.masking.strategies.base import Strategy, Units
 
 
@@ -18,4 +18,4 @@ class WholeWord(Strategy):
 
     def units(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Units:
         """Make every word a unit, as the tokenizer says."""
-        return Units(batch.word_starts_T)
+        return Units(batch.marks[WORD])

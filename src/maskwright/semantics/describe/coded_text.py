@@ -17,7 +17,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.segments import Segments
-from maskwright.core.batches import PackedBatch
+from maskwright.core.batches import WORD, PackedBatch
 from maskwright.core.log import progress
 from maskwright.core.ranges import ranges
 from maskwright.core.records.semantics import Context
@@ -239,7 +239,7 @@ def coded_batch(batch: PackedBatch, teacher: Teacher, coder: SparseCoder, vocabu
     return CodedText(
         token_ids=token_ids.numpy(),
         sequence_ids=batch.layout.sequence_index_T[places].numpy().astype(np.int64),
-        begins_word=batch.word_starts_T[places].numpy(),
+        begins_word=batch.marks[WORD][places].numpy(),
         is_coded=is_coded.numpy(),
         codes=codes,
         report=_joined_reports([report.to("cpu") for _, report in coded]),

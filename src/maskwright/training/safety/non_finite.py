@@ -32,7 +32,7 @@ def refuse_non_finite(
         for number, batch in zip(numbers, batches, strict=True):
             tensors = {
                 "token_ids_T": batch.clean.token_ids_T,
-                "input_ids_T": batch.input_ids_T,
+                "input_ids_T": batch.input.token_ids_T,
                 "scored_positions_M": batch.scored_positions_M,
                 "target_ids_M": batch.target_ids_M,
                 "document_ids_S": batch.clean.document_ids_S,
