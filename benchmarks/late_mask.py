@@ -32,6 +32,7 @@ import torch
 from maskwright.batching.pack import stack_sequences
 from maskwright.core.hardware import environment, fastest_dtype, matmul_flops_per_second
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder
 from maskwright.heads.vocabulary import VocabularyHead
@@ -39,7 +40,6 @@ from maskwright.objectives.base import Objective
 from maskwright.objectives.late_mask import LateMask
 from maskwright.objectives.mlm import Mlm
 from maskwright.optim.optimizers import OptimizerConfig, Optimizers
-from maskwright.training.distributed import Ranks
 from maskwright.training.step import PhaseModel, Stepper
 
 RATE, VOCABULARY_SIZE, SEED = 0.5, 8192, 1

@@ -40,12 +40,12 @@ from torch import Tensor
 
 from maskwright.batching.loader import Loader
 from maskwright.core.hardware import environment
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.objectives.mlsm import Mlsm
 from maskwright.optim.optimizers import Optimizers
 from maskwright.semantics.dictionary import Dictionary
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import Model, build_model
 from maskwright.training.phases import phase_start
 from maskwright.training.recipe.recipe import Recipe, parse_recipe
@@ -188,8 +188,8 @@ def reference(bench: Bench) -> Contestant:
         batch = made[counter % len(made)].to(bench.device)
         counter += 1
         shape = (-1, LENGTH)
-        is_used = batch.target_ids_M >= 0
-        places = batch.scored_positions_M[is_used]
+        is_used = batch.questions["token"].targets >= 0
+        places = batch.questions["token"].positions_M[is_used]
         mask_SL = torch.ones_like(batch.input.token_ids_T.view(shape))
         clean_SL = batch.clean.token_ids_T.view(shape)
         with torch.autocast(bench.device.type, bench.dtype, enabled=is_autocast):
@@ -202,7 +202,7 @@ def reference(bench: Bench) -> Contestant:
             logits = student(batch.input.token_ids_T.view(shape), attention_mask=mask_SL).logits
             logits_MX = logits.reshape(-1, vocabulary.size + num_atoms)[places].float()
             latent = F.kl_div(logits_MX[:, vocabulary.size :].log_softmax(1), targets_MA, reduction="batchmean")
-            tokens = F.cross_entropy(logits_MX[:, : vocabulary.size], batch.target_ids_M[is_used])
+            tokens = F.cross_entropy(logits_MX[:, : vocabulary.size], batch.questions["token"].targets[is_used])
             loss = latent + tokens
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -227,10 +227,10 @@ def contestants_of(bench: Bench) -> dict[str, Contestant]:
     plain_model.root().to(bench.device)
     contestants = {"mlm": ours(bench, plain, plain_model)}
     for name, options in {
-        "cached": {"targets": "cached", "mlm_weight": 0},
-        "cached_mlm": {"targets": "cached"},
-        "online_exact": {"targets": "online"},
-        "online_fista": {"targets": "online", "coding": {"solver": "fista", "num_iterations": 100}},
+        "cached": [{"targets": "cached"}],
+        "cached_mlm": [{"targets": "cached"}, "token"],
+        "online_exact": [{"targets": "online"}, "token"],
+        "online_fista": [{"targets": "online", "coding": {"solver": "fista", "num_iterations": 100}}, "token"],
     }.items():
         recipe, model = bench.model_of(options)
         assert isinstance(model.objectives[1], Mlsm)

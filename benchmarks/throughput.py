@@ -34,10 +34,10 @@ from maskwright.batching.loader import Loader
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.batching.row_stream import RowStream
 from maskwright.core.hardware import environment, matmul_flops_per_second
+from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.flops import flops_per_token
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.step import PhaseModel, Stepper

@@ -87,7 +87,7 @@ def drawn(name: str, options: dict[str, Any], corpus: Corpus, folder: Path) -> D
     is_hidden_NT = torch.zeros(NUM_DRAWS, len(tokens))
     for draw in range(NUM_DRAWS):
         batch = hide(objective, encoder, paragraph, torch_generator(4, "picture", draw), 1 - 1 / NUM_STEPS)
-        is_hidden_NT[draw, batch.scored_positions_M[batch.target_ids_M >= 0]] = 1
+        is_hidden_NT[draw, batch.questions["token"].positions_M[batch.questions["token"].targets >= 0]] = 1
     text = slice(1, -1)
     return Drawn(name, tokens[text], is_hidden_NT[0, text].bool().tolist(), is_hidden_NT.mean(0)[text].tolist())
 

@@ -21,6 +21,7 @@ import torch
 from maskwright.batching.row_stream import RowStream
 from maskwright.cli.main import main
 from maskwright.core.batches import PackedBatch
+from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import Corpus, open_corpus
@@ -102,8 +103,7 @@ def phase_start(corpus: Corpus, tmp_path: Path) -> PhaseStart:
         dtype=torch.float32,
         micro_batch_tokens=1024,
         was_begun=False,
-        is_first_rank=True,
-        wait_for_all=lambda: None,
+        ranks=Ranks(),
         read_model=read_model,
     )
 

@@ -60,7 +60,7 @@ def test_a_new_objective_is_one_file(folder_of, raw_recipe):
     folder_of(maskwright.objectives, "seldom_mask", OBJECTIVE)
     assert "seldom_mask" in plug_in_names("maskwright.objectives")
     recipe = parse_recipe({**raw_recipe, "phases": [{"objective": {"name": "seldom_mask"}}], "batch": {}}, "test")
-    assert recipe.phases[0].objective["rate"] == 0.05
+    assert recipe.phases[0].objective.options.rate == 0.05
 
 
 def test_a_new_source_is_one_file(folder_of):

@@ -1,5 +1,6 @@
 """Every objective, in toy size and begun, so that it can corrupt and score."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +21,19 @@ Options = TypeVar("Options", bound=BaseModel)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_objective"
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "mlm": [{"strategy": {"name": name}} for name in plug_in_names(STRATEGIES) if name != "token"],
-    "late_mask": [{"insert_at": 1}, {"decoder": "cross"}, {"strategy": {"name": "span"}}],
+    "mlm": [{"strategy": {"name": name}} for name in plug_in_names(STRATEGIES.package) if name != "token"],
+    "late_mask": [
+        {"insert_at": 1},
+        {"decoder": "cross"},
+        {"strategy": {"name": "span"}},
+        {"terms": ["token", {"name": "atoms", "weight": 0.5}]},
+    ],
     "mlsm": [
-        {"mlm_weight": 0.0},
-        {"targets": "online"},
-        {"target": "strongest_atom", "coding": {"solver": "fista", "num_iterations": 5}},
-        {"target": "teacher_tokens", "targets": "online", "mlm_weight": 0.0},
-        {"teacher": "itself", "targets": "online", "refresh_steps": 500},
+        {"terms": ["atoms"]},
+        {"terms": [{"name": "atoms", "targets": "online"}, "token"]},
+        {"terms": [{"name": "atoms", "target": "strongest_atom", "coding": {"solver": "fista", "num_iterations": 5}}]},
+        {"terms": ["distillation", "token"]},
+        {"terms": [{"name": "own_atoms", "refresh_steps": 500}, "token"]},
     ],
 }
 """Options with which an objective does other work than with its defaults."""
@@ -50,14 +56,15 @@ def in_toy_size(options: Options) -> Options:
             smaller[name] = TOY_SIZES[name]
         elif isinstance(value, BaseModel):
             smaller[name] = in_toy_size(value)
+        elif name == "terms":
+            smaller[name] = tuple(replace(term, options=in_toy_size(term.options)) for term in value)
     return options.model_copy(update=smaller)
 
 
 def case_name(case: tuple[str, dict[str, Any]]) -> str:
     """Return a name such as "mlsm-online" or "mlm-span"."""
     name, options = case
-    values = [value.get("name") if isinstance(value, dict) else value for value in options.values()]
-    return "-".join([name, *(str(value) for value in values if value is not None)])
+    return "-".join([name, *re.findall(r"[a-z_]{4,}", str([*options.values()]))])
 
 
 @pytest.fixture(scope="session")

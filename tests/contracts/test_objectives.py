@@ -52,14 +52,16 @@ def test_special_tokens_survive_and_are_never_scored(objective, batch, vocabular
     for seed in range(5):
         result = corrupt(objective, batch, seed)
         assert torch.equal(result.input.token_ids_T[is_special], batch.token_ids_T[is_special])
-        scored = result.scored_positions_M[result.target_ids_M >= 0]
-        assert not is_special[scored].any()
+        for question in result.questions.values():
+            assert not is_special[question.positions_M[: int(question.count)]].any()
 
 
 def test_every_term_is_finite_counted_and_reaches_the_encoder(objective, completed, batch, encoder):
     result = completed(batch)
     terms = objective.loss(encoder, result)
-    assert {term.name for term in terms} == set(result.term_counts)
+    assert [term.name for term in terms] == list(result.questions) == list(objective.terms)
+    declared = {name for term in terms for name in (term.name, *term.metrics)}
+    assert declared == set(objective.metric_terms)
     assert all(torch.isfinite(term.total) and int(term.count) > 0 for term in terms)
     sum(term.weight * term.total / term.count for term in terms).backward()
     without = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]

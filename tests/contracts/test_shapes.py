@@ -30,10 +30,10 @@ def check_packed(
 def check_corrupted(
     clean_ids: Int64[Tensor, "T"],
     input_ids: Int64[Tensor, "T"],
-    scored_positions: Int64[Tensor, "M"],
-    target_ids: Int64[Tensor, "M"],
+    positions: Int64[Tensor, "M"],
+    count: Int64[Tensor, ""],
 ) -> None:
-    assert len(scored_positions) <= len(clean_ids)
+    assert int(count) <= len(positions) <= len(clean_ids)
 
 
 @jaxtyped(typechecker=beartype)
@@ -66,7 +66,8 @@ def test_packed_batches(batch):
 
 def test_corrupted_batches(objective, completed, batch, encoder):
     result = completed(batch)
-    check_corrupted(batch.token_ids_T, result.input.token_ids_T, result.scored_positions_M, result.target_ids_M)
+    for question in result.questions.values():
+        check_corrupted(batch.token_ids_T, result.input.token_ids_T, question.positions_M, question.count)
     for term in objective.loss(encoder, result):
         assert term.total.shape == term.count.shape == torch.Size([])
 

@@ -25,7 +25,7 @@ def test_every_comparison_has_arms_that_can_be_compared(path: Path):
 def test_the_mask_rates_are_those_of_the_names():
     how = HowToCompare()
     arms = resolved_arms(read_comparison([ROOT / "comparisons" / "mask_rates.yaml"], how), how)
-    rates = {arm.name: arm.recipe.phases[0].objective["rate"] for arm in arms}
+    rates = {arm.name: arm.recipe.phases[0].objective.options.rate for arm in arms}
     assert rates == {f"{round(100 * rate)} %": rate for rate in rates.values()}
 
 

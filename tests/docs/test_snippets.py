@@ -12,19 +12,25 @@ from tests.docs.conftest import PAGES, ROOT, name_of, snippets
 from tests.docs.test_recipes import written_files
 
 from maskwright.cli import main as cli
-from maskwright.core.discovery import load_plug_in
-from maskwright.objectives.base import Objective
+from maskwright.core.randomness import torch_generator
 from maskwright.training.recipe.recipe import parse_recipe
 
 PAGES_THAT_RUN = [page for page in PAGES if any(snippet.mark == "runs" for snippet in snippets(page))]
-OBJECTIVES = [(ROOT / "CONTRIBUTING.md", "growing:Growing"), (ROOT / "docs" / "add_an_objective.md", "blocks:Blocks")]
+TUTORIAL = ROOT / "docs" / "add_an_objective.md"
+OBJECTIVES = [
+    (ROOT / "CONTRIBUTING.md", {"name": "growing:Growing"}),
+    (TUTORIAL, {"name": "half_causal:HalfCausal"}),
+    (TUTORIAL, {"name": "mlm", "strategy": {"name": "blocks:Blocks", "block_length": 3}}),
+    (TUTORIAL, {"name": "mlm", "terms": ["token", {"name": "word_begins:WordBegins", "weight": 0.5}]}),
+    (TUTORIAL, {"name": "late_mask", "terms": ["word_begins:WordBegins", "token"]}),
+]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, text_file: Path) -> Path:
     """A folder as the pages suppose it: texts, a recipe, and a run that was made of them."""
+    from maskwright.core.ranks import Ranks
     from maskwright.pipeline.train import Text, begin
-    from maskwright.training.distributed import Ranks
 
     folder = tmp_path_factory.mktemp("home")
     recipe = {
@@ -79,14 +85,16 @@ def test_the_places_in_a_run_folder_are_those_that_are_listed(home):
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize(("page", "name"), OBJECTIVES, ids=["ten_lines", "whole"])
+@pytest.mark.parametrize(("page", "raw"), OBJECTIVES, ids=["ten_lines", "objective", "strategy", "term", "late_term"])
 def test_the_objectives_on_the_pages_keep_the_contract(
-    page, name, tmp_path, monkeypatch, batch, encoder, vocabulary, vocabulary_head, raw_recipe
+    page, raw, tmp_path, monkeypatch, batch, encoder, vocabulary, vocabulary_head, raw_recipe
 ):
     written_files(page, tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    plug_in = load_plug_in("maskwright.objectives", name, Objective)
-    objective = plug_in(plug_in.Config(), encoder, vocabulary, vocabulary_head)
+    recipe = parse_recipe({**raw_recipe, "phases": [{"objective": raw, "sequence_length": 16}]}, "test")
+    chosen = recipe.phases[0].objective
+    objective = chosen.plug_in(chosen.options, encoder, vocabulary, vocabulary_head)
+    objective.initialize(torch_generator(0, "test"))
     contract.test_corruption_is_pure(objective, batch)
 
     def completed(each):
@@ -96,4 +104,3 @@ def test_the_objectives_on_the_pages_keep_the_contract(
     contract.test_special_tokens_survive_and_are_never_scored(objective, batch, vocabulary)
     contract.test_every_term_is_finite_counted_and_reaches_the_encoder(objective, completed, batch, encoder)
     contract.test_it_names_its_source(objective)
-    parse_recipe({**raw_recipe, "phases": [{"objective": {"name": name}, "sequence_length": 16}]}, name)

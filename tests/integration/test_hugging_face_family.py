@@ -13,10 +13,10 @@ from tests.conftest import Said
 from tests.integration.conftest import written
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.tokenization.folder import save_tokenizer
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run

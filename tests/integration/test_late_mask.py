@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM
 
 from maskwright.core.errors import ExportError
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
@@ -48,7 +48,7 @@ def test_the_export_is_a_plain_model_and_a_decoder_is_refused(run: RunFolder):
     assert sum(name.endswith("mask_vector") for name in trained) == 3
 
     record = RunRecord.read(run.run_record)
-    assert [phase.masks_at_input for phase in record.plan.phases] == [False, False, False, True]
+    assert [phase.fills_masks for phase in record.plan.phases] == ["reader"] * 3 + ["encoder"]
     assert record.export is not None and record.export.max_logit_difference < 1e-4
     model = AutoModelForMaskedLM.from_pretrained(run.model)
     assert type(model).__name__ == "ModernBertForMaskedLM" and model.config.num_hidden_layers == 2

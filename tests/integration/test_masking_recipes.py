@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from maskwright.core.discovery import plug_in_names
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.masked_example import FILE, MaskedExample
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.masking.masking import STRATEGIES
 from maskwright.masking.rates import RateSchedule, rate_at
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.recipe.recipe import objective_of, read_recipe
+from maskwright.training.recipe.recipe import read_recipe
 from maskwright.training.run import assemble_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -42,9 +42,9 @@ def test_each_trains(path: Path, corpus: Corpus, tmp_path: Path) -> None:
     assert all(0 < loss < 2 * math.log(corpus.vocabulary.size) for loss in losses)
     for number, phase in enumerate(recipe.phases):
         example = MaskedExample.read(folder.phase(number) / FILE)
-        assert example.objective == phase.objective["name"]
+        assert example.objective == phase.objective.name
         share = sum(example.is_scored) / len(example.tokens)
-        assert share == pytest.approx(rate_at(objective_of(phase)[1].rate, 1.0), abs=0.1)
+        assert share == pytest.approx(rate_at(phase.objective.options.rate, 1.0), abs=0.1)
 
 
 def test_there_is_one_of_each_strategy_and_they_differ_in_their_phases_alone() -> None:

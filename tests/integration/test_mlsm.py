@@ -11,14 +11,14 @@ from tests.integration.test_two_processes import losses, run_on_two
 
 DICTIONARY = {"num_atoms": 12, "num_states": 500, "num_tokens": 1500, "num_updates": 3}
 KINDS = {
-    "cached": {"mlm_weight": 0},
-    "itself": {"teacher": "itself", "targets": "online", "refresh_steps": 2},
+    "cached": [{"name": "atoms", "dictionary": DICTIONARY}],
+    "itself": [{"name": "own_atoms", "dictionary": DICTIONARY, "refresh_steps": 2}, "token"],
 }
 
 
 def recipe_of(folder: Path, raw_recipe, kind: str) -> Path:
     """Write a recipe of two steps of MLM and four of MLSM."""
-    student = {"objective": {"name": "mlsm", "dictionary": DICTIONARY, **KINDS[kind]}, "share": 2, "weights": "fresh"}
+    student = {"objective": {"name": "mlsm", "terms": KINDS[kind]}, "share": 2, "weights": "fresh"}
     phases = [{"sequence_length": 32}, {**student, "sequence_length": 32}]
     path = folder / "mlsm.yaml"
     path.write_text(yaml.safe_dump({**raw_recipe, "phases": phases, "budget": {"steps": 6}}), encoding="utf-8")
@@ -34,8 +34,8 @@ def test_from_text_to_a_model(maskwright, raw_recipe, tmp_path):
     assert said.code == 0, said.err
     assert "will not be able to fill masks" in said.err
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert ["mlsm" in line for line in lines] == [False] * 2 + [True] * 4
-    assert all(0 <= line["agreement"] <= 1 for line in lines[2:])
+    assert ["atoms" in line for line in lines] == [False] * 2 + [True] * 4
+    assert all(0 <= line["atoms_agreement"] <= 1 for line in lines[2:])
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
     assert "did not train the head that predicts tokens" in " ".join(card.split())
     said = maskwright("fill", tmp_path / "run", "a [MASK] word")

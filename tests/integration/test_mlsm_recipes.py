@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.masked_example import FILE, MaskedExample
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import Recipe, read_recipe
 from maskwright.training.run import assemble_run

@@ -22,7 +22,8 @@ SIZES = ("--atoms", 24, "--states", 600, "--tokens", 1500, "--updates", 6)
 TOLD = "the [court] heard many people"
 TOY = {"num_atoms": 24, "num_states": 600, "num_tokens": 1500, "num_updates": 6}
 TEACHER = {"objective": {"name": "mlm"}, "sequence_length": 32}
-STUDENT = {"objective": {"name": "mlsm", "dictionary": TOY}, "sequence_length": 32, "weights": "fresh"}
+MLSM = {"name": "mlsm", "terms": [{"name": "atoms", "dictionary": TOY}, "token"]}
+STUDENT = {"objective": MLSM, "sequence_length": 32, "weights": "fresh"}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskwright.training.distributed import Ranks
+from maskwright.core.ranks import Ranks
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.step import PhaseModel, Stepper
@@ -25,7 +25,7 @@ def test_terms_are_divided_by_their_counts_over_all_micro_batches(raw_recipe, co
     recipe = parse_recipe(raw_recipe, "test")
     model = build_model(recipe, corpus.vocabulary, None)
     batches = StepBatches(recipe, corpus, model, Course((4, 4)), range(2))(0)
-    counts = [int(batch.term_counts["mlm"]) for batch in batches]
+    counts = [int(batch.questions["token"].count) for batch in batches]
     loss = stepper_of(model).forward_backward(0, range(2), batches)
     together = gradients(model)
 

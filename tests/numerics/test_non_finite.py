@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from maskwright.core.errors import NonFiniteError
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run

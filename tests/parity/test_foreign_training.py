@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import UNUSED, CorruptedBatch
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_config, build_encoder
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.encoders.flops import flops_per_token
 from maskwright.models.build_head import build_vocabulary_head
 from maskwright.objectives.mlm import Mlm
-from maskwright.training.distributed import Ranks
 from maskwright.training.step import PhaseModel, Stepper
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -45,8 +45,8 @@ def built(model_type: str, seed: int = 1, **options: Any) -> tuple[HuggingFace, 
 def padded(batch: CorruptedBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Return input, attention mask and labels [S, L] as a collator for transformers makes them."""
     labels_T = torch.full_like(batch.input.token_ids_T, UNUSED)
-    is_used_M = batch.target_ids_M != UNUSED
-    labels_T[batch.scored_positions_M[is_used_M]] = batch.target_ids_M[is_used_M]
+    is_used_M = batch.questions["token"].targets != UNUSED
+    labels_T[batch.questions["token"].positions_M[is_used_M]] = batch.questions["token"].targets[is_used_M]
     starts = batch.clean.layout.sequence_starts
     places = [torch.arange(int(starts[s]), int(starts[s + 1])) for s in torch.where(batch.clean.document_ids_S >= 0)[0]]
     pad = torch.nn.utils.rnn.pad_sequence

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.training.distributed import Ranks
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskwright.core.errors import RecipeError
-from maskwright.training.distributed import Ranks
+from maskwright.core.ranks import Ranks
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.step_batches import StepBatches
@@ -30,7 +30,7 @@ def test_ranks_share_out_the_same_global_batch(stream):
                 together |= dict(zip(part.numbers, part(step), strict=True))
             for number, batch in enumerate(alone(step)):
                 assert torch.equal(batch.input.token_ids_T, together[number].input.token_ids_T)
-                assert torch.equal(batch.target_ids_M, together[number].target_ids_M)
+                assert torch.equal(batch.questions["token"].targets, together[number].questions["token"].targets)
 
 
 def test_a_step_is_the_same_wherever_reading_begins(stream):
@@ -52,7 +52,8 @@ def test_a_phase_goes_on_in_the_text_where_the_one_before_it_ended(raw_recipe, c
 
     def restored(batch):
         ids_T = batch.input.token_ids_T.clone()
-        ids_T[batch.scored_positions_M] = batch.target_ids_M
+        question = batch.questions["token"]
+        ids_T[question.positions_M] = question.targets
         return ids_T
 
     straight = token_ids([phase], Course((6,)))
@@ -62,10 +63,10 @@ def test_a_phase_goes_on_in_the_text_where_the_one_before_it_ended(raw_recipe, c
     assert torch.equal(parts[4], token_ids([phase, other], Course((1, 1)))[1])
 
 
-def test_no_two_micro_batches_hide_the_same_places(stream):
+def test_no_two_micro_batches_hide_the_same_positions(stream):
     batches = [batch for step in range(4) for batch in stream(range(4))(step)]
-    places = {tuple(batch.scored_positions_M.tolist()) for batch in batches}
-    assert len(places) == len(batches)
+    positions = {tuple(batch.questions["token"].positions_M.tolist()) for batch in batches}
+    assert len(positions) == len(batches)
 
 
 def test_micro_batches_that_cannot_be_shared_out_are_refused():

@@ -8,7 +8,7 @@ from maskwright.comparison.statistics import AVERAGE, ArmsCompared
 from maskwright.core.records.comparison import ArmRecord, ArmRun, Measure
 from maskwright.evaluation.compare_models import LEVEL
 from maskwright.evaluation.significance import FEWEST_SEEDS
-from maskwright.training.recipe.recipe import Recipe, objective_of
+from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.step_batches import row_kind
 
 
@@ -89,7 +89,8 @@ def on_held_out(arms: Sequence[Arm]) -> str:
 
 def on_decoders(arms: Sequence[Arm]) -> list[str]:
     """Return whose masks are filled with more than what is exported."""
-    names = [arm.name for arm in arms if not objective_of(arm.recipe.phases[-1])[0].masks_at_input]
+    last = {arm.name: arm.recipe.phases[-1].objective for arm in arms}
+    names = [name for name, chosen in last.items() if chosen.plug_in.fills_masks_with(chosen.options) == "reader"]
     if not names:
         return []
     return [f"Masks are filled with the decoder that they were trained with, which no export has: {'; '.join(names)}."]

@@ -10,8 +10,8 @@ lengths see one flat run of tokens (docs/decisions/0001-rows.md).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -135,24 +135,81 @@ class PackedBatch(Movable):
 
 
 @dataclass(frozen=True)
-class CorruptedBatch(Movable):
-    """What an objective made of a packed batch: the encoder's input and what it will be asked.
+class Question(Movable):
+    """What one term of a loss asks of a batch; decided on the host.
 
     Attributes:
-        input: what the encoder reads; may differ from the clean input in ids, order, segments, length or direction.
-        scored_positions_M: int64 [M], positions in T whose prediction is scored, ascending; unused slots point at 0.
-        target_ids_M: int64 [M], the clean tokens there; `UNUSED` in unused slots.
+        positions_M: int64 [M], the positions in T whose hidden states answer. The slots in use come first; unused ones
+            point at 0. Positions may repeat, and a target need not belong to its own position: it may be the next
+            token's, or a label that is asked of [CLS].
+        targets: int64 [M], token ids or labels with `UNUSED` in unused slots; or a value of the term's own.
+        count: int64 scalar, how many slots are in use. Decided on the host, so that the training step can divide by the
+            count of the whole global batch before the backward pass; a tensor and not an int, so that compiled graphs
+            don't depend on its value.
+    """
+
+    positions_M: Tensor
+    targets: Any
+    count: Tensor
+
+
+def in_slots(values: Tensor, num_slots: int, unused: int) -> Tensor:
+    """Return values in the first of a fixed number of slots, int64 [M]; the others hold `unused`."""
+    values_M = torch.full((num_slots,), unused, dtype=torch.int64)
+    values_M[: len(values)] = values
+    return values_M
+
+
+def ask(positions: Tensor, targets: Tensor, num_slots: int) -> Question:
+    """Return a question in a fixed number of slots.
+
+    Args:
+        positions: int64, at most `num_slots` positions.
+        targets: int64, in step with `positions`: ids or labels.
+        num_slots: M, a function of the batch's size and of options alone.
+    """
+    return Question(
+        in_slots(positions, num_slots, 0), in_slots(targets, num_slots, UNUSED), torch.tensor(len(positions))
+    )
+
+
+@dataclass(frozen=True)
+class CorruptedBatch(Movable):
+    """What an objective made of a packed batch: what the encoder reads, and what it will be asked.
+
+    Attributes:
+        input: may differ from the clean input in ids, order, segments, visibility, direction and length.
+        questions: by the names of the objective's terms; a term that has nothing to ask of this batch may be missing.
         clean: the batch before corruption (teachers and detectors need it).
-        term_counts: for each `LossTerm` of the objective, the count it will have, an int64 scalar. Decided here, on
-            the host, so that the training step can divide by the count of the whole global batch before the backward
-            pass; a tensor and not an int, so that compiled graphs don't depend on its value.
+        groups: names of the terms that ask at the same positions, a tuple each; one reading answers all of a group.
     """
 
     input: EncoderInput
-    scored_positions_M: Tensor
-    target_ids_M: Tensor
+    questions: Mapping[str, Question]
     clean: PackedBatch
-    term_counts: Mapping[str, Tensor]
+    groups: tuple[tuple[str, ...], ...]
+
+
+def groups_of(questions: Mapping[str, Question]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the terms whose questions share one tensor of positions, in the order of the questions."""
+    groups: dict[int, tuple[str, ...]] = {}
+    for name, question in questions.items():
+        groups[id(question.positions_M)] = (*groups.get(id(question.positions_M), ()), name)
+    return tuple(groups.values())
+
+
+class SlotLosses(NamedTuple):
+    """The cross-entropy of scored slots.
+
+    Attributes:
+        total: scalar, the sum over the slots; the only value with a gradient.
+        losses_M: float [M], of each slot.
+        is_correct_M: bool [M], whether the slot's first target has the largest logit.
+    """
+
+    total: Tensor
+    losses_M: Tensor
+    is_correct_M: Tensor
 
 
 @dataclass(frozen=True)
@@ -160,13 +217,17 @@ class LossTerm:
     """A sum, not a mean: only the training step divides, by the count over all ranks and micro-batches.
 
     Attributes:
-        name: the term's name in metrics, such as "mlm".
+        name: the term's name in metrics, such as "token".
         total: scalar tensor, the sum over what was scored (nats).
-        count: int64 scalar, how many were scored: `CorruptedBatch.term_counts[name]`.
+        count: int64 scalar, how many were scored: `Question.count`.
         weight: factor of the term's mean in the loss.
+        metrics: further sums over what was scored, by name; they are reported and not trained on.
+        slots: how each slot fared, where masking learns from it.
     """
 
     name: str
     total: Tensor
     count: Tensor
     weight: float = 1.0
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    slots: SlotLosses | None = None

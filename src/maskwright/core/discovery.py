@@ -12,8 +12,8 @@ from maskwright.core.errors import RecipeError, nearest
 
 PlugIn = TypeVar("PlugIn")
 
-NOT_PLUG_INS = frozenset({"base"})
-"""Files and folders beside the plug-ins that are not plug-ins themselves."""
+NOT_PLUG_INS = frozenset({"base", "masked"})
+"""Files next to the plug-ins that hold their base classes."""
 
 
 def plug_in_names(package: str) -> list[str]:
@@ -22,7 +22,9 @@ def plug_in_names(package: str) -> list[str]:
     Reads file names only; no plug-in is imported, so it is fast.
     """
     paths = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(paths) if module.name not in NOT_PLUG_INS)
+    return sorted(
+        module.name for module in pkgutil.iter_modules(paths) if not module.ispkg and module.name not in NOT_PLUG_INS
+    )
 
 
 def class_name_of(name: str) -> str:

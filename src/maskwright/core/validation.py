@@ -3,30 +3,73 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from maskwright.core.errors import nearest
 
 
+class NestedProblems(ValueError):
+    """What is wrong with options that are validated within a field, such as those of a plug-in.
+
+    Attributes:
+        problems: pairs of a dotted path within the field ("" for the field itself) and what is wrong there.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        """Keep the problems; the message joins them."""
+        super().__init__("; ".join(f"{path}: {text}" if path else text for path, text in problems))
+        self.problems = list(problems)
+
+
+def problems_of(model: type[BaseModel] | None, error: ValidationError) -> list[tuple[str, str]]:
+    """Return what is wrong, nested problems included, as pairs of a dotted path and a sentence.
+
+    Args:
+        model: what was validated; None where it is not known.
+        error: what pydantic found.
+    """
+    found: list[tuple[str, str]] = []
+    for problem in error.errors():
+        path = path_of(problem)
+        inner = problem.get("ctx", {}).get("error")
+        if isinstance(inner, NestedProblems):
+            found += [(".".join(part for part in (path, under) if part), text) for under, text in inner.problems]
+        else:
+            found.append((path, sentence_of(model, problem)))
+    return found
+
+
+def problems_in_words(model: type[BaseModel] | None, error: ValidationError, whole: str) -> list[str]:
+    """Return what is wrong, one line each; `whole` stands where a problem is of the whole, such as "recipe"."""
+    return [f"{path or whole}: {text}" for path, text in problems_of(model, error)]
+
+
 def problem_in_words(model: type[BaseModel] | None, problem: Any, whole: str) -> str:
     """Say one validation problem.
-
-    A part of its place that stands in brackets is the tag of a union, no key, and is left out.
 
     Args:
         model: what was validated; None where it is not known.
         problem: an item of `ValidationError.errors()`.
         whole: what a problem of the whole is a problem of, such as "recipe".
     """
-    place = [str(part) for part in problem["loc"] if not str(part).startswith("[")]
-    where = ".".join(place) or whole
+    return f"{path_of(problem) or whole}: {sentence_of(model, problem)}"
+
+
+def path_of(problem: Any) -> str:
+    """Return where a problem is, as a dotted path, without the tags of unions, which stand in brackets."""
+    return ".".join(str(part) for part in problem["loc"] if not str(part).startswith("["))
+
+
+def sentence_of(model: type[BaseModel] | None, problem: Any) -> str:
+    """Return what is wrong, without where."""
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(place[-1], keys_at(model, problem['loc'][:-1]))}"
+        key = str(problem["loc"][-1])
+        return f"unknown key{nearest(key, keys_at(model, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
-        return f"{where}: is missing"
+        return "is missing"
     got = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.60}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}{got}"
+    return f"{message[0].lower()}{message[1:]}{got}"
 
 
 def keys_at(model: type[BaseModel] | None, path: Sequence[int | str]) -> list[str]:

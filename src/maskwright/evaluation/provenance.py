@@ -25,7 +25,7 @@ def warn_if_masks_were_not_taught(folder: Path) -> None:
     last = RunRecord.read(run.run_record).plan.phases[-1]
     if not last.trains_vocabulary_head:
         lacking = "did not train the head that predicts tokens"
-    elif not last.masks_at_input:
+    elif last.fills_masks != "encoder":
         lacking = "never showed the encoder a mask, and no checkpoint is there with the decoder that reads them"
     else:
         return

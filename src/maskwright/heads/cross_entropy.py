@@ -10,13 +10,13 @@ and is dropped, so that nothing is computed twice. The idea of one pass for loss
 
 import math
 import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwright.core.batches import UNUSED
+from maskwright.core.batches import UNUSED, SlotLosses
 
 MOST_LOGITS_BYTES = 256_000_000
 """What logits and everything as large as they are may take."""
@@ -39,20 +39,6 @@ TIMED_FLOPS = 2e10
 
 MOST_ROWS = 1024
 """Slots in a piece, at most: more make matrix products no faster."""
-
-
-class SlotLosses(NamedTuple):
-    """The cross-entropy of scored slots.
-
-    Attributes:
-        total: scalar, the sum over the slots; the only value with a gradient.
-        losses_M: float [M], of each slot.
-        is_correct_M: bool [M], whether the slot's first target token has the largest logit.
-    """
-
-    total: Tensor
-    losses_M: Tensor
-    is_correct_M: Tensor
 
 
 def is_small(num_slots: int, vocabulary_size: int, compiled: bool | None = None) -> bool:

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.core.batches import SlotLosses
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
-from maskwright.heads.cross_entropy import SlotLosses, chunked_cross_entropy, is_small, losses_of_logits
+from maskwright.heads.cross_entropy import chunked_cross_entropy, is_small, losses_of_logits
 
 
 class LatentHead(nn.Module):
@@ -25,6 +26,7 @@ class LatentHead(nn.Module):
             num_atoms: A.
         """
         super().__init__()
+        self.num_atoms = num_atoms
         self._standard_deviation = config.head_initializer_range
         with torch.device("meta"):
             self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
@@ -62,6 +64,11 @@ class LatentHead(nn.Module):
             return losses_of_logits(self(x_MD).float(), atom_ids_MW, weights_MW)
         x_MD = self._transformed(x_MD)
         return chunked_cross_entropy(x_MD, self.decoder.weight, self.decoder.bias, atom_ids_MW, weights_MW)
+
+    def flops_per_token(self, rate: float) -> float:
+        """Return the FLOPs of a training step per token of a batch of which a share `rate` is scored."""
+        width = self.dense.in_features
+        return 6 * rate * (width * width + width * self.num_atoms)
 
     def _transformed(self, x_MD: Tensor) -> Tensor:
         return self.norm(F.gelu(self.dense(x_MD)))

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.core.batches import UNUSED
-from maskwright.heads.cross_entropy import SlotLosses, losses_of_logits
+from maskwright.core.batches import UNUSED, SlotLosses
+from maskwright.heads.cross_entropy import losses_of_logits
 
 
 class TokenHead(nn.Module):

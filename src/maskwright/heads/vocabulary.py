@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.core.batches import SlotLosses
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
 from maskwright.heads.cross_entropy import (
-    SlotLosses,
     Way,
     as_slots,
     chunked_cross_entropy,

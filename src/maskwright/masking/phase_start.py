@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import Corpus
 from maskwright.models.trained import TrainedModel
 
@@ -26,8 +27,7 @@ class PhaseStart:
         micro_batch_tokens: tokens that may pass through an encoder at once.
         was_begun: whether steps of the phase were made before, so that the encoder has other weights by now than
             those that the phase began with.
-        is_first_rank: whether this process is the one that writes.
-        wait_for_all: returns when every rank has called it.
+        ranks: all processes of the run; the first is the one that writes.
         read_model: reads a folder with any masked encoder (or a run folder) as encoder and head on the CPU, with the
             checksum of its weights.
     """
@@ -41,6 +41,5 @@ class PhaseStart:
     dtype: torch.dtype
     micro_batch_tokens: int
     was_begun: bool
-    is_first_rank: bool
-    wait_for_all: Callable[[], None]
+    ranks: Ranks
     read_model: Callable[[Path], TrainedModel]

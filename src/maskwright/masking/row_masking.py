@@ -10,18 +10,19 @@ from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import RecipeError
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.masking.masking import Masked, MaskingOptions, make_strategy, num_masks
+from maskwright.masking.corruption import Corruption
+from maskwright.masking.masking import MaskingOptions, make_strategy, num_masks
 from maskwright.masking.rates import rate_at
 from maskwright.masking.replacement import Replacement
 from maskwright.masking.selection import unit_order
 
 
 @dataclass(frozen=True)
-class RowMasked(Masked):
-    """What hiding made of a batch.
+class RowCorruption(Corruption):
+    """A corruption that hides as many tokens in every row.
 
     Attributes:
-        is_dropped_T: bool [T], the places that hold [MASK], and as much padding as makes them equally many in every
+        is_dropped_T: bool [T], the positions that hold [MASK], and as much padding as makes them equally many in every
             row.
     """
 
@@ -47,7 +48,7 @@ class RowMasking(nn.Module):
     def __init__(self, options: MaskingOptions, vocabulary: Vocabulary) -> None:
         """Make the strategy; see `make_strategy`."""
         super().__init__()
-        self.strategy = make_strategy(options, vocabulary, is_taught=True)
+        self.strategy = make_strategy(options.strategy, vocabulary)
         self._options, self._pad_id, self._mask_id = options, vocabulary.pad_id, vocabulary.mask_id
         self._others_fraction = options.random_fraction + options.kept_fraction
         self._other = Replacement(0.0, options.random_fraction / (self._others_fraction or 1.0), vocabulary)
@@ -55,10 +56,12 @@ class RowMasking(nn.Module):
         """Tokens of text in the mean row, as a share of what one sequence as long as the row would hold."""
 
     def num_dropped(self, row_length: int, rate: float) -> int:
-        """Return how many places every row loses."""
+        """Return how many positions every row loses."""
         return num_masks(self._options, row_length, rate, self.text_share)
 
-    def forward(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> RowMasked:
+    def forward(
+        self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float
+    ) -> RowCorruption:
         """Select `rate` of the text tokens and replace them.
 
         Args:
@@ -76,9 +79,9 @@ class RowMasking(nn.Module):
         is_padding_RL = (batch.token_ids_T == self._pad_id).view(-1, row_length)
         quota = self._quota(is_text_RL.sum(1), is_padding_RL.sum(1), rate, dropped, row_length)
 
-        is_scored_RL = _first(
-            self._order(batch, is_text_T, generator, progress).view_as(is_text_RL), is_text_RL, quota.scored_R
-        )
+        units = self.strategy.units(batch, is_text_T, generator, progress)
+        order_T = unit_order(units.starts_T, units.weights_T, generator)
+        is_scored_RL = _first(order_T.view_as(is_text_RL), is_text_RL, quota.scored_R)
         draw_RL = torch.rand(is_text_RL.shape, generator=generator)
         is_masked_RL = _first(draw_RL, is_scored_RL, quota.masked_R)
         from_the_end_L = torch.arange(row_length, 0, -1).expand_as(is_text_RL)
@@ -87,13 +90,10 @@ class RowMasking(nn.Module):
         input_ids_T = batch.token_ids_T.masked_fill(is_masked_RL.flatten(), self._mask_id)
         others = (is_scored_RL & ~is_masked_RL).flatten().nonzero().squeeze(1)
         input_ids_T[others] = self._other(batch.token_ids_T[others], generator)
+        positions = is_scored_RL.flatten().nonzero().squeeze(1)
         num_slots = len(is_text_RL) * _most_scored(row_length, rate)
-        return RowMasked(input_ids_T, is_scored_RL.flatten().nonzero().squeeze(1), num_slots, is_dropped_RL.flatten())
-
-    def _order(self, batch: PackedBatch, is_text_T: Tensor, generator: torch.Generator, progress: float) -> Tensor:
-        """Return numbers [T] in whose order tokens are selected: random, the same for all tokens of a unit."""
-        units = self.strategy.units(batch, is_text_T, generator, progress)
-        return unit_order(units.starts_T, units.weights_T, generator)
+        corruption = Corruption.of(batch, input_ids_T, positions, num_slots, units.starts_T)
+        return RowCorruption(**vars(corruption), is_dropped_T=is_dropped_RL.flatten())
 
     def _quota(self, num_text_R: Tensor, num_padding_R: Tensor, rate: float, dropped: int, row_length: int) -> _Quota:
         """Share out what is to be scored and masked; rounding is carried from row to row, so that the sum is exact."""
@@ -119,7 +119,7 @@ def _most_scored(row_length: int, rate: float) -> int:
 
 
 def _first(order_RL: Tensor, is_eligible_RL: Tensor, count_R: Tensor) -> Tensor:
-    """Return, for each row, the eligible places that come first in an order: bool [R, L]."""
+    """Return, for each row, the eligible positions that come first in an order: bool [R, L]."""
     order_RL = order_RL.to(torch.float64).masked_fill(~is_eligible_RL, math.inf)
     rank_RL = order_RL.argsort(dim=1, stable=True).argsort(dim=1)
     return rank_RL < count_R[:, None]

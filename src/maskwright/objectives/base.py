@@ -1,28 +1,41 @@
-"""The contract of an objective: how it corrupts a packed batch, and what it makes of the encoder's answer.
+"""The contract of an objective: how it corrupts a packed batch, how the encoder reads it, and which terms it is asked.
 
-To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
-"module:Class" in a recipe. CONTRIBUTING.md shows a complete one in ten lines.
+Most objectives are compositions: a corruption from `masking/`, the default reading (one pass of the encoder at all
+positions that any term asks at), and terms from `objectives/terms/`. To add one, write one file beside this one
+(`my_idea.py` with the class `MyIdea`), or anywhere else and name it "module:Class" in a recipe.
+docs/add_an_objective.md shows complete ones.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.core.batches import UNUSED, CorruptedBatch, EncoderInput, LossTerm, PackedBatch
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, groups_of
 from maskwright.core.options import Options
+from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
+from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import TokenHead
+from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
+from maskwright.objectives.terms.base import Term
+
+TERMS = ChosenFrom("maskwright.objectives.terms", Term)
+
+FillsMasks = Literal["encoder", "reader", "no"]
+"""What can fill masks after a phase: the encoder with the vocabulary head, a reader that runs beyond it, or nothing."""
 
 
 class ObjectiveConfig(Options):
-    """Base of an objective's options: frozen, unknown keys refused."""
+    """Base of an objective's options."""
 
     @property
     def needs_phase_before(self) -> bool:
@@ -30,28 +43,63 @@ class ObjectiveConfig(Options):
         return False
 
 
+class TermsConfig(ObjectiveConfig):
+    """Options of an objective whose terms the recipe chooses."""
+
+    terms: tuple[Annotated[Chosen[Term], TERMS], ...] = Field(
+        default_factory=lambda: (TERMS.choose("token"),),
+        min_length=1,
+        description="what is asked of the corrupted text, all in one forward pass: names of plug-ins of "
+        "objectives/terms (token, atoms ...), or mappings of `name` and its options, such as weight",
+    )
+
+    @model_validator(mode="after")
+    def _every_term_once(self) -> Self:
+        labels = [term.label for term in self.terms]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"terms are {', '.join(labels)}: each may be there once")
+        return self
+
+    @property
+    def needs_phase_before(self) -> bool:
+        """See `ObjectiveConfig`: whether a term does."""
+        return any(term.options.needs_phase_before for term in self.terms)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a phase leaves behind.
+
+    Attributes:
+        heads: the heads that it trained and that go into an export, by kind, such as "vocabulary".
+        fills_masks: what can fill masks afterwards.
+        reader: what fills them, called as the encoder is; the encoder itself, a module that runs beyond it, or None.
+    """
+
+    heads: Mapping[str, nn.Module]
+    fills_masks: FillsMasks
+    reader: nn.Module | None
+
+
 class Objective(nn.Module, ABC):
-    """What a model is asked to do. Heads, teachers and decoders are sub-modules of it.
+    """What a model is asked to do. Heads, teachers and decoders are sub-modules of it or of its terms.
 
     Attributes:
         Config: class of the options, a subclass of `ObjectiveConfig`.
         citation: where the idea comes from; goes into reports and model cards.
-        vocabulary_head: the model's head over the vocabulary. It belongs to the model, is handed to every objective
-            of a run and exported with the encoder; an objective that does not predict tokens leaves it alone.
-        needs_begin: whether `begin` must have been called before `corrupt` and `loss`.
-        masks_at_input: whether the encoder's input has [MASK] in it, so that it learns to read it; where it has not,
-            `reader` is what can.
+        mask_reader: what could fill masks if the vocabulary head is trained: the encoder, where its input has [MASK]
+            in it, or a reader.
+        terms: by name, in the order in which they are asked.
+        vocabulary_head: the model's head over the vocabulary. It belongs to the model and is handed to the objectives
+            of all phases.
     """
 
-    needs_begin: bool = False
-    masks_at_input: ClassVar[bool] = True
     Config: ClassVar[type[ObjectiveConfig]] = ObjectiveConfig
     citation: ClassVar[str]
+    mask_reader: ClassVar[FillsMasks] = "encoder"
 
-    def __init__(
-        self, config: ObjectiveConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
-    ) -> None:
-        """Keep what every objective needs. Subclasses make their own heads here.
+    def __init__(self, config: Any, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead) -> None:
+        """Make the terms. Sub-classes make what else they need.
 
         Args:
             config: validated options.
@@ -60,12 +108,19 @@ class Objective(nn.Module, ABC):
             vocabulary_head: shared with the run's other objectives.
         """
         super().__init__()
-        self.config = config
+        self.config: Any = config
         self.vocabulary = vocabulary
         self.vocabulary_head = vocabulary_head
+        self.terms = nn.ModuleDict()
+        for chosen in self.chosen_terms(config):
+            term = chosen.plug_in(chosen.options, encoder, vocabulary)
+            term.name = chosen.label
+            self.terms[chosen.label] = term
         is_special_V = torch.zeros(vocabulary.size, dtype=torch.bool)
         is_special_V[list(vocabulary.special_ids)] = True
         self._is_special_V = is_special_V  # on the host, where `corrupt` runs; not a buffer
+
+    # --- what a sub-class may be asked before there is a model
 
     @classmethod
     def require_fit(
@@ -83,8 +138,124 @@ class Objective(nn.Module, ABC):
             RecipeError: they don't; the message need not name phase and objective.
         """
 
-    def require_means(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
-        """Refuse before a run's first step what `begin` would refuse after hours of phases before. By default nothing.
+    @classmethod
+    def chosen_terms(cls, options: Any) -> Sequence[Chosen[Term]]:
+        """Return the terms of some options; by default those that the recipe chose."""
+        return options.terms
+
+    @classmethod
+    def fills_masks_with(cls, options: Any) -> FillsMasks:
+        """Return what can fill masks after a phase with some options."""
+        trains_head = any(term.plug_in.trains_vocabulary_head for term in cls.chosen_terms(options))
+        return cls.mask_reader if trains_head else "no"
+
+    # --- the three roles
+
+    @abstractmethod
+    def corrupt(self, packed: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
+        """Decide what the encoder reads and what every term asks, on the host.
+
+        Pure: the same arguments give the same result, and `packed` is not changed. Every shape of the result depends
+        on the number of tokens, the options and `progress` alone.
+
+        Args:
+            packed: clean tokens, on the CPU.
+            generator: a function of (seed, step, micro-batch), never of the rank.
+            progress: of the phase, in [0, 1]; drives schedules.
+        """
+
+    def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
+        """Add to a batch, on the device, what takes a forward pass but no gradient; by default the terms' targets.
+
+        Called before `loss`, outside the compiled graph and outside autocast.
+        """
+        questions = {
+            name: self.term(name).complete(encoder, batch, question) for name, question in batch.questions.items()
+        }
+        return replace(batch, questions=questions)
+
+    def read(self, encoder: Encoder, batch: CorruptedBatch) -> dict[str, Tensor]:
+        """Return the hidden states at the positions of every question by its term's name, float [M, D].
+
+        By default the encoder reads the batch once, at all positions that are asked; what only other positions need is
+        not computed.
+        """
+        return dealt(encoder(batch.input, asked_positions(batch)), batch)
+
+    # --- the loss, made of the three
+
+    def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
+        """Return the terms of the loss, as sums. Runs on the device; one graph under `torch.compile`."""
+        states = self.read(encoder, batch)
+        heads = ModelHeads(self.vocabulary_head, encoder.embedding_weight_VD)
+        terms = []
+        for name, question in batch.questions.items():
+            term = self.term(name).loss(states[name], question, heads)
+            if term.slots is not None:
+                self.observe(question, term)
+            terms.append(replace(term, slots=None))
+        return tuple(terms)
+
+    def observe(self, question: Question, term: LossTerm) -> None:
+        """Take notice of how the slots of a term fared, inside the compiled graph. By default nothing."""
+
+    def term(self, name: str) -> Term:
+        """Return one of the terms."""
+        term = self.terms[name]
+        assert isinstance(term, Term)
+        return term
+
+    @property
+    def metric_terms(self) -> dict[str, str]:
+        """The term that each metric belongs to; a term is a metric of its own. Declared, so the same on every rank."""
+        names: dict[str, str] = {}
+        for name in self.terms:
+            names |= dict.fromkeys([name, *(f"{name}_{metric}" for metric in self.term(name).metrics)], name)
+        return names
+
+    # --- what it leaves behind
+
+    def outcome(self, encoder: Encoder) -> Outcome:
+        """Return what an export keeps of the phase, and what can fill masks afterwards."""
+        fills_masks = self.fills_masks_with(self.config)
+        heads = {"vocabulary": self.vocabulary_head} if self.trains_vocabulary_head else {}
+        return Outcome(heads, fills_masks, None if fills_masks == "no" else self.reader(encoder))
+
+    def reader(self, encoder: Encoder) -> nn.Module:
+        """Return what reads masked text as `read` does, for evaluation to predict with; by default the encoder.
+
+        It is called as the encoder is, with a batch in which masks stand for tokens; it returns the states that the
+        vocabulary head takes.
+        """
+        return encoder
+
+    @property
+    def trains_vocabulary_head(self) -> bool:
+        """Whether a term runs the model's vocabulary head; where none does, the phase leaves the head as it was."""
+        return any(self.term(name).trains_vocabulary_head for name in self.terms)
+
+    @property
+    def needs_begin(self) -> bool:
+        """Whether `begin` must have been called before `corrupt` and `loss`."""
+        return any(self.term(name).needs_begin for name in self.terms)
+
+    @property
+    def citations(self) -> dict[str, str]:
+        """The sources of the objective's terms by name."""
+        return {name: self.term(name).citation for name in self.terms}
+
+    # --- the course of a phase
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw the weights of the objective's own heads and those of its terms.
+
+        Called once, when the model of a run is built, with a generator that depends on the run's seed.
+        """
+        for name in self.terms:
+            self.term(name).initialize(generator)
+
+    def check_resources(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
+        """Refuse before a run's first step what `begin` would refuse after hours of earlier phases.
 
         Args:
             corpus: of the run.
@@ -96,119 +267,74 @@ class Objective(nn.Module, ABC):
             MemoryShortage: what `begin` makes does not fit.
             RecipeError: what it would read does not go with the encoder.
         """
-
-    def initialize(self, generator: torch.Generator) -> None:
-        """Draw the weights of the objective's own heads anew; without heads of its own there are none.
-
-        Called once, when the model of a run is built, with a generator that depends on the run's seed.
-        """
-
-    def reader(self, encoder: Encoder) -> nn.Module:
-        """Return what reads masked text as `loss` does, for evaluation to predict with; by default the encoder.
-
-        It is called as the encoder is, with the tokens, positions, segments and layout of a batch in which masks stand
-        for tokens, and positions; it returns the states that the vocabulary head takes.
-        """
-        return encoder
-
-    @property
-    def uses_vocabulary_head(self) -> bool:
-        """Whether `loss` runs the vocabulary head; where it does not, the phase leaves the head as it was."""
-        return True
-
-    def is_text(self, batch: PackedBatch) -> Tensor:
-        """Return which tokens are text: bool [T], false for special tokens and padding."""
-        return ~self._is_special_V[batch.token_ids_T]
-
-    @abstractmethod
-    def scored_fraction(self) -> float:
-        """Return the largest share of tokens that the vocabulary head will see, for planning cost and memory.
-
-        Logits of other heads count as so many more: half as many logits as the vocabulary has tokens are half a share.
-        """
-
-    def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
-        """Return the FLOPs of a training step per token of the batch; by default the encoder's and the head's.
-
-        By default hidden states are asked for at the scored places alone.
-
-        An objective with heads, teachers or decoders of its own, or that leaves tokens out, says its own.
-        """
-        scored = self.scored_fraction()
-        return flops_per_token(config, sequence_length, scored, wanted_fraction=scored)
+        for name in self.terms:
+            self.term(name).check_resources(corpus, sequence_length, available_bytes)
 
     def begin(self, encoder: Encoder, start: PhaseStart) -> None:
-        """Make ready for the phase: read or make what it needs beside the weights. By default nothing.
-
-        Called in every process that goes on with the phase, before its first step there, and after a checkpoint was
-        saved. Making may take long: it shows progress and goes on where it was, should it be killed.
-        """
-
-    def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
-        """Add to a batch, on the device, what takes a forward pass but no gradient: a teacher's targets, for example.
-
-        Called before `loss`, outside the compiled graph and outside autocast. By default the batch as it is.
-        """
-        return batch
+        """Make ready for the phase; see `Term.begin`. By default nothing."""
 
     def after_step(self, encoder: Encoder, num_steps: int) -> None:
-        """Do what is due between two steps, such as refreshing statistics kept in buffers. By default nothing.
+        """Do what is due between two steps; see `Term.after_step`."""
+        for name in self.terms:
+            self.term(name).after_step(encoder, num_steps)
 
-        Called in every process after an update, before a checkpoint is saved.
+    # --- what it costs
 
-        Args:
-            encoder: as the update left it.
-            num_steps: of the phase that were made.
+    @abstractmethod
+    def scored_share(self) -> float:
+        """Return the largest share of the tokens that is scored."""
+
+    def scored_fraction(self) -> float:
+        """Return the logits of a token of the batch, in units of the vocabulary's size, for planning memory."""
+        return (
+            self.scored_share() * sum(self.term(name).logits_per_slot() for name in self.terms) / self.vocabulary.size
+        )
+
+    def flops_per_token(self, config: EncoderConfig, sequence_length: int) -> float:
+        """Return the FLOPs of a training step per token of the batch: the encoder's, and those of every term.
+
+        By default hidden states are asked for at the scored positions alone. An objective that reads in another way
+        overrides `reading_flops`.
         """
+        rate = self.scored_share()
+        terms = sum(self.term(name).flops_per_token(config, sequence_length, rate) for name in self.terms)
+        return self.reading_flops(config, sequence_length) + terms
+
+    def reading_flops(self, config: EncoderConfig, sequence_length: int) -> float:
+        """Return the FLOPs of `read`, forward and backward, per token of the batch."""
+        return flops_per_token(config, sequence_length, 0.0, wanted_fraction=self.scored_share())
 
     def forecast(self, config: EncoderConfig, sequence_length: int, flops_per_second: float) -> list[tuple[str, str]]:
-        """Return what `maskwright plan` says of the work beside training steps, as names and values. By default none.
+        """Return what `maskwright plan` says of the work besides training steps, as names and values."""
+        rate = self.scored_share()
+        return [
+            line
+            for name in self.terms
+            for line in self.term(name).forecast(config, sequence_length, rate, flops_per_second)
+        ]
 
-        Args:
-            config: of the encoder.
-            sequence_length: of the phase.
-            flops_per_second: that training is expected to reach.
-        """
-        return []
+    # --- help for sub-classes
 
-    @abstractmethod
-    def corrupt(self, batch: PackedBatch, generator: torch.Generator, progress: float) -> CorruptedBatch:
-        """Corrupt a batch, on the host.
+    def is_text(self, packed: PackedBatch) -> Tensor:
+        """Return which tokens are text: bool [T], false for special tokens and padding."""
+        return ~self._is_special_V[packed.token_ids_T]
 
-        Pure: the same arguments give the same result, and `batch` is not changed. Every shape of the result depends
-        on the number of tokens, the options and `progress` alone.
-
-        Args:
-            batch: clean tokens, on the CPU.
-            generator: a function of (seed, step, micro-batch), never of the rank.
-            progress: of the phase, in [0, 1]; drives schedules.
-        """
-
-    @abstractmethod
-    def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
-        """Return the terms of the loss, as sums. Runs on the device; one graph under `torch.compile`."""
+    def asked(
+        self, packed: PackedBatch, corruption: Corruption, generator: torch.Generator, progress: float
+    ) -> CorruptedBatch:
+        """Return the batch with every term's question; see `Term.ask`."""
+        questions = {name: self.term(name).ask(packed, corruption, generator, progress) for name in self.terms}
+        return CorruptedBatch(corruption.input, questions, packed, groups_of(questions))
 
 
-def scored_batch(
-    batch: PackedBatch, input_ids_T: Tensor, positions: Tensor, num_slots: int, term_counts: Mapping[str, int]
-) -> CorruptedBatch:
-    """Make a `CorruptedBatch` of a fixed number of scored slots.
-
-    Args:
-        batch: the clean batch.
-        input_ids_T: int64 [T], the corrupted tokens.
-        positions: int64, at most `num_slots` scored positions.
-        num_slots: M; slots beyond the positions are unused.
-        term_counts: see `CorruptedBatch`.
-    """
-    scored_positions_M = torch.zeros(num_slots, dtype=torch.int64)
-    target_ids_M = torch.full((num_slots,), UNUSED, dtype=torch.int64)
-    scored_positions_M[: len(positions)] = positions
-    target_ids_M[: len(positions)] = batch.token_ids_T[positions]
-    counts = {name: torch.tensor(count) for name, count in term_counts.items()}
-    return CorruptedBatch(EncoderInput(input_ids_T, batch.layout), scored_positions_M, target_ids_M, batch, counts)
+def asked_positions(batch: CorruptedBatch) -> Tensor:
+    """Return the positions that the terms ask at, int64 [M]: those of one group after the other."""
+    positions = [batch.questions[group[0]].positions_M for group in batch.groups]
+    return positions[0] if len(positions) == 1 else torch.cat(positions)
 
 
-def scored_states(encoder: Encoder, batch: CorruptedBatch) -> Tensor:
-    """Return the encoder's hidden states at the scored positions, float [M, D]; what only others need is left out."""
-    return encoder(batch.input, batch.scored_positions_M)
+def dealt(x_MD: Tensor, batch: CorruptedBatch) -> dict[str, Tensor]:
+    """Return the hidden states of the groups' positions, one group after the other, by the terms' names."""
+    sizes = [len(batch.questions[group[0]].positions_M) for group in batch.groups]
+    parts = [x_MD] if len(sizes) == 1 else x_MD.split(sizes)
+    return {name: part for group, part in zip(batch.groups, parts, strict=True) for name in group}

@@ -5,6 +5,7 @@ from pathlib import Path
 from maskwright.corpus.collocations import CollocationOptions
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import preparation_key, prepare
+from maskwright.masking.masking import MaskingOptions
 from maskwright.training.recipe.recipe import Recipe
 
 
@@ -25,11 +26,10 @@ def prepared(recipe: Recipe, corpora: Path) -> Corpus:
 
 def collocation_options(recipe: Recipe) -> CollocationOptions:
     """Return how a recipe wants collocations found: as its first phase with the strategy `pmi` says, or the default."""
-    strategies = [phase.objective.get("strategy") for phase in recipe.phases]
-    asked = next((each for each in strategies if isinstance(each, dict) and each.get("name") == "pmi"), {})
-    return CollocationOptions.model_validate(
-        {key: value for key, value in asked.items() if key in CollocationOptions.model_fields}
-    )
+    all_options = [phase.objective.options for phase in recipe.phases]
+    strategies = [options.strategy for options in all_options if isinstance(options, MaskingOptions)]
+    asked = next((each.options for each in strategies if each.label == "pmi"), CollocationOptions())
+    return CollocationOptions.model_validate({name: getattr(asked, name) for name in CollocationOptions.model_fields})
 
 
 def corpus_folder(recipe: Recipe, corpora: Path) -> Path:

@@ -16,16 +16,16 @@ from maskwright.corpus.corpus import TOKENIZER
 from maskwright.heads.latent import LatentHead
 from maskwright.models.teacher import Teacher
 from maskwright.models.trained import TrainedModel
+from maskwright.objectives.terms.atoms import Atoms, AtomsConfig
 from maskwright.semantics.describe.profiles import TokenizedWord, profile_of_weights
 from maskwright.semantics.dictionary import Dictionary
-from maskwright.semantics.options import ITSELF, MlsmOptions
 from maskwright.semantics.phase_teacher import PHASE_BEFORE
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 from maskwright.training.checkpoint import Checkpoints, load_model
 from maskwright.training.model import Model, build_model
 from maskwright.training.phases import read_model
-from maskwright.training.recipe.recipe import Recipe, objective_of, parse_recipe
+from maskwright.training.recipe.recipe import Recipe, parse_recipe
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LatentStudent:
     Attributes:
         run: its folder.
         phase: the last one, counted from 0, whose targets are codes over a dictionary in a folder.
-        options: of that phase's objective.
+        options: of that phase's term.
         head: over its atoms.
         model: all of the run's.
         vocabulary: of its tokenizer.
@@ -44,7 +44,7 @@ class LatentStudent:
 
     run: RunFolder
     phase: int
-    options: MlsmOptions
+    options: AtomsConfig
     head: LatentHead
     model: Model
     vocabulary: Vocabulary
@@ -70,15 +70,14 @@ class LatentStudent:
             raise CheckpointError(f"{path} has no checkpoint", "one, which holds the student's head over atoms")
         load_model(checkpoint, model.tensors())
         model.root().to(default_device()).eval()
-        _, options = objective_of(recipe.phases[phase])
-        head = next(part for part in model.objectives[phase].modules() if isinstance(part, LatentHead))
-        return cls(run, phase, options, head, model, vocabulary, tokenizer_folder)
+        term = next(part for part in model.objectives[phase].modules() if isinstance(part, Atoms))
+        return cls(run, phase, term.config, term.head, model, vocabulary, tokenizer_folder)
 
     @property
     def dictionary_folder(self) -> Path:
         """Where the dictionary of the targets is."""
-        dictionary = self.options.dictionary
-        return Path(dictionary) if isinstance(dictionary, str) else self.run.phase(self.phase) / "dictionary"
+        folder = self.options.dictionary.folder
+        return Path(folder) if folder is not None else self.run.phase(self.phase) / "dictionary"
 
     def teacher(self) -> Teacher:
         """Return what the student was taught by.
@@ -129,11 +128,11 @@ def latent_phase(recipe: Recipe, run: Path) -> int:
         RecipeError: there is none.
     """
     for index in reversed(range(len(recipe.phases))):
-        _, options = objective_of(recipe.phases[index])
-        if isinstance(options, MlsmOptions) and options.target != "teacher_tokens" and options.teacher != ITSELF:
+        chosen = recipe.phases[index].objective
+        if any(issubclass(term.plug_in, Atoms) for term in chosen.plug_in.chosen_terms(chosen.options)):
             return index
     raise RecipeError(
         f"{run} has no phase with atoms that were described",
-        "a phase of mlsm with a dictionary and a teacher other than itself",
+        "a phase with the term atoms",
         f"make a dictionary of its model: maskwright dictionary {run} --out FOLDER",
     )

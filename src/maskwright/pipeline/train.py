@@ -12,6 +12,7 @@ from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, 
 from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.encoder import EncoderConfig
@@ -26,7 +27,6 @@ from maskwright.pipeline.recipes import find_plug_ins_in, read_with_overrides
 from maskwright.reports import write_model_card, write_report
 from maskwright.reports.terminal.print_tables import print_records
 from maskwright.training.checkpoint import Checkpoints
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine.decide import require_machine
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.differences import first_difference

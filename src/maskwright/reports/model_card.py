@@ -103,11 +103,11 @@ def sentence_on_the_mask_token(story: Story) -> str:
             f"Its last phase, {clean(phases[-1].objective)}, did not train the head that predicts tokens. Fine-tune "
             "it; what it fills in, and scores of masked tokens, say nothing about it."
         )
-    without = list(dict.fromkeys(clean(phase.objective) for phase in phases if not phase.masks_at_input))
+    without = list(dict.fromkeys(clean(phase.objective) for phase in phases if phase.fills_masks != "encoder"))
     if not without:
         return ""
     names, last = " and ".join(without), phases[-1]
-    if not last.masks_at_input:
+    if last.fills_masks != "encoder":
         return (
             f"Its last phase, {clean(last.objective)}, showed the encoder no mask token; the decoder that read them is "
             "not part of the model. Fine-tune it; what it fills in says nothing about it. Scores of masked tokens were "

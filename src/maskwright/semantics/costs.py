@@ -54,6 +54,19 @@ class TeachingCosts:
             token_bytes=ENTRY_BYTES * entries + TOKEN_BYTES,
         )
 
+    def of_a_cache(self, flops_per_second: float, rate: float) -> str:
+        """Say what a cache of targets takes, and when it pays off.
+
+        Args:
+            flops_per_second: that the machine is expected to reach.
+            rate: share of the tokens that is scored in a pass over the text.
+        """
+        minutes = 1e6 * (self.reading_flops + self.coding_flops) / flops_per_second / 60
+        return (
+            f"a cache takes about {self.token_bytes:,.0f} MB and {minutes:,.1f} min for a million tokens, and pays off "
+            f"after {self.passes_to_pay_off(rate):.1f} passes over the text"
+        )
+
     def passes_to_pay_off(self, rate: float) -> float:
         """Return after how many passes over the text a cache has cost less than coding online.
 

@@ -59,7 +59,7 @@ class SampleOptions(Options):
     )
 
 
-def require_means(num_atoms: int, num_states: int, width: int, num_tokens: int, available_bytes: int) -> None:
+def check_resources(num_atoms: int, num_states: int, width: int, num_tokens: int, available_bytes: int) -> None:
     """Refuse more atoms than the text or the memory have room for.
 
     The atoms' products with each other and the second moments of their codes are square in their number.
@@ -237,7 +237,7 @@ class DictionaryMaking:
             )
         segments = Segments.of(self.corpus.split("train").document_lengths, self.sequence_length)
         available_bytes = available_memory_bytes(self.teacher.device)
-        require_means(num_atoms, num_states, self.teacher.width, segments.num_tokens, available_bytes)
+        check_resources(num_atoms, num_states, self.teacher.width, segments.num_tokens, available_bytes)
         return segments.sample(self.sample.num_tokens, numpy_generator(self.seed, "dictionary_text"))
 
     def _sample_states(self, segments: Segments) -> Reservoir:

@@ -13,7 +13,7 @@ from maskwright.core.options import Options
 from maskwright.core.records.base import Record
 from maskwright.core.records.run import RunFolder
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder
+from maskwright.encoders.encoder import Encoder, no_such_layer
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.models.teacher import Teacher, require_same_vocabulary, snapshot
 from maskwright.models.trained import TrainedModel
@@ -88,10 +88,20 @@ def require_teacher(teacher: str, vocabulary: Vocabulary) -> None:
     if not folder.is_dir():
         raise RecipeError(
             f"teacher: there is no folder {folder}",
-            "phase_before, itself, or a folder with a masked encoder or a finished run",
+            "phase_before, or a folder with a masked encoder or a finished run",
         )
     if vocabulary.sha256:
         require_same_vocabulary(teacher, vocabulary_of(load_tokenizer(folder)), vocabulary)
+
+
+def require_layer(layer: int, num_layers: int) -> None:
+    """Refuse a layer that an encoder does not have.
+
+    Raises:
+        RecipeError: it has none of this number.
+    """
+    if not -num_layers - 1 <= layer <= num_layers:
+        raise no_such_layer(layer, num_layers)
 
 
 def teacher_of_phase(
@@ -115,11 +125,11 @@ def teacher_of_phase(
         found = Teacher(start.read_model(Path(teacher)), layer, teacher, start.device, start.dtype)
         found.require_vocabulary(vocabulary)
         return found
-    if start.is_first_rank and not start.was_begun:
+    if start.ranks.is_first and not start.was_begun:
         model = snapshot(encoder, head, vocabulary)
         make_folder(start.folder)
         Teacher(model, layer, "the phase before", start.device, start.dtype).save(start.folder)
-    start.wait_for_all()
+    start.ranks.wait()
     return Teacher.load(start.folder, TrainedModel(encoder, head, vocabulary, ""), start.device, start.dtype)
 
 
@@ -134,7 +144,7 @@ def dictionary_of_phase(options: DictionaryOptions, penalty: float, teacher: Tea
     if options.folder is not None:
         return Dictionary.load(Path(options.folder))
     folder = start.folder / "dictionary"
-    if start.is_first_rank:
+    if start.ranks.is_first:
         make_dictionary(
             folder,
             start.corpus,
@@ -145,7 +155,7 @@ def dictionary_of_phase(options: DictionaryOptions, penalty: float, teacher: Tea
             start.micro_batch_tokens,
             start.seed,
         )
-    start.wait_for_all()
+    start.ranks.wait()
     return Dictionary.load(folder)
 
 
@@ -161,12 +171,18 @@ def require_useful_penalty(coder: TargetCoder, start: PhaseStart) -> None:
     coder.require_codes(coder.teacher.states(batch))
 
 
-class Taught(Record):
-    """By what a phase is taught, kept in its folder, so that it is never taught by something else half-way."""
+class PhaseTeacher(Record):
+    """The teacher and the dictionary of a phase, written into its folder, so that neither changes half-way."""
 
     teacher_sha256: str
     layer: int
     dictionary_sha256: str | None = Field(description="None where targets are tokens")
+
+    @classmethod
+    def of(cls, teacher: Teacher, dictionary: Dictionary | None) -> Self:
+        """Describe a teacher and, where targets are not tokens, its dictionary."""
+        sha256 = None if dictionary is None else dictionary.sha256
+        return cls(teacher_sha256=teacher.sha256, layer=teacher.layer, dictionary_sha256=sha256)
 
     def keep(self, start: PhaseStart) -> None:
         """Write it down; in a phase that was begun, compare.
@@ -176,13 +192,13 @@ class Taught(Record):
         """
         path = start.folder / "taught_by.json"
         if start.was_begun:
-            for (name, before), (_, now) in zip(Taught.read(path), self, strict=True):
+            for (name, before), (_, now) in zip(PhaseTeacher.read(path), self, strict=True):
                 if before != now:
                     raise CheckpointError(
                         f"{path}: the phase was begun with {name} {before!s:.16}, now it is {now!s:.16}",
                         "the same teacher and dictionary for a whole phase",
                         "put the model or dictionary back that the recipe names, or start a new run",
                     )
-        elif start.is_first_rank:
+        elif start.ranks.is_first:
             make_folder(start.folder)
             self.write(path)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from maskwright.batching.row_plan import NUM_SPECIALS
@@ -21,7 +20,7 @@ from maskwright.core.errors import CorpusError, RecipeError
 from maskwright.core.log import progress, say
 from maskwright.core.randomness import derived_seed, numpy_generator, torch_generator
 from maskwright.encoders.encoder import Encoder
-from maskwright.masking.masking import Masked
+from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.models.teacher import unit_rows
 from maskwright.semantics.phase_teacher import DictionaryOptions
@@ -30,7 +29,7 @@ from maskwright.semantics.sparse_coding.codes import SparseCoder
 from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryLearner, learn_dictionary
 from maskwright.semantics.targets import CodingOptions, TopTargets, top_targets
 
-Hide = Callable[[PackedBatch, torch.Generator, float], Masked]
+Hide = Callable[[PackedBatch, torch.Generator, float], Corruption]
 """Corrupts a batch at a progress of the phase."""
 
 
@@ -85,23 +84,23 @@ class SelfDictionary(nn.Module):
         self._start, self._coder = start, None
 
     @torch.no_grad()
-    def targets(self, encoder: Encoder, input_ids_T: Tensor, clean: PackedBatch, places_M: Tensor) -> TopTargets:
-        """Return the targets of some places: codes of what the student makes of its corrupted input there.
+    def targets(self, encoder: Encoder, input: EncoderInput, positions_M: Tensor) -> TopTargets:
+        """Return the targets of some positions: codes of what the student makes of its corrupted input there.
 
         All-zero before there is a dictionary.
         """
         assert self._start is not None
         width = min(self._coding.keep_atoms, len(self.atoms_AD))
         if not bool(self.is_learned):
-            shape = len(places_M), width
-            zeros = torch.zeros(shape, device=places_M.device)
+            shape = len(positions_M), width
+            zeros = torch.zeros(shape, device=positions_M.device)
             return TopTargets(zeros.long(), zeros)
         if self._coder is None:
             coding = self._coding
             self._coder = SparseCoder(
                 self.atoms_AD, coding.penalty, coding.solver, coding.tolerance, coding.num_iterations
             )
-        codes_MA, _ = self._coder.encode(self._states(encoder, input_ids_T, clean)[places_M])
+        codes_MA, _ = self._coder.encode(self._states(encoder, input)[positions_M])
         return top_targets(codes_MA, width)
 
     def after_step(self, encoder: Encoder, num_steps: int, hide: Hide) -> None:
@@ -116,11 +115,10 @@ class SelfDictionary(nn.Module):
         assert start is not None
         if num_steps % self._refresh_steps or num_steps == start.num_steps:
             return
-        if start.is_first_rank:
+        if start.ranks.is_first:
             atoms_AD = self._learn(encoder, num_steps, hide, start)
             self.atoms_AD.copy_(atoms_AD)
-        if dist.is_initialized():
-            dist.broadcast(self.atoms_AD, 0)
+        start.ranks.broadcast_(self.atoms_AD)
         self.is_learned.fill_(True)
         self._coder = None
 
@@ -155,16 +153,16 @@ class SelfDictionary(nn.Module):
         with progress("reading hidden states (tokens)", total) as advance:
             for number, batch in enumerate(batches):
                 hidden = hide(batch, torch_generator(seed, "masks", number), progressed)
-                states_TD = self._states(encoder, hidden.input_ids_T.to(start.device), batch.to(start.device))
+                states_TD = self._states(encoder, hidden.input.to(start.device))
                 reservoir.add(states_TD[hidden.positions.to(start.device)].cpu())
                 advance(batch.num_real_tokens)
         return reservoir.sample_ND
 
-    def _states(self, encoder: Encoder, input_ids_T: Tensor, clean: PackedBatch) -> Tensor:
+    def _states(self, encoder: Encoder, input: EncoderInput) -> Tensor:
         assert self._start is not None
         device, dtype = self._start.device, self._start.dtype
         with in_evaluation(encoder), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            x_TD = encoder.states_of_layer(self._layer, EncoderInput(input_ids_T, clean.layout))
+            x_TD = encoder.states_of_layer(self._layer, input)
         return unit_rows(x_TD)
 
 

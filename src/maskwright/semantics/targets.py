@@ -65,6 +65,27 @@ class TopTargets(Movable):
     atom_ids_MW: Tensor
     weights_MW: Tensor
 
+    @classmethod
+    def none(cls, num_slots: int) -> "TopTargets":
+        """Return all-zero targets in some slots, which count for nothing."""
+        return cls(torch.zeros((num_slots, 1), dtype=torch.int64), torch.zeros((num_slots, 1)))
+
+    def in_slots(self, num_slots: int) -> "TopTargets":
+        """Return the targets in the first of a fixed number of slots; the others are all-zero."""
+        shape = num_slots, self.weights_MW.shape[1]
+        atom_ids_MW, weights_MW = self.atom_ids_MW.new_zeros(shape), self.weights_MW.new_zeros(shape)
+        atom_ids_MW[: len(self.atom_ids_MW)], weights_MW[: len(self.weights_MW)] = self.atom_ids_MW, self.weights_MW
+        return TopTargets(atom_ids_MW, weights_MW)
+
+    def strongest(self) -> "TopTargets":
+        """Return the strongest atom of each slot alone, with weight 1; all-zero slots stay so."""
+        return TopTargets(self.atom_ids_MW[:, :1], (self.weights_MW[:, :1] > 0).float())
+
+
+def entropy(targets: TopTargets) -> Tensor:
+    """Return the sum of the entropies of target distributions: what makes a divergence of a cross-entropy."""
+    return -torch.xlogy(targets.weights_MW, targets.weights_MW).sum()
+
 
 def top_targets(codes_MA: Tensor, width: int) -> TopTargets:
     """Return the strongest atoms of codes with their weights, which are made to sum to 1.

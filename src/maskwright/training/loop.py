@@ -16,6 +16,7 @@ from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord, ResultRecord, RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.export import export_model
@@ -27,7 +28,6 @@ from maskwright.training.checkpoint import (
     load_optimizer,
     load_state,
 )
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import Model
 from maskwright.training.phases import is_measured_anew, is_prepared, phase_start, renew_weights
 from maskwright.training.recipe.recipe import Recipe

@@ -12,7 +12,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
 from maskwright.models.build_head import build_vocabulary_head
 from maskwright.objectives.base import Objective
-from maskwright.training.recipe.recipe import Recipe, objective_of
+from maskwright.training.recipe.recipe import Recipe
 
 
 @dataclass
@@ -66,8 +66,8 @@ def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encode
         if twins:
             objectives.append(objectives[twins[0]])
         else:
-            plug_in, options = objective_of(phase)
-            objective = plug_in(options, encoder, vocabulary, vocabulary_head)
+            chosen = phase.objective
+            objective = chosen.plug_in(chosen.options, encoder, vocabulary, vocabulary_head)
             objective.initialize(torch_generator(recipe.seed, "objective", index))
             objectives.append(objective)
     return Model(encoder, vocabulary_head, objectives)

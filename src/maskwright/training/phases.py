@@ -6,6 +6,7 @@ import torch
 
 from maskwright.core.log import say
 from maskwright.core.randomness import derived_seed
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
@@ -15,7 +16,6 @@ from maskwright.models.trained import TrainedModel
 from maskwright.optim.optimizers import Optimizers
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import Model, build_encoder_and_head
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.timeline import Course
@@ -44,8 +44,7 @@ def phase_start(
         dtype=dtype,
         micro_batch_tokens=recipe.batch.micro_batch_tokens,
         was_begun=place.step_in_phase > 0,
-        is_first_rank=ranks.is_first,
-        wait_for_all=ranks.wait,
+        ranks=ranks,
         read_model=read_model,
     )
 
@@ -72,8 +71,8 @@ def is_measured_anew(recipe: Recipe, model: Model, phase: int) -> bool:
 
     Its weights are fresh ones, or what fills the masks is another: the encoder alone, or with a decoder.
     """
-    masks_at_input = [objective.masks_at_input for objective in model.objectives]
-    return phase in recipe.fresh_phases or (phase > 0 and masks_at_input[phase] != masks_at_input[phase - 1])
+    fills_masks = [objective.fills_masks_with(objective.config) for objective in model.objectives]
+    return phase in recipe.fresh_phases or (phase > 0 and fills_masks[phase] != fills_masks[phase - 1])
 
 
 def renew_weights(recipe: Recipe, corpus: Corpus, model: Model, optimizers: Optimizers, phase: int) -> None:

@@ -13,6 +13,7 @@ from maskwright.core.hardware import (
     environment,
 )
 from maskwright.core.log import say
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder
@@ -20,7 +21,6 @@ from maskwright.export import require_exportable
 from maskwright.heads.token_head import TokenHead
 from maskwright.optim.optimizers import Optimizers
 from maskwright.training.checkpoint import Checkpoints, TrainingState
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine.cross_entropy_choice import (
     CROSS_ENTROPY,
     decide_cross_entropy,
@@ -29,12 +29,12 @@ from maskwright.training.engine.cross_entropy_choice import (
 )
 from maskwright.training.engine.decide import decide_engine, keep_decisions
 from maskwright.training.engine.plan import (
+    check_resources,
     dtype_named,
     fix_course,
     footprint,
     phase_flops_per_token,
     plan_record,
-    require_means,
     require_memory,
 )
 from maskwright.training.engine.timing import seconds_of_steps
@@ -93,7 +93,7 @@ def assemble_run(
         course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_schedules)
         strides = before.plan.probe_strides
     else:
-        require_means(recipe, model, corpus, available_memory_bytes(torch.device(engine.device)))
+        check_resources(recipe, model, corpus, available_memory_bytes(torch.device(engine.device)))
         engine, course, strides = _measure_and_fix(recipe, corpus, model, engine, flops, ranks, numbers, probes)
     use_cross_entropy(model, engine)
     run = Run(
@@ -198,7 +198,9 @@ def require_same_corpus(before: RunRecord, corpus: Corpus) -> None:
 def new_record(run: Run, corpus: Corpus, recipe_folder: Path | None) -> RunRecord:
     """Return the record of a run that is about to begin."""
     recipe, model = run.recipe, run.model
-    citations = {str(p.objective["name"]): o.citation for p, o in zip(recipe.phases, model.objectives, strict=True)}
+    citations = {}
+    for phase, objective in zip(recipe.phases, model.objectives, strict=True):
+        citations |= {phase.objective.name: objective.citation, **objective.citations}
     citations[recipe.encoder.family] = model.encoder.citation
     plan = plan_record(recipe, model, run.course, run.flops_per_token)
     return RunRecord(

@@ -12,9 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maskwright.core.batches import CorruptedBatch, LossTerm
 from maskwright.core.randomness import derived_seed
+from maskwright.core.ranks import Ranks
 from maskwright.encoders.encoder import Encoder
 from maskwright.objectives.base import Objective
-from maskwright.training.distributed import Ranks
 
 
 class PhaseModel(nn.Module):
@@ -65,7 +65,7 @@ class Stepper:
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
             self._ddp = runnable = DistributedDataParallel(
-                model, gradient_as_bucket_view=True, find_unused_parameters=not model.objective.uses_vocabulary_head
+                model, gradient_as_bucket_view=True, find_unused_parameters=not model.objective.trains_vocabulary_head
             )
         if compiled:
             # Graphs of an earlier phase would make torch.compile take this phase's sizes for ones that vary.
@@ -87,9 +87,8 @@ class Stepper:
             return self._forward_backward(step, numbers, batches)
 
     def _forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepLoss:
-        names = sorted(batches[0].term_counts)
-        local_counts = [float(sum(int(batch.term_counts[name]) for batch in batches)) for name in names]
-        counts = dict(zip(names, self._ranks.sum(local_counts, self._device), strict=True))
+        metric_terms = self._model.objective.metric_terms
+        counts = self._counts(batches, sorted(set(metric_terms.values())))
         totals: dict[str, Tensor | float] = defaultdict(float)
         weights: dict[str, float] = {}
         for index, (number, batch) in enumerate(zip(numbers, batches, strict=True)):
@@ -104,11 +103,21 @@ class Stepper:
                 # DDP averages over the ranks, and the counts are those of all ranks: undo the average.
                 (torch.stack(means).sum() * self._ranks.num_ranks).backward()
             for term in terms:
-                totals[term.name] += term.total.detach().double() if self._device.type != "mps" else term.total.detach()
                 weights[term.name] = term.weight
+                for name, total in {term.name: term.total, **term.metrics}.items():
+                    totals[name] += total.detach().double() if self._device.type != "mps" else total.detach()
+        names = sorted(metric_terms)
         sums = self._ranks.sum([float(totals[name]) for name in names], self._device)
-        means = {name: total / max(1.0, counts[name]) for name, total in zip(names, sums, strict=True)}
-        return StepLoss(sum(weights[name] * mean for name, mean in means.items()), means)
+        means = {name: total / max(1.0, counts[metric_terms[name]]) for name, total in zip(names, sums, strict=True)}
+        return StepLoss(sum(weights.get(name, 0.0) * mean for name, mean in means.items()), means)
+
+    def _counts(self, batches: Sequence[CorruptedBatch], names: Sequence[str]) -> dict[str, float]:
+        """Return how many slots of each term are in use over all ranks and micro-batches; 0 where none asks."""
+        local = [
+            float(sum(int(batch.questions[name].count) for batch in batches if name in batch.questions))
+            for name in names
+        ]
+        return dict(zip(names, self._ranks.sum(local, self._device), strict=True))
 
 
 @contextlib.contextmanager

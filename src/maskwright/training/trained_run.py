@@ -91,7 +91,7 @@ def reader_of_run(folder: RunFolder) -> nn.Module | None:
         RecipeError: the recipe names a plug-in that is not there.
     """
     record = RunRecord.read(folder.run_record)
-    if record.plan.phases[-1].masks_at_input:
+    if record.plan.phases[-1].fills_masks != "reader":
         return None
     recipe = parse_recipe(record.recipe, str(folder.run_record))
     exported = import_model(folder.model).encoder

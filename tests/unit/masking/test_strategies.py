@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import CorpusError, RecipeError
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.corpus.collocations import (
     CollocationOptions,
     collocations_file,
@@ -31,13 +32,13 @@ from maskwright.masking.strategies.base import Strategy
 def start(corpus, tmp_path) -> PhaseStart:
     return PhaseStart(
         folder=tmp_path, corpus=corpus, sequence_length=32, num_steps=20, seed=1, device=torch.device("cpu"),
-        dtype=torch.float32, micro_batch_tokens=256, was_begun=False, is_first_rank=True,
-        wait_for_all=lambda: None, read_model=lambda path: pytest.fail("no model is needed"),
+        dtype=torch.float32, micro_batch_tokens=256, was_begun=False, ranks=Ranks(),
+        read_model=lambda path: pytest.fail("no model is needed"),
     )  # fmt: skip
 
 
 def masking(strategy, vocabulary, start, rate=0.3) -> Masking:
-    part = Masking(MaskingOptions(strategy=strategy, rate=rate), vocabulary, is_taught=True)
+    part = Masking(MaskingOptions(strategy=strategy, rate=rate), vocabulary)
     part.strategy.begin(start)
     return part
 
@@ -46,7 +47,7 @@ def is_text_of(batch, vocabulary) -> torch.Tensor:
     return ~torch.isin(batch.token_ids_T, torch.tensor(vocabulary.special_ids))
 
 
-@pytest.fixture(params=plug_in_names(STRATEGIES))
+@pytest.fixture(params=plug_in_names(STRATEGIES.package))
 def any_masking(request, vocabulary, start) -> Masking:
     return masking(request.param, vocabulary, start)
 
@@ -55,10 +56,12 @@ def test_every_strategy_is_pure_and_keeps_the_budget_and_special_tokens(any_mask
     is_text_T, before = is_text_of(batch, vocabulary), batch.token_ids_T.clone()
     for seed in range(5):
         first, second = (any_masking(batch, is_text_T, torch_generator(seed, "test"), 0.5) for _ in range(2))
-        assert torch.equal(first.positions, second.positions) and torch.equal(first.input_ids_T, second.input_ids_T)
+        assert torch.equal(first.positions, second.positions) and torch.equal(
+            first.input.token_ids_T, second.input.token_ids_T
+        )
         assert is_text_T[first.positions].all()
         assert (first.positions.diff() > 0).all()
-        assert first.num_slots == math.ceil(0.3 * len(is_text_T)) >= len(first.positions)
+        assert len(first.positions_M) == math.ceil(0.3 * len(is_text_T)) >= len(first.positions)
         assert len(first.positions) == pytest.approx(0.3 * int(is_text_T.sum()), abs=2)
         is_hidden = torch.zeros_like(is_text_T)
         is_hidden[first.positions] = True
@@ -79,8 +82,8 @@ def test_units_never_cross_sequences_and_begin_with_words(batch, vocabulary, sta
 
 
 def test_every_strategy_names_its_source():
-    for name in plug_in_names(STRATEGIES):
-        assert load_plug_in(STRATEGIES, name, Strategy).citation
+    for name in plug_in_names(STRATEGIES.package):
+        assert load_plug_in(STRATEGIES.package, name, Strategy).citation
 
 
 def test_lengths_of_spans_are_geometric(corpus, vocabulary, start):
@@ -250,10 +253,10 @@ def test_a_list_is_kept_beside_the_corpus_and_refused_for_another_tokenizer(corp
     masking(strategy, vocabulary, start)
     # Before any phase begins: theirs may come after hours of others.
     with pytest.raises(CorpusError, match="another tokenizer"):
-        make_strategy(MaskingOptions(strategy=strategy), replace(vocabulary, sha256="0" * 64), is_taught=False)
+        make_strategy(MaskingOptions(strategy=strategy).strategy, replace(vocabulary, sha256="0" * 64))
     nowhere = MaskingOptions(strategy={"name": "pmi", "collocations": str(tmp_path / "none")})
     with pytest.raises(CorpusError, match="does not exist"):
-        make_strategy(nowhere, vocabulary, is_taught=False)
+        make_strategy(nowhere.strategy, vocabulary)
     (tmp_path / "damaged").write_text("{}\n")
     with pytest.raises(CorpusError, match="no list of collocations"):
         read_collocations(tmp_path / "damaged", vocabulary.sha256)
@@ -263,11 +266,6 @@ def test_a_list_is_kept_beside_the_corpus_and_refused_for_another_tokenizer(corp
 def test_words_are_wanted_of_the_tokenizer(name, vocabulary):
     with pytest.raises(RecipeError, match="does not say where words begin"):
         Masking(MaskingOptions(strategy=name), replace(vocabulary, has_words=False))
-
-
-def test_a_strategy_that_learns_wants_to_be_taught(vocabulary):
-    with pytest.raises(RecipeError, match="learns from predictions"):
-        Masking(MaskingOptions(strategy="adaptive"), vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -287,5 +285,7 @@ def test_strategies_that_make_no_sense_are_refused(strategy, message):
 
 
 def test_options_are_filled_in():
-    assert MaskingOptions(strategy="span").strategy == {"name": "span", "p": 0.2, "most_words": 10}
+    filled_in = MaskingOptions(strategy="span").model_dump(mode="json")
+    assert filled_in["strategy"] == {"name": "span", "p": 0.2, "most_words": 10}
+    assert MaskingOptions(**filled_in) == MaskingOptions(strategy="span")
     assert MaskingOptions(rate=0.2) == MaskingOptions(rate=0.2, strategy="token")

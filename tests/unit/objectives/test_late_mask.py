@@ -1,7 +1,6 @@
 """Late masks: exact numbers, what the encoder may know, and the plain models that its corner cases are."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,12 +85,14 @@ def test_every_row_loses_the_same_number_and_the_rate_is_exact(batch, encoder, v
     is_masked = result.input.token_ids_T == vocabulary.mask_id
     per_row = is_masked.view(-1, 32).sum(1)
     assert set(per_row.tolist()) == {round(rate * 0.8 * 30)}
-    assert result.dropped.layout.row_length == 32 - per_row[0]
-    assert (result.target_ids_M != UNUSED).sum() == round(rate * int(is_text.sum()))
-    assert torch.equal(is_masked.nonzero().squeeze(1), result.dropped.gaps_K), "no real token but the masks is left out"
-    scored = result.scored_positions_M[result.target_ids_M != UNUSED]
-    assert torch.isin(result.dropped.gaps_K, scored).all() and is_text[scored].all()
-    assert len(result.scored_positions_M) == 8 * -int(-rate * 30 // 1)
+    assert result.late.dropped.layout.row_length == 32 - per_row[0]
+    assert (result.questions["token"].targets != UNUSED).sum() == round(rate * int(is_text.sum()))
+    assert torch.equal(is_masked.nonzero().squeeze(1), result.late.dropped.gaps_K), (
+        "no real token but the masks is left out"
+    )
+    scored = result.questions["token"].positions_M[result.questions["token"].targets != UNUSED]
+    assert torch.isin(result.late.dropped.gaps_K, scored).all() and is_text[scored].all()
+    assert len(result.questions["token"].positions_M) == 8 * -int(-rate * 30 // 1)
 
 
 def test_the_mix_is_the_recipes(batch, encoder, vocabulary):
@@ -99,7 +100,7 @@ def test_the_mix_is_the_recipes(batch, encoder, vocabulary):
     counts = np.zeros(3)
     for seed in range(40):
         result = corrupted(objective, batch, seed)
-        scored = result.scored_positions_M[result.target_ids_M != UNUSED]
+        scored = result.questions["token"].positions_M[result.questions["token"].targets != UNUSED]
         inputs, targets = result.input.token_ids_T[scored], batch.token_ids_T[scored]
         is_masked, is_kept = inputs == vocabulary.mask_id, inputs == targets
         counts += [int(is_masked.sum()), int((~is_masked & ~is_kept).sum()), int(is_kept.sum())]
@@ -113,9 +114,9 @@ def test_padding_makes_up_for_missing_masks(encoder, vocabulary):
     result = corrupted(objective, batch)
     per_row = (result.input.token_ids_T == vocabulary.mask_id).view(-1, 32).sum(1)
     assert sorted(per_row.tolist()) == [4, 12]
-    is_left = torch.ones(len(batch.token_ids_T), dtype=torch.bool).index_fill(0, result.dropped.gaps_K, False)
+    is_left = torch.ones(len(batch.token_ids_T), dtype=torch.bool).index_fill(0, result.late.dropped.gaps_K, False)
     assert set(is_left.view(-1, 32).sum(1).tolist()) == {20}
-    dropped = result.dropped
+    dropped = result.late.dropped
     assert torch.equal(dropped.layout.sequence_index_T, batch.layout.sequence_index_T[dropped.kept_N])
     begins = dropped.layout.sequence_starts[dropped.layout.sequence_index_T.long()]
     assert (begins <= torch.arange(len(begins))).all() and dropped.layout.sequence_starts[-1] == len(begins)
@@ -131,10 +132,10 @@ def test_masks_that_join_before_the_first_block_are_plain_mlm(family, batch, voc
     plain = Mlm(Mlm.Config(), encoder, vocabulary, late.vocabulary_head)
     result = corrupted(late, batch)
     (ours,) = late.loss(encoder, result)
-    (theirs,) = plain.loss(encoder, replace(result, term_counts={"mlm": ours.count}))
+    (theirs,) = plain.loss(encoder, result)
     torch.testing.assert_close(ours.total, theirs.total, rtol=1e-6, atol=1e-4)
     parameters = dict(encoder.named_parameters()) | dict(late.vocabulary_head.named_parameters())
-    assert not list(late.decoder_blocks.parameters())
+    assert not list(late.decoder.extra_blocks.parameters())
     same(gradients(ours.total, parameters), gradients(theirs.total, parameters))
 
 
@@ -145,15 +146,17 @@ def test_without_masks_it_is_a_deeper_encoder(family, batch, vocabulary):
     deeper = encoder_of(family, vocabulary, num_layers=5)
     weights = encoder.state_dict() | {
         f"blocks.{3 + int(name.split('.')[0])}.{name.split('.', 1)[1]}": weight
-        for name, weight in late.decoder_blocks.state_dict().items()
+        for name, weight in late.decoder.extra_blocks.state_dict().items()
     }
     deeper.load_state_dict(weights)
     result = corrupted(late, batch)
-    assert len(result.dropped.gaps_K) == 0
+    assert len(result.late.dropped.gaps_K) == 0
     (ours,) = late.loss(encoder, result)
     x_TD = deeper(result.input)
-    logits = late.vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
-    expected = torch.nn.functional.cross_entropy(logits, result.target_ids_M, ignore_index=UNUSED, reduction="sum")
+    logits = late.vocabulary_head(x_TD[result.questions["token"].positions_M], encoder.embedding_weight_VD)
+    expected = torch.nn.functional.cross_entropy(
+        logits, result.questions["token"].targets, ignore_index=UNUSED, reduction="sum"
+    )
     torch.testing.assert_close(ours.total, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -161,9 +164,11 @@ def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch, posi
     """Return the loss with nothing left out, as evaluation reads: masks are hidden until they come in."""
     reader = objective.reader(encoder)
     x_MD = reader(result.input, positions_M)
-    x_MD = x_MD if positions_M is not None else x_MD[result.scored_positions_M]
+    x_MD = x_MD if positions_M is not None else x_MD[result.questions["token"].positions_M]
     logits_MV = objective.vocabulary_head(x_MD, encoder.embedding_weight_VD)
-    return torch.nn.functional.cross_entropy(logits_MV, result.target_ids_M, ignore_index=UNUSED, reduction="sum")
+    return torch.nn.functional.cross_entropy(
+        logits_MV, result.questions["token"].targets, ignore_index=UNUSED, reduction="sum"
+    )
 
 
 @each_variant
@@ -175,7 +180,7 @@ def test_leaving_masks_out_is_hiding_them(family, variant, batch, vocabulary):
     result = corrupted(objective, batch)
     (term,) = objective.loss(encoder, result)
     expected = by_hiding(objective, encoder, result, None)
-    torch.testing.assert_close(by_hiding(objective, encoder, result, result.scored_positions_M), expected)
+    torch.testing.assert_close(by_hiding(objective, encoder, result, result.questions["token"].positions_M), expected)
     torch.testing.assert_close(term.total, expected, rtol=1e-5, atol=1e-4)
     parameters = dict(encoder.named_parameters()) | {f"own.{n}": p for n, p in objective.named_parameters()}
     ours, theirs = gradients(term.total, parameters), gradients(expected, parameters)
@@ -192,11 +197,12 @@ def test_what_is_predicted_does_not_depend_on_what_was_dropped(variant, batch, v
     is_mask = first.input.token_ids_T == vocabulary.mask_id
     other_words = batch.token_ids_T.where(~is_mask, batch.token_ids_T.roll(1).clamp(min=5))
     assert not torch.equal(other_words, batch.token_ids_T)
-    targets = other_words[first.scored_positions_M].where(first.target_ids_M != UNUSED, UNUSED)
-    second = replace(
-        first, clean=replace(batch, input=replace(batch.input, token_ids_T=other_words)), target_ids_M=targets
+    targets = other_words[first.questions["token"].positions_M].where(
+        first.questions["token"].targets != UNUSED, UNUSED
     )
-    states = [objective._scored_states(encoder, each) for each in (first, second)]
+    clean = replace(batch, input=replace(batch.input, token_ids_T=other_words))
+    second = replace(first, clean=clean, questions={"token": replace(first.questions["token"], targets=targets)})
+    states = [objective.read(encoder, each)["token"] for each in (first, second)]
     assert torch.equal(*states)
     losses = [objective.loss(encoder, each)[0].total for each in (first, second)]
     assert not torch.equal(*losses)
@@ -215,11 +221,12 @@ def test_sequences_of_a_row_do_not_see_each_other(family, variant, vocabulary):
         ~(is_second & is_visible_text), result.input.token_ids_T.flip(0).clamp(min=5)
     )
     changed = changed.where(result.input.token_ids_T != vocabulary.mask_id, vocabulary.mask_id)
-    other = replace(result, input=replace(result.input, token_ids_T=changed))
+    changed_input = replace(result.input, token_ids_T=changed)
+    other = replace(result, input=changed_input, late=replace(result.late, input=changed_input))
     assert not torch.equal(other.input.token_ids_T, result.input.token_ids_T)
-    is_used = result.target_ids_M != UNUSED
-    in_first = is_used & ~is_second[result.scored_positions_M]
-    before, after = (objective._scored_states(encoder, each) for each in (result, other))
+    is_used = result.questions["token"].targets != UNUSED
+    in_first = is_used & ~is_second[result.questions["token"].positions_M]
+    before, after = (objective.read(encoder, each)["token"] for each in (result, other))
     torch.testing.assert_close(before[in_first], after[in_first], rtol=0, atol=1e-6)
     assert not torch.allclose(before[is_used & ~in_first], after[is_used & ~in_first])
 
@@ -320,19 +327,19 @@ def test_short_documents_keep_the_mix(encoder, vocabulary):
     """Four sequences a row: 24 of 32 tokens are text, so 10 and not 12 are masked, when that is known."""
     batch = packed(vocabulary, [6] * 16, row_length=32)
     objective = late_mask(encoder, vocabulary)
-    objective._masking.text_share = 24 / 30
+    objective.masking.text_share = 24 / 30
     result = corrupted(objective, batch)
     assert (result.input.token_ids_T == vocabulary.mask_id).sum() == 4 * 10
-    assert (result.target_ids_M != UNUSED).sum() == 48
+    assert (result.questions["token"].targets != UNUSED).sum() == 48
 
 
-def test_the_share_of_text_is_that_of_the_corpus(corpus, encoder, vocabulary):
+def test_the_share_of_text_is_that_of_the_corpus(corpus, encoder, vocabulary, phase_start):
     objective = late_mask(encoder, vocabulary)
-    objective.begin(encoder, SimpleNamespace(corpus=corpus))
+    objective.begin(encoder, phase_start)
     stream = RowStream(corpus.split("train"), vocabulary, 32, seed=3)
     per_row = objective.is_text(stream.batch(0, stream.num_rows_per_epoch)).sum() / stream.num_rows_per_epoch
-    assert objective._masking.text_share == pytest.approx(float(per_row) / 30, abs=0.02)
-    assert objective._masking.text_share < 0.98
+    assert objective.masking.text_share == pytest.approx(float(per_row) / 30, abs=0.02)
+    assert objective.masking.text_share < 0.98
 
 
 @pytest.mark.slow

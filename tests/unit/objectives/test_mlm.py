@@ -30,13 +30,13 @@ def special(vocabulary) -> torch.Tensor:
 def test_the_scored_share_of_text_tokens_is_exact(encoder, vocabulary, vocabulary_head, batch, rate):
     result = corrupted(objective(encoder, vocabulary, vocabulary_head, rate=rate), batch)
     is_text = ~torch.isin(batch.token_ids_T, special(vocabulary))
-    is_used = result.target_ids_M != UNUSED
-    assert int(is_used.sum()) == round(rate * int(is_text.sum())) == int(result.term_counts["mlm"])
-    assert len(result.scored_positions_M) == math.ceil(rate * len(batch.token_ids_T))
-    positions = result.scored_positions_M[is_used]
+    is_used = result.questions["token"].targets != UNUSED
+    assert int(is_used.sum()) == round(rate * int(is_text.sum())) == int(result.questions["token"].count)
+    assert len(result.questions["token"].positions_M) == math.ceil(rate * len(batch.token_ids_T))
+    positions = result.questions["token"].positions_M[is_used]
     assert len(positions.unique()) == len(positions)
     assert is_text[positions].all()
-    assert torch.equal(result.target_ids_M[is_used], batch.token_ids_T[positions])
+    assert torch.equal(result.questions["token"].targets[is_used], batch.token_ids_T[positions])
     assert (result.input.token_ids_T[positions] == vocabulary.mask_id).all()
     untouched = torch.ones_like(is_text)
     untouched[positions] = False
@@ -53,7 +53,7 @@ def test_masks_are_new_at_every_sight_and_the_same_for_the_same_seed(encoder, vo
 def test_whole_words_are_selected_whole(encoder, vocabulary, vocabulary_head, batch):
     result = corrupted(objective(encoder, vocabulary, vocabulary_head, strategy="whole_word"), batch)
     is_scored = torch.zeros_like(batch.marks["word"])
-    is_scored[result.scored_positions_M[result.target_ids_M != UNUSED]] = True
+    is_scored[result.questions["token"].positions_M[result.questions["token"].targets != UNUSED]] = True
     word = batch.marks["word"].cumsum(0)
     sizes, scored = torch.bincount(word), torch.bincount(word, weights=is_scored.double())
     assert (sizes[1:] > 1).any()
@@ -96,7 +96,7 @@ def test_a_word_that_would_overshoot_is_left_out_and_a_smaller_one_taken():
 
 def test_rates_move_over_the_phase(encoder, vocabulary, vocabulary_head, batch):
     mlm = objective(encoder, vocabulary, vocabulary_head, rate={"start": 0.4, "end": 0.2})
-    counts = [int(corrupted(mlm, batch, progress=progress).term_counts["mlm"]) for progress in (0.0, 0.5, 1.0)]
+    counts = [int(corrupted(mlm, batch, progress=progress).questions["token"].count) for progress in (0.0, 0.5, 1.0)]
     assert counts[0] == pytest.approx(2 * counts[2], abs=1)
     assert counts[1] == pytest.approx((counts[0] + counts[2]) / 2, abs=1)
     assert mlm.scored_fraction() == 0.4
@@ -126,7 +126,9 @@ def test_the_loss_is_the_sum_of_cross_entropies_at_the_masked_positions(encoder,
     (term,) = mlm.loss(encoder, result)
     x_TD = encoder(result.input)
     log_probabilities = vocabulary_head(x_TD, encoder.embedding_weight_VD).log_softmax(-1)
-    is_used = result.target_ids_M != UNUSED
-    chosen = log_probabilities[result.scored_positions_M[is_used], result.target_ids_M[is_used]]
+    is_used = result.questions["token"].targets != UNUSED
+    chosen = log_probabilities[
+        result.questions["token"].positions_M[is_used], result.questions["token"].targets[is_used]
+    ]
     assert float(term.total.detach()) == pytest.approx(float(-chosen.sum().detach()), rel=1e-5)
     assert float(term.total.detach() / term.count) == pytest.approx(math.log(vocabulary.size), rel=0.1)

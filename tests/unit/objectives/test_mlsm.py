@@ -11,7 +11,7 @@ from sklearn.linear_model import Lasso
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.batching.row_stream import RowStream
-from maskwright.core.batches import UNUSED, CorruptedBatch
+from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError, CorpusError, MemoryShortage, RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.encoders import build_encoder
@@ -19,21 +19,16 @@ from maskwright.heads.cross_entropy import losses_of_logits
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.models.trained import TrainedModel
 from maskwright.objectives.mlm import Mlm
-from maskwright.objectives.mlsm import (
-    DistilledBatch,
-    LatentBatch,
-    Mlsm,
-    divergence_from_logits,
-    entropy,
-)
+from maskwright.objectives.mlsm import Mlsm
+from maskwright.objectives.terms.distillation import TeacherLogits, divergence_from_logits
 from maskwright.semantics.dictionary import Dictionary
-from maskwright.semantics.phase_teacher import Taught
+from maskwright.semantics.phase_teacher import PhaseTeacher
 from maskwright.semantics.target_cache.cache import token_numbers
-from maskwright.semantics.targets import TopTargets
+from maskwright.semantics.targets import TopTargets, entropy
 from maskwright.training.recipe.recipe import parse_recipe
 
-ITSELF = {"teacher": "itself", "targets": "online", "refresh_steps": 100}
-TOKENS = {"target": "teacher_tokens", "targets": "online", "dictionary": {}}
+ITSELF = {"term": "own_atoms", "refresh_steps": 100}
+TOKENS = {"term": "distillation"}
 
 
 def corrupted(objective, batch, seed=0) -> CorruptedBatch:
@@ -43,6 +38,17 @@ def corrupted(objective, batch, seed=0) -> CorruptedBatch:
 @torch.no_grad()
 def completed(objective, encoder, batch, seed=0):
     return objective.complete(encoder, corrupted(objective, batch, seed))
+
+
+def positions_of(batch: CorruptedBatch) -> torch.Tensor:
+    """Return the positions in use of the first term."""
+    question = next(iter(batch.questions.values()))
+    return question.positions_M[: int(question.count)]
+
+
+def targets_of(batch: CorruptedBatch):
+    """Return the targets of the first term."""
+    return next(iter(batch.questions.values())).targets
 
 
 def dense(targets: TopTargets, num_atoms: int) -> torch.Tensor:
@@ -143,13 +149,12 @@ def test_cached_targets_are_those_of_the_online_teacher(mlsm, phase_start, whole
     start = replace(phase_start, sequence_length=256)
     cached, online = (mlsm(start, student, targets=kind) for kind in ("cached", "online"))
     batches = corrupted(cached, batch), completed(online, student, batch)
-    assert all(isinstance(each, LatentBatch) for each in batches)
-    assert torch.equal(batches[0].scored_positions_M, batches[1].scored_positions_M)
-    one, other = (dense(each.targets, 24) for each in batches)
-    is_used = batches[0].target_ids_M != UNUSED
-    assert one[~is_used].eq(0).all()
-    assert other[~is_used].eq(0).all()
-    assert one[is_used].sum(1).gt(0.99).float().mean() > 0.9
+    assert torch.equal(positions_of(batches[0]), positions_of(batches[1]))
+    one, other = (dense(targets_of(each), 24) for each in batches)
+    num_used = len(positions_of(batches[0]))
+    assert one[num_used:].eq(0).all()
+    assert other[num_used:].eq(0).all()
+    assert one[:num_used].sum(1).gt(0.99).float().mean() > 0.9
     distances = (one - other).abs().sum(1) / 2
     assert distances.max() < 0.02
 
@@ -164,16 +169,16 @@ def test_online_targets_are_the_codes_of_the_clean_text(mlsm, phase_start, encod
     expected_TA = by_scikit_learn(x_TD, dictionary.atoms_AD, 0.1)
     for seed in (0, 1):
         result = completed(objective, encoder, batch, seed)
-        is_used = result.target_ids_M != UNUSED
-        found = dense(result.targets, 24)[is_used].double()
-        torch.testing.assert_close(found, expected_TA[result.scored_positions_M[is_used]], atol=2e-3, rtol=0)
+        positions = positions_of(result)
+        found = dense(targets_of(result), 24)[: len(positions)].double()
+        torch.testing.assert_close(found, expected_TA[positions], atol=2e-3, rtol=0)
         assert found.gt(0).sum(1).gt(1).any()
 
 
 @pytest.mark.parametrize("targets", ["cached", "online"])
 def test_the_strongest_atom_alone(mlsm, encoder, batch, targets):
-    codes = completed(mlsm(targets=targets), encoder, batch).targets
-    hard = completed(mlsm(targets=targets, target="strongest_atom"), encoder, batch).targets
+    codes = targets_of(completed(mlsm(targets=targets), encoder, batch))
+    hard = targets_of(completed(mlsm(targets=targets, target="strongest_atom"), encoder, batch))
     assert hard.weights_MW.shape[1] == 1
     best = dense(codes, 24).max(1)
     assert torch.equal(hard.weights_MW[:, 0], (best.values > 0).float())
@@ -183,58 +188,72 @@ def test_the_strongest_atom_alone(mlsm, encoder, batch, targets):
 
 def test_mlm_beside_is_that_of_mlm(mlsm, encoder, vocabulary, vocabulary_head, batch):
     """Same positions, softmax over the vocabulary alone; its weight is the option's."""
-    objective = mlsm(mlm_weight=0.2)
+    objective = mlsm(token=0.2)
     result = corrupted(objective, batch)
     terms = {term.name: term for term in objective.loss(encoder, result)}
-    assert set(terms) == {"mlsm", "mlm", "agreement"}
-    assert [terms[name].weight for name in ("mlsm", "mlm", "agreement")] == [1.0, 0.2, 0.0]
-    (plain,) = Mlm(Mlm.Config(), encoder, vocabulary, vocabulary_head).loss(encoder, result)
-    torch.testing.assert_close(terms["mlm"].total, plain.total)
+    assert {name: term.weight for name, term in terms.items()} == {"atoms": 1.0, "token": 0.2}
+    assert result.groups == (("atoms", "token"),), "one reading answers both"
+    alone = replace(result, questions={"token": result.questions["token"]}, groups=(("token",),))
+    (plain,) = Mlm(Mlm.Config(), encoder, vocabulary, vocabulary_head).loss(encoder, alone)
+    torch.testing.assert_close(terms["token"].total, plain.total)
 
 
 @pytest.mark.parametrize("options", [{}, {"targets": "online"}], ids=["cached", "online"])
 def test_without_weight_the_vocabulary_head_is_not_run(mlsm, encoder, vocabulary_head, batch, options, monkeypatch):
-    objective = mlsm(mlm_weight=0, **options)
-    assert not objective.uses_vocabulary_head
+    objective = mlsm(token=0, **options)
+    assert not objective.trains_vocabulary_head and objective.outcome(encoder).fills_masks == "no"
 
     def refused(*_):
         raise AssertionError("the vocabulary head was run")
 
     monkeypatch.setattr(vocabulary_head, "forward", refused)
     terms = objective.loss(encoder, completed(objective, encoder, batch))
-    assert {term.name for term in terms} == {"mlsm", "agreement"}
+    assert [term.name for term in terms] == ["atoms"]
 
 
 def test_agreement_is_the_share_of_strongest_atoms_found(mlsm, encoder, batch):
     objective = mlsm()
     result = corrupted(objective, batch)
-    agreement = {term.name: term for term in objective.loss(encoder, result)}["agreement"]
+    term = {term.name: term for term in objective.loss(encoder, result)}["atoms"]
     x_TD = encoder(result.input)
-    logits_MA, target_MA = objective.latent_head(x_TD[result.scored_positions_M]), dense(result.targets, 24)
+    logits_MA = objective.term("atoms").head(x_TD[result.questions["atoms"].positions_M])
+    target_MA = dense(targets_of(result), 24)
     found = [int(z.argmax()) == int(t.argmax()) for z, t in zip(logits_MA, target_MA, strict=True) if t.sum() > 0]
-    assert int(agreement.total) == sum(found)
-    assert int(agreement.count) == int((result.target_ids_M != UNUSED).sum())
-    assert not agreement.total.requires_grad
+    assert int(term.metrics["atoms_agreement"]) == sum(found)
+    assert int(term.count) == len(positions_of(result))
+    assert not term.metrics["atoms_agreement"].requires_grad
 
 
 def test_distillation_is_from_the_clean_text(mlsm, encoder, vocabulary_head, batch):
     """A student that sees everything agrees with the teacher it is a copy of."""
-    objective = mlsm(mask_fraction=0, kept_fraction=1, mlm_weight=0, **TOKENS)
+    objective = mlsm(masking={"mask_fraction": 0, "kept_fraction": 1}, token=0, **TOKENS)
     result = completed(objective, encoder, batch)
-    assert isinstance(result, DistilledBatch)
-    terms = {term.name: term for term in objective.loss(encoder, result)}
-    assert set(terms) == {"distillation", "agreement"}
-    assert float(terms["distillation"].total.detach()) == pytest.approx(0, abs=1e-3)
-    assert int(terms["agreement"].total) == int(terms["agreement"].count)
-    masked = mlsm(mlm_weight=0, **TOKENS)
+    assert isinstance(targets_of(result), TeacherLogits)
+    (term,) = objective.loss(encoder, result)
+    assert term.name == "distillation"
+    assert float(term.total.detach()) == pytest.approx(0, abs=1e-3)
+    assert int(term.metrics["distillation_agreement"]) == int(term.count)
+    masked = mlsm(token=0, **TOKENS)
     divergence = masked.loss(encoder, completed(masked, encoder, batch))[0]
     x_TD = encoder(batch.input)
     result = corrupted(masked, batch)
-    teacher_MV = vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
+    positions = positions_of(result)
+    teacher_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VD)
     x_TD = encoder(result.input)
-    student_MV = vocabulary_head(x_TD[result.scored_positions_M], encoder.embedding_weight_VD)
+    student_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VD)
     each = F.kl_div(student_MV.log_softmax(1), teacher_MV.softmax(1), reduction="none").sum(1)
-    torch.testing.assert_close(divergence.total, each[result.target_ids_M != UNUSED].sum(), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(divergence.total, each.sum(), atol=1e-3, rtol=1e-4)
+
+
+def test_tokens_and_the_teachers_predictions_share_the_logits(mlsm, encoder, vocabulary_head, batch, monkeypatch):
+    """The vocabulary head runs once for both terms."""
+    calls, forward = [], vocabulary_head.forward
+    monkeypatch.setattr(vocabulary_head, "forward", lambda *each: calls.append(1) or forward(*each))
+    objective = mlsm(**TOKENS)
+    result = completed(objective, encoder, batch)
+    calls.clear()
+    assert [term.name for term in objective.loss(encoder, result)] == ["distillation", "token"]
+    assert len(calls) == 1
 
 
 def test_the_teacher_is_none_of_the_weights(mlsm):
@@ -247,15 +266,15 @@ def test_the_teacher_is_none_of_the_weights(mlsm):
 def test_the_operations_are_counted(mlsm, encoder, vocabulary, vocabulary_head, batch):
     """What MLSM adds to MLM is the head over atoms, at the scored positions."""
     counts = []
-    beside, alone = mlsm(), mlsm(mlm_weight=0)
+    beside, alone = mlsm(), mlsm(token=0)
     mlm = Mlm(Mlm.Config(rate=0.15), encoder, vocabulary, vocabulary_head)
-    result = corrupted(beside, batch)
     for objective in (mlm, beside, alone):
+        result = corrupted(objective, batch)
         with FlopCounterMode(display=False) as counter:
             sum(term.weight * term.total for term in objective.loss(encoder, result)).backward()
         counts.append(counter.get_total_flops() / len(batch.token_ids_T))
     formulas = [objective.flops_per_token(encoder.config, 32) for objective in (mlm, beside, alone)]
-    slots = len(result.scored_positions_M) / len(batch.token_ids_T)
+    slots = len(next(iter(result.questions.values())).positions_M) / len(batch.token_ids_T)
     for index in (1, 2):
         assert counts[index] - counts[0] == pytest.approx((formulas[index] - formulas[0]) * slots / 0.15)
     reading, coding = (mlsm(targets="online", coding={"solver": "fista", "num_iterations": steps}) for steps in (1, 5))
@@ -269,19 +288,19 @@ class TestResuming:
     """What a phase was begun with stays."""
 
     def test_the_teacher_is_the_model_as_it_was_when_the_phase_began(self, mlsm, encoder, phase_start, batch):
-        before = completed(mlsm(phase_start, targets="online"), encoder, batch).targets
+        before = targets_of(completed(mlsm(phase_start, targets="online"), encoder, batch))
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.mul_(1.5)
         resumed = mlsm(replace(phase_start, was_begun=True), targets="online")
-        after = completed(resumed, encoder, batch).targets
+        after = targets_of(completed(resumed, encoder, batch))
         assert torch.equal(after.weights_MW, before.weights_MW)
         assert torch.equal(after.atom_ids_MW, before.atom_ids_MW)
 
     def test_another_teacher_half_way_is_refused(self, mlsm, phase_start):
         mlsm(phase_start, targets="online")
         path = phase_start.folder / "taught_by.json"
-        Taught.read(path).model_copy(update={"teacher_sha256": "f" * 64}).write(path)
+        PhaseTeacher.read(path).model_copy(update={"teacher_sha256": "f" * 64}).write(path)
         with pytest.raises(CheckpointError, match="begun with teacher_sha256 ffff"):
             mlsm(replace(phase_start, was_begun=True), targets="online")
 
@@ -292,26 +311,22 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"target": "teacher_tokens"}, "can't be cached"),
-            ({"teacher": "itself"}, "can't be cached"),
-            ({**TOKENS, "teacher": "itself"}, "other than itself"),
-            ({**TOKENS, "layer": 3}, "layer has no meaning"),
-            ({**TOKENS, "coding": {"penalty": 0.1}}, "coding has no meaning"),
-            ({"refresh_steps": 5}, "refresh_steps has no meaning"),
-            ({**ITSELF, "mlm_weight": 0}, "mlm_weight must be above 0"),
-            ({**ITSELF, "dictionary": {"folder": "there"}}, "learns its dictionary"),
+            ({"target": "teacher_tokens"}, "'codes' or 'strongest_atom'"),
+            ({"refresh_steps": 5}, "refresh_steps: unknown key"),
+            ({"name": "distillation", "layer": 3}, "layer: unknown key"),
+            ({"name": "own_atoms", "dictionary": {"folder": "there"}}, "learns its dictionary"),
             ({"dictionary": {"folder": "there", "num_atoms": 5}}, "num_atoms has no meaning"),
             ({"dictionary": {"num_atoms": 1}}, "greater than or equal to 2"),
             ({"dictionary": {"num_atoms": 70_000}}, "less than or equal to 65536"),
             ({"dictionary": {"num_atoms": 500, "num_states": 100}}, "20 times as many"),
             ({"dictionary": {"folder": "there"}}, "a teacher that is there already"),
             ({"coding": {"penalty": 1}}, "less than 1"),
-            ({"mlm_weight": -1}, "greater than or equal to 0"),
+            ({"weight": -1}, "greater than 0"),
         ],
     )
     def test_options(self, options, message):
         with pytest.raises(ValidationError, match=message):
-            Mlsm.Config.model_validate(options)
+            Mlsm.Config.model_validate({"terms": [{"name": "atoms", **options}]})
 
     @pytest.mark.parametrize("layer", [3, -4])
     def test_a_layer_that_there_is_not(self, mlsm, layer):
@@ -322,18 +337,18 @@ class TestRefusals:
         phases = [{"objective": {"name": "mlsm"}, "sequence_length": 32}]
         with pytest.raises(RecipeError, match="mlsm with these options builds on a phase before"):
             parse_recipe({**raw_recipe, "phases": phases}, "test")
-        for options in ({"teacher": "a_folder"}, ITSELF):
-            phases = [{"objective": {"name": "mlsm", **options}, "sequence_length": 32}]
+        for term in ({"name": "atoms", "teacher": "a_folder"}, "own_atoms"):
+            phases = [{"objective": {"name": "mlsm", "terms": [term]}, "sequence_length": 32}]
             parse_recipe({**raw_recipe, "phases": phases}, "test")
 
     def test_a_strategy_that_has_nothing_to_learn_from(self, raw_recipe):
-        mlsm = {"objective": {"name": "mlsm", "strategy": "adaptive"}, "sequence_length": 32}
+        mlsm = {"objective": {"name": "mlsm", "strategy": "adaptive", "terms": ["atoms"]}, "sequence_length": 32}
         with pytest.raises(RecipeError, match=r"phases\.1\.objective: strategy: adaptive learns from predictions"):
             parse_recipe({**raw_recipe, "phases": [{"sequence_length": 32}, mlsm]}, "test")
 
     def test_a_teacher_with_another_tokenizer(self, mlsm, corpus, encoder, vocabulary, vocabulary_head):
         folder = str(corpus.folder / "tokenizer")
-        config = Mlsm.Config(teacher=folder)
+        config = Mlsm.Config(terms=[{"name": "atoms", "teacher": folder}])
         Mlsm(config, encoder, vocabulary, vocabulary_head)
         with pytest.raises(RecipeError, match="another tokenizer") as refused:
             Mlsm(config, encoder, replace(vocabulary, sha256="0" * 64), vocabulary_head)
@@ -383,9 +398,10 @@ class TestRefusals:
 
     def test_too_little_text_or_memory_before_the_first_step(self, encoder, vocabulary, corpus):
         def require(num_atoms: int, available_bytes: int) -> None:
-            options = Mlsm.Config.model_validate({"dictionary": {"num_atoms": num_atoms}})
+            terms = [{"name": "atoms", "dictionary": {"num_atoms": num_atoms}}]
+            options = Mlsm.Config.model_validate({"terms": terms})
             head = VocabularyHead(encoder.config)
-            Mlsm(options, encoder, vocabulary, head).require_means(corpus, 32, available_bytes)
+            Mlsm(options, encoder, vocabulary, head).check_resources(corpus, 32, available_bytes)
 
         require(100, 10**9)
         with pytest.raises(CorpusError, match="tokens to learn 60,000 atoms"):
@@ -404,34 +420,39 @@ class TestItself:
     def test_mlm_alone_before_the_first_dictionary(self, mlsm, encoder, batch):
         objective = mlsm(**ITSELF)
         with torch.no_grad():
-            objective.latent_head.decoder.bias[0] = 100  # what unused entries of targets hold is no agreement
+            objective.term("own_atoms").head.decoder.bias[0] = (
+                100  # what unused entries of targets hold is no agreement
+            )
         terms = {term.name: term for term in objective.loss(encoder, completed(objective, encoder, batch))}
-        assert float(terms["mlsm"].total.detach()) == float(terms["agreement"].total) == 0
-        assert float(terms["mlm"].total.detach()) > 0
+        own = terms["own_atoms"]
+        assert float(own.total.detach()) == float(own.metrics["own_atoms_agreement"]) == 0
+        assert float(terms["token"].total.detach()) > 0
 
     def test_targets_are_codes_of_the_student_at_its_corrupted_input(self, mlsm, encoder, batch):
         # Random tokens, because all of an untrained student's states at [MASK] are alike.
         mix = {"mask_fraction": 0, "random_fraction": 1}
-        objective = mlsm(**ITSELF, **mix, layer=1, coding={"penalty": 0.1, "tolerance": 1e-5})
+        objective = mlsm(**ITSELF, masking=mix, layer=1, coding={"penalty": 0.1, "tolerance": 1e-5})
         objective.after_step(encoder, 99)
-        assert not objective.own_dictionary.is_learned
+        assert not objective.term("own_atoms").dictionary.is_learned
         objective.after_step(encoder, 100)
-        assert objective.own_dictionary.is_learned
+        assert objective.term("own_atoms").dictionary.is_learned
         assert encoder.training
         result = completed(objective, encoder, batch)
         x_TD = encoder.embed(result.input)
         x_TD = encoder.run_blocks(x_TD, batch.layout, stop=1).detach().double()
-        is_used = result.target_ids_M != UNUSED
-        states = F.normalize(x_TD[result.scored_positions_M[is_used]])
-        expected = by_scikit_learn(states, objective.own_dictionary.atoms_AD, 0.1)
-        torch.testing.assert_close(dense(result.targets, 24)[is_used].double(), expected, atol=2e-3, rtol=0)
+        positions = positions_of(result)
+        states = F.normalize(x_TD[positions])
+        expected = by_scikit_learn(states, objective.term("own_atoms").dictionary.atoms_AD, 0.1)
+        torch.testing.assert_close(
+            dense(targets_of(result), 24)[: len(positions)].double(), expected, atol=2e-3, rtol=0
+        )
 
     def test_a_new_dictionary_begins_with_the_atoms_before(self, mlsm, encoder):
         objective = mlsm(**ITSELF)
         objective.after_step(encoder, 100)
-        first = objective.own_dictionary.atoms_AD.clone()
+        first = objective.term("own_atoms").dictionary.atoms_AD.clone()
         objective.after_step(encoder, 200)
-        second = objective.own_dictionary.atoms_AD
+        second = objective.term("own_atoms").dictionary.atoms_AD
         assert not torch.equal(first, second)
         closest = F.normalize(first) @ F.normalize(second).T
         assert closest.argmax(1).eq(torch.arange(24)).float().mean() > 0.8
@@ -442,13 +463,13 @@ class TestItself:
         resumed = mlsm(is_begun=False, **ITSELF)
         resumed.load_state_dict(objective.state_dict())
         resumed.begin(encoder, replace(phase_start, was_begun=True))
-        one, other = (completed(each, encoder, batch).targets for each in (objective, resumed))
+        one, other = (targets_of(completed(each, encoder, batch)) for each in (objective, resumed))
         assert torch.equal(one.weights_MW, other.weights_MW)
         assert one.weights_MW.gt(0).any()
 
     def test_refusals(self, mlsm, encoder, phase_start):
         with pytest.raises(RecipeError, match="there would never be a dictionary"):
             mlsm(replace(phase_start, num_steps=100), **ITSELF)
-        objective = mlsm(**ITSELF, rate=0.005)
+        objective = mlsm(**ITSELF, masking={"rate": 0.005})
         with pytest.raises(CorpusError, match="masked tokens give"):
             objective.after_step(encoder, 100)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from maskwright.core.batches import UNUSED
 from maskwright.core.randomness import torch_generator
 from maskwright.objectives.self_evolution import SelfEvolution
 
@@ -24,13 +23,13 @@ def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
         x_TD = encoder(batch.input)
         logits = objective.vocabulary_head(x_TD[candidates], encoder.embedding_weight_VD)
     losses = torch.nn.functional.cross_entropy(logits, batch.token_ids_T[candidates], reduction="none")
-    budget = int(drawn.term_counts["self_evolution"])
+    budget = int(drawn.questions["token"].count)
     expected = candidates[losses.argsort(descending=True)[:budget]].sort().values
-    is_used = done.target_ids_M != UNUSED
-    assert int(is_used.sum()) == budget
-    assert torch.equal(done.scored_positions_M[is_used], expected)
-    assert (done.scored_positions_M[~is_used] == 0).all() and is_used[:budget].all()
-    assert torch.equal(done.target_ids_M[is_used], batch.token_ids_T[expected])
+    question = done.questions["token"]
+    assert int(question.count) == budget
+    assert torch.equal(question.positions_M[:budget], expected)
+    assert (question.positions_M[budget:] == 0).all() and question.targets.weights_MK[budget:].eq(0).all()
+    assert torch.equal(question.targets.token_ids_MK[:budget, 0], batch.token_ids_T[expected])
     untouched = torch.ones_like(batch.marks["word"])
     untouched[expected] = False
     assert torch.equal(done.input.token_ids_T[untouched], batch.token_ids_T[untouched])
@@ -40,17 +39,18 @@ def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
 
 def test_targets_are_smoothed_by_the_models_answer(objective, encoder, batch):
     done = objective.complete(encoder, objective.corrupt(batch, torch_generator(0, "test"), 0.0))
-    is_used = done.target_ids_M != UNUSED
-    torch.testing.assert_close(done.weights_MK.sum(1), is_used.float())
-    assert done.weights_MK[is_used, 0] == pytest.approx(0.9)
-    assert torch.equal(done.target_ids_MK[is_used, 0], done.target_ids_M[is_used])
+    question, targets = done.questions["token"], done.questions["token"].targets
+    is_used = torch.arange(len(question.positions_M)) < question.count
+    torch.testing.assert_close(targets.weights_MK.sum(1), is_used.float())
+    assert targets.weights_MK[is_used, 0] == pytest.approx(0.9)
+    assert torch.equal(targets.token_ids_MK[is_used, 0], batch.token_ids_T[question.positions_M[is_used]])
     with torch.no_grad():
         x_TD = encoder(batch.input)
-        p = objective.vocabulary_head(x_TD[done.scored_positions_M], encoder.embedding_weight_VD).softmax(1)
+        p = objective.vocabulary_head(x_TD[question.positions_M], encoder.embedding_weight_VD).softmax(1)
     top = p.topk(4, dim=1)
-    assert torch.equal(done.target_ids_MK[is_used, 1:], top.indices[is_used])
+    assert torch.equal(targets.token_ids_MK[is_used, 1:], top.indices[is_used])
     torch.testing.assert_close(
-        done.weights_MK[is_used, 1:], 0.1 * (top.values / top.values.sum(1, keepdim=True))[is_used]
+        targets.weights_MK[is_used, 1:], 0.1 * (top.values / top.values.sum(1, keepdim=True))[is_used]
     )
 
 
@@ -60,8 +60,7 @@ def test_with_a_pool_of_one_and_no_smoothing_it_is_mlm(encoder, vocabulary, voca
     drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
     done = objective.complete(encoder, drawn)
     assert torch.equal(done.input.token_ids_T, drawn.input.token_ids_T)
-    for name in ("scored_positions_M", "target_ids_M"):
-        assert torch.equal(getattr(done, name), getattr(drawn, name))
+    assert torch.equal(done.questions["token"].positions_M, drawn.questions["token"].positions_M)
     torch.testing.assert_close(objective.loss(encoder, done)[0].total, objective.loss(encoder, drawn)[0].total)
 
 
@@ -70,9 +69,11 @@ def test_shapes_are_fixed_and_training_mode_is_kept(objective, encoder, batch):
     drawn = objective.corrupt(batch, torch_generator(0, "test"), 0.0)
     done = objective.complete(encoder, drawn)
     assert encoder.training
-    assert all(getattr(done, name).shape == getattr(drawn, name).shape for name in ("weights_MK", "target_ids_MK"))
+    before, after = (each.questions["token"].targets for each in (drawn, done))
+    assert before.weights_MK.shape == after.weights_MK.shape and before.token_ids_MK.shape == after.token_ids_MK.shape
 
 
-def test_strategies_have_no_place_in_it():
-    with pytest.raises(ValueError, match="chooses single tokens itself"):
-        SelfEvolution.Config(strategy="span")
+def test_strategies_and_terms_are_no_options_of_it():
+    for option in ({"strategy": "span"}, {"terms": ["token"]}):
+        with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+            SelfEvolution.Config(**option)

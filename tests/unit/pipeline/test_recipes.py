@@ -29,7 +29,7 @@ def test_settings_replace_values_of_every_kind(path):
     assert (recipe.seed, recipe.optimizer.learning_rate, recipe.name) == (7, 3e-4, "a=b")
     assert recipe.phases[1].sequence_length == 16
     assert recipe.checkpoints.every_steps is None
-    assert recipe.phases[0].objective["rate"] == 0.2
+    assert recipe.phases[0].objective.options.rate == 0.2
 
 
 def test_data_replaces_the_text_and_keeps_how_it_is_read(path, raw_recipe):

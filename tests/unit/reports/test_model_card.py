@@ -141,7 +141,7 @@ def test_the_card_says_whether_the_mask_token_works(make_run: Callable[..., Path
             sequence_length=32,
             num_steps=steps,
             flops_per_token=1.0,
-            masks_at_input=is_at_input,
+            fills_masks="encoder" if is_at_input else "reader",
         )
         for index, (is_at_input, steps) in enumerate(zip(phases, (300, 100), strict=True))
     ]

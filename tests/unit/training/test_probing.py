@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from maskwright.training.distributed import Ranks
+from maskwright.core.ranks import Ranks
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.watching.probing import Occasions, Probing, affordable_strides, decide_strides

@@ -17,8 +17,8 @@ def phase_of(sequence_length, **objective):
 
 def test_defaults_are_filled_in_also_those_of_the_objective(raw_recipe):
     recipe = parse_recipe(raw_recipe, "test")
-    assert recipe.phases[0].objective["rate"] == 0.30
-    assert recipe.phases[1].objective["strategy"] == {"name": "whole_word"}
+    assert recipe.phases[0].objective.options.rate == 0.30
+    assert recipe.phases[1].objective.options.strategy.name == "whole_word"
     assert parse_recipe(recipe.model_dump(mode="json"), "again") == recipe
 
 

@@ -3,16 +3,17 @@
 import pytest
 import torch
 
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.training import run as start
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine import timing
 from maskwright.training.engine.decide import decide_engine
 from maskwright.training.engine.plan import phase_flops_per_token
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
 
-MLSM = {"name": "mlsm", "dictionary": {"num_atoms": 16, "num_tokens": 512, "num_states": 256, "num_updates": 4}}
+DICTIONARY = {"num_atoms": 16, "num_tokens": 512, "num_states": 256, "num_updates": 4}
+MLSM = {"name": "mlsm", "terms": [{"name": "atoms", "dictionary": DICTIONARY}, "token"]}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

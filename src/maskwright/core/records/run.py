@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskwright.core.records.base import Record
 
@@ -77,8 +77,21 @@ class PhaseRecord(Record):
     sequence_length: int
     num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
     flops_per_token: float = Field(description="training, forward and backward")
-    masks_at_input: bool = Field(default=True, description="whether the encoder reads the mask token in this phase")
+    fills_masks: Literal["encoder", "reader", "no"] = Field(
+        default="encoder",
+        description="what can fill masks afterwards: the encoder, a reader that runs beyond it, or nothing",
+    )
     trains_vocabulary_head: bool = Field(default=True, description="whether the phase learns to predict tokens")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, value: Any) -> Any:
+        """Read what earlier versions called `masks_at_input`: whether the encoder read the mask token."""
+        if isinstance(value, dict) and "masks_at_input" in value:
+            value = dict(value)
+            reads_masks, trains_head = value.pop("masks_at_input"), value.get("trains_vocabulary_head", True)
+            value["fills_masks"] = ("encoder" if reads_masks else "reader") if trains_head else "no"
+        return value
 
 
 class PlanRecord(Record):

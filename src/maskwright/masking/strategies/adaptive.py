@@ -7,12 +7,12 @@ Departures: the share of hidden tokens is exact, and tokens are drawn without re
 """
 
 import torch
-import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor
 
 from maskwright.batching.loader import READ_AHEAD_STEPS
 from maskwright.core.batches import UNUSED, PackedBatch
+from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.strategies.base import Strategy, StrategyConfig, Units
@@ -60,14 +60,14 @@ class Adaptive(Strategy):
         is_text_V = torch.ones(size, dtype=torch.bool)
         is_text_V[list(vocabulary.special_ids)] = False
         self._is_text_V = is_text_V
-        self._num_steps = 0
+        self._num_steps, self._ranks = 0, Ranks()
         # Of this process and step alone, so no buffer: neither broadcast nor saved.
         self._seen_2V = torch.zeros(2, size, dtype=torch.int64)
         self._in_use: tuple[int, Tensor] | None = None
 
     def begin(self, start: PhaseStart) -> None:
         """Take up the weights of the checkpoint, or of the phase before that had the same objective."""
-        self._num_steps = start.num_steps
+        self._num_steps, self._ranks = start.num_steps, start.ranks
         if not start.was_begun:
             self.weights_2V[0] = self.weights_2V[1]
             self.switch_step.zero_()
@@ -91,8 +91,7 @@ class Adaptive(Strategy):
     @torch.no_grad()
     def after_step(self, num_steps: int) -> None:
         """Add the step's counts of all processes; make new weights where it is time."""
-        if dist.is_initialized():
-            dist.all_reduce(self._seen_2V)
+        self._ranks.sum_(self._seen_2V)
         self.counts_2V += self._seen_2V
         self._seen_2V.zero_()
         coming = num_steps + READ_AHEAD_STEPS

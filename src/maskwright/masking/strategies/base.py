@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from maskwright.core.batches import PackedBatch
 from maskwright.core.options import Options
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.heads.cross_entropy import as_slots
-from maskwright.heads.token_head import TokenHead
 from maskwright.masking.phase_start import PhaseStart
 
 
@@ -38,7 +36,7 @@ class Units:
 
 
 class Strategy(nn.Module, ABC):
-    """Cuts text into units and weighs them; which of them are hidden is drawn by `positions.select_positions`.
+    """Cuts text into units and weighs them; which of them are hidden is drawn by `selection.select_positions`.
 
     Attributes:
         Config: class of the options, a subclass of `StrategyConfig`.
@@ -75,17 +73,6 @@ class Strategy(nn.Module, ABC):
             generator: on the CPU.
             progress: of the phase, in [0, 1].
         """
-
-    def taught_cross_entropy(self, head: TokenHead, x_MD: Tensor, target_ids_M: Tensor, embedding_VD: Tensor) -> Tensor:
-        """Return the sum of the cross-entropies, and take notice of the predictions where the strategy learns.
-
-        See `TokenHead.cross_entropy` for the arguments. On the device, inside the compiled graph.
-        """
-        if not self.learns:
-            return head.cross_entropy(x_MD, target_ids_M, embedding_VD)
-        losses = head.slot_losses(x_MD, *as_slots(target_ids_M), embedding_VD)
-        self.observe(target_ids_M, losses.is_correct_M)
-        return losses.total
 
     def observe(self, target_ids_M: Tensor, is_correct_M: Tensor) -> None:
         """Take notice of predictions, on the device and inside the compiled graph. By default nothing.

@@ -59,9 +59,9 @@ class Pmi(Strategy):
         """Read the collocations of the corpus, where no other list was asked for; find them if need be."""
         if self._path is not None:
             return
-        if start.is_first_rank:
+        if start.ranks.is_first:
             prepare_collocations(start.corpus, self._options)
-        start.wait_for_all()
+        start.ranks.wait()
         self._read(prepare_collocations(start.corpus, self._options))
 
     def _read(self, path: Path) -> None:

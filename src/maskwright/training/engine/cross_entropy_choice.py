@@ -5,10 +5,10 @@ import math
 import torch
 
 from maskwright.core.errors import RecipeError
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.heads.cross_entropy import PLAIN_BYTES_PER_LOGIT, Way, fastest_way, logits_bytes
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
 
@@ -25,11 +25,11 @@ def require_trained_head(recipe: Recipe, model: Model) -> None:
     if recipe.probes.stop_after_no_improvement is None:
         return
     for index, objective in enumerate(model.objectives):
-        if not objective.uses_vocabulary_head:
+        if not objective.trains_vocabulary_head:
             raise RecipeError(
                 "probes.stop_after_no_improvement: held-out loss says nothing while the vocabulary head is not "
                 f"trained, as in phases.{index}",
-                "a phase that trains it, such as mlsm with mlm_weight above 0",
+                "a phase that trains it, such as one with the term token",
                 "leave stop_after_no_improvement out",
             )
 

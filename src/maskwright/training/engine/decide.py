@@ -10,10 +10,10 @@ from maskwright.core.hardware import (
     matmul_flops_per_second,
 )
 from maskwright.core.log import warn
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.encoders.attention import OWN_ATTENTION, choose_backend, require_backend
 from maskwright.encoders.build import load_family
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine.plan import (
     dtype_named,
     require_memory_for_weights,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from maskwright.core.hardware import available_memory_bytes
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord, PlanRecord
 from maskwright.encoders.flops import head_flops_per_token
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine.cross_entropy_choice import logits_of_head
 from maskwright.training.engine.decide import decide_engine
 from maskwright.training.engine.plan import (

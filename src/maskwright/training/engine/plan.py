@@ -54,12 +54,12 @@ def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]
     """Return what is foreseen, for the run's record."""
     phases = [
         PhaseRecord(
-            objective=str(phase.objective["name"]),
+            objective=phase.objective.name,
             sequence_length=phase.sequence_length,
             num_steps=steps,
             flops_per_token=per_token,
-            masks_at_input=objective.masks_at_input,
-            trains_vocabulary_head=objective.uses_vocabulary_head,
+            fills_masks=objective.fills_masks_with(objective.config),
+            trains_vocabulary_head=objective.trains_vocabulary_head,
         )
         for phase, objective, steps, per_token in zip(
             recipe.phases, model.objectives, course.phase_steps, flops, strict=True
@@ -135,10 +135,10 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
         )
 
 
-def require_means(recipe: Recipe, model: Model, corpus: Corpus, available_bytes: int) -> None:
-    """Refuse what an objective could not do when its phase begins; see `Objective.require_means`."""
+def check_resources(recipe: Recipe, model: Model, corpus: Corpus, available_bytes: int) -> None:
+    """Refuse what an objective could not do when its phase begins; see `Objective.check_resources`."""
     for phase, objective in zip(recipe.phases, model.objectives, strict=True):
-        objective.require_means(corpus, phase.sequence_length, available_bytes)
+        objective.check_resources(corpus, phase.sequence_length, available_bytes)
 
 
 def require_memory_for_weights(recipe: Recipe, available_bytes: int) -> None:

@@ -6,13 +6,13 @@ import time
 import torch
 
 from maskwright.core.hardware import wait_for_device
+from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.distributed import Ranks
 from maskwright.training.engine.plan import dtype_named, phase_flops_per_token
 from maskwright.training.model import Model
-from maskwright.training.recipe.recipe import Recipe, objective_of
+from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import Phase
 from maskwright.training.safety.non_finite import memory_errors_explained
 from maskwright.training.step import PhaseModel, Stepper
@@ -48,8 +48,8 @@ def seconds_of_steps(
         numbers: this rank's micro-batches.
         least_seconds: of timed steps, for all phases: the more there are, the less one of them says by chance.
     """
-    plug_in, options = objective_of(Phase())
-    default = plug_in(options, model.encoder, corpus.vocabulary, model.vocabulary_head)
+    chosen = Phase().objective
+    default = chosen.plug_in(chosen.options, model.encoder, corpus.vocabulary, model.vocabulary_head)
     timed = Model(
         model.encoder, model.vocabulary_head, [default if each.needs_begin else each for each in model.objectives]
     )

@@ -7,17 +7,15 @@ the plug-ins. Nobody below `training/` sees more of it than its own section.
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from maskwright.core.discovery import load_plug_in
 from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
 from maskwright.core.strict_yaml import load_yaml
-from maskwright.core.validation import problem_in_words
+from maskwright.core.validation import problems_in_words
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
 from maskwright.encoders.build import build_config, load_family
-from maskwright.objectives.base import Objective
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
@@ -78,18 +76,6 @@ class Recipe(Options):
         return self.encoder.max_positions or self.longest_sequence
 
 
-def objective_of(phase: Phase) -> tuple[type[Objective], Any]:
-    """Return a phase's objective class and its validated options.
-
-    Raises:
-        RecipeError: no such plug-in.
-        pydantic.ValidationError: options it does not take.
-    """
-    options = dict(phase.objective)
-    plug_in = load_plug_in("maskwright.objectives", str(options.pop("name", "")), Objective)
-    return plug_in, plug_in.Config.model_validate(options)
-
-
 def read_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe from YAML.
 
@@ -122,30 +108,10 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        problems += [problem_in_words(Recipe, item, "recipe") for item in error.errors()]
-    phases = []
-    raw_phases = raw.get("phases", [{}])
-    for index, raw_phase in enumerate(raw_phases if isinstance(raw_phases, list) else []):
-        try:
-            phase = recipe.phases[index] if recipe else Phase(objective=raw_phase.get("objective", {"name": "mlm"}))
-            _, options = objective_of(phase)
-            name = phase.objective["name"]
-            if index == 0 and options.needs_phase_before:
-                problems.append(
-                    f"phases.0.objective: {name} with these options builds on a phase before, there is none"
-                )
-            phases.append(phase.model_copy(update={"objective": {"name": name, **options.model_dump()}}))
-        except RecipeError as error:
-            advice = "; ".join(part for part in (error.expected, error.to_do) if part)
-            problems.append(f"phases.{index}.objective: {error.got} ({advice})")
-        except ValidationError as error:
-            if isinstance(raw_phase, dict) and isinstance(raw_phase.get("objective", {}), dict):
-                config = _config_of(raw_phase)
-                for item in error.errors() if config else []:
-                    prefix = f"phases.{index}.objective" + ("." if item["loc"] else "")
-                    problems.append(prefix + problem_in_words(config, item, ""))
-        except AttributeError:  # the phase is no dictionary: reported above
-            continue
+        problems += problems_in_words(Recipe, error, "recipe")
+    if recipe is not None and recipe.phases[0].objective.options.needs_phase_before:
+        name = recipe.phases[0].objective.name
+        problems.append(f"phases.0.objective: {name} with these options builds on a phase before, there is none")
     if recipe is not None:
         problems += _contradictions(recipe) + _encoder_problems(recipe)
         problems += [] if problems else _misfits(recipe)
@@ -155,12 +121,7 @@ def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:
             shown[-1] = f"... and {len(problems) - MOST_PROBLEMS + 1} more problems"
         raise RecipeError(f"{origin} has {len(problems)} problem(s):\n  " + "\n  ".join(shown))
     assert recipe is not None
-    return recipe.model_copy(update={"phases": tuple(phases)})
-
-
-def _config_of(raw_phase: dict[str, Any]) -> type[BaseModel] | None:
-    name = raw_phase.get("objective", {}).get("name", "")
-    return load_plug_in("maskwright.objectives", name, Objective).Config if name else None
+    return recipe
 
 
 def _contradictions(recipe: Recipe) -> list[str]:
@@ -207,19 +168,19 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
 def _misfits(recipe: Recipe) -> list[str]:
     """Return which objectives don't go with the encoder or with the sequence length of their phase."""
     section, problems = recipe.encoder, []
-    masks_at_input: set[bool] = set()
+    fills_masks: set[str] = set()
     config = build_config(
         section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
     )
     for index, phase in enumerate(recipe.phases):
-        plug_in, options = objective_of(phase)
+        plug_in, options = phase.objective.plug_in, phase.objective.options
         try:
             plug_in.require_fit(options, load_family(section.family), config, phase.sequence_length)
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
-        masks_at_input.add(plug_in.masks_at_input)
-    if recipe.probes.stop_after_no_improvement and len(masks_at_input) > 1:
+        fills_masks.add(plug_in.fills_masks_with(options))
+    if recipe.probes.stop_after_no_improvement and {"encoder", "reader"} <= fills_masks:
         problems.append(
             "probes.stop_after_no_improvement: some phases fill masks with a decoder and some without, so their "
             "held-out losses don't compare (leave it out)"

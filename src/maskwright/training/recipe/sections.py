@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from maskwright.core.options import Options
+from maskwright.core.plug_in_field import Chosen, ChosenFrom
+from maskwright.objectives.base import Objective
 from maskwright.training.watching.word_checkpoints import BABYLM, marks_of
+
+OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)
 
 
 class EncoderSection(Options):
@@ -44,9 +48,9 @@ class Budget(Options):
 class Phase(Options):
     """A stretch of the run with one objective and one sequence length."""
 
-    objective: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "mlm"},
-        description='the name of a plug-in of objectives/ (or "module:Class") and its options',
+    objective: Annotated[Chosen[Objective], OBJECTIVES] = Field(
+        default_factory=lambda: OBJECTIVES.choose("mlm"),
+        description='the name of a plug-in of objectives/ (or "module:Class"), or a mapping of `name` and its options',
     )
     weights: Literal["continue", "fresh"] = Field(
         default="continue",

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import NonFiniteError
@@ -33,8 +34,12 @@ def refuse_non_finite(
             tensors = {
                 "token_ids_T": batch.clean.token_ids_T,
                 "input_ids_T": batch.input.token_ids_T,
-                "scored_positions_M": batch.scored_positions_M,
-                "target_ids_M": batch.target_ids_M,
+                **{f"positions_M.{name}": question.positions_M for name, question in batch.questions.items()},
+                **{
+                    f"targets.{name}": question.targets
+                    for name, question in batch.questions.items()
+                    if isinstance(question.targets, Tensor)
+                },
                 "document_ids_S": batch.clean.document_ids_S,
             }
             save_file(

@@ -9,9 +9,12 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.batching.pack import assemble
 from maskwright.batching.row_plan import NUM_SPECIALS, Pieces
 from maskwright.core.batches import CorruptedBatch, PackedBatch
+from maskwright.core.plug_in_field import Chosen
 from maskwright.core.records.masked_example import FILE, MaskedExample
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
+from maskwright.masking.masking import MaskingOptions
+from maskwright.objectives.base import Objective
 
 MOST_TOKENS = 128
 """In the paragraph, special ones included: more would be a page."""
@@ -39,7 +42,7 @@ def beginning_of_a_document(corpus: Corpus, sequence_length: int) -> PackedBatch
 def write_masked_example(
     folder: RunFolder,
     phase: int,
-    objective: dict[str, object],
+    objective: Chosen[Objective],
     batch: CorruptedBatch,
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -54,13 +57,13 @@ def write_masked_example(
     """
     clean = batch.clean
     is_scored_T = torch.zeros(len(clean.token_ids_T), dtype=torch.bool)
-    is_scored_T[batch.scored_positions_M[batch.target_ids_M >= 0].cpu()] = True
+    for question in batch.questions.values():
+        is_scored_T[question.positions_M[: int(question.count)].cpu()] = True
     begin, length = 1, int(clean.layout.sequence_starts[1]) - NUM_SPECIALS
     text = slice(begin, begin + length)
-    strategy = objective.get("strategy")
     MaskedExample(
-        objective=str(objective["name"]),
-        strategy=str(strategy["name"]) if isinstance(strategy, dict) else None,
+        objective=objective.name,
+        strategy=strategy_name(objective.options),
         tokens=_as_in_text(clean.token_ids_T[text].tolist(), tokenizer),
         is_scored=is_scored_T[text].tolist(),
     ).write(folder.phase(phase) / FILE)
@@ -71,3 +74,8 @@ def _as_in_text(token_ids: list[int], tokenizer: PreTrainedTokenizerFast) -> lis
     beginnings = [token_ids[:end] for end in range(len(token_ids) + 1)]
     texts = tokenizer.batch_decode(beginnings, clean_up_tokenization_spaces=False)
     return [after[len(before.rstrip("\ufffd")) :] for before, after in pairwise(texts)]
+
+
+def strategy_name(options: object) -> str | None:
+    """Return the name of the masking strategy in an objective's options, if it has one."""
+    return options.strategy.name if isinstance(options, MaskingOptions) else None

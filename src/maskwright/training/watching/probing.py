@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from maskwright.core.log import say, warn
+from maskwright.core.ranks import Ranks
 from maskwright.encoders.encoder import Encoder
-from maskwright.training.distributed import Ranks
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
 
