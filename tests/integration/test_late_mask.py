@@ -43,7 +43,7 @@ def run(raw_recipe: dict[str, Any], corpus: Corpus, tmp_path) -> RunFolder:
 def test_the_export_is_a_plain_model_and_a_decoder_is_refused(run: RunFolder):
     (checkpoint,) = (path for path in run.checkpoints.iterdir() if path.name == "step-000012")
     trained = load_file(checkpoint / "model.safetensors")
-    decoders = {name for name in trained if "decoder_blocks." in name}
+    decoders = {name for name in trained if "decoder.extra_blocks." in name}
     assert {name.split(".")[0] for name in decoders} == {"objective_0", "objective_1"}
     assert sum(name.endswith("mask_vector") for name in trained) == 3
 

@@ -44,6 +44,23 @@ def test_from_text_to_a_model(maskwright, raw_recipe, tmp_path):
     assert not [name for name in exported if "latent" in name or "objective" in name]
 
 
+def test_late_masks_with_latent_semantics_are_a_recipe(maskwright, raw_recipe, tmp_path):
+    """3ML's reading, MLSM's term and the tokens, in one forward pass."""
+    terms = ["token", {"name": "atoms", "weight": 0.5, "dictionary": DICTIONARY}]
+    student = {"objective": {"name": "late_mask", "rate": 0.5, "terms": terms}, "share": 2, "sequence_length": 32}
+    raw = {**raw_recipe, "phases": [{"sequence_length": 32}, student], "budget": {"steps": 6}}
+    path = tmp_path / "both.yaml"
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    said = maskwright("train", path, "--run", tmp_path / "run")
+    assert said.code == 0, said.err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for line in lines[2:]:
+        assert line["loss"] == pytest.approx(line["token"] + 0.5 * line["atoms"], rel=1e-6)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert {"late_mask", "atoms", "token"} <= set(record["citations"])
+    assert maskwright("fill", tmp_path / "run", "the [MASK] ruled").code == 0
+
+
 def test_training_does_not_stop_by_a_head_that_it_leaves_as_it_is(maskwright, raw_recipe, tmp_path):
     recipe = recipe_of(tmp_path, raw_recipe, "cached")
     stopping = ["probes.every_steps=2", "probes.stop_after_no_improvement=1"]

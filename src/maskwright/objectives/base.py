@@ -81,6 +81,28 @@ class Outcome:
     reader: nn.Module | None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What reading a batch gave.
+
+    Attributes:
+        states: by term, the hidden states at its question's positions, float [M, D].
+        questions: by term; those of the batch, but for targets that only reading could tell, such as which tokens a
+            generator has replaced. Positions and counts stay those of the batch.
+    """
+
+    states: Mapping[str, Tensor]
+    questions: Mapping[str, Question]
+
+    @classmethod
+    def of(cls, x_MD: Tensor, batch: CorruptedBatch) -> Self:
+        """Deal out hidden states at `asked_positions`, one group after the other."""
+        sizes = [len(batch.questions[group[0]].positions_M) for group in batch.groups]
+        parts = [x_MD] if len(sizes) == 1 else x_MD.split(sizes)
+        states = {name: part for group, part in zip(batch.groups, parts, strict=True) for name in group}
+        return cls(states, batch.questions)
+
+
 class Objective(nn.Module, ABC):
     """What a model is asked to do. Heads, teachers and decoders are sub-modules of it or of its terms.
 
@@ -174,23 +196,23 @@ class Objective(nn.Module, ABC):
         }
         return replace(batch, questions=questions)
 
-    def read(self, encoder: Encoder, batch: CorruptedBatch) -> dict[str, Tensor]:
-        """Return the hidden states at the positions of every question by its term's name, float [M, D].
+    def read(self, encoder: Encoder, batch: CorruptedBatch) -> "Reading":
+        """Return the hidden states at the positions of every question; with gradient.
 
         By default the encoder reads the batch once, at all positions that are asked; what only other positions need is
         not computed.
         """
-        return dealt(encoder(batch.input, asked_positions(batch)), batch)
+        return Reading.of(encoder(batch.input, asked_positions(batch)), batch)
 
     # --- the loss, made of the three
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return the terms of the loss, as sums. Runs on the device; one graph under `torch.compile`."""
-        states = self.read(encoder, batch)
+        reading = self.read(encoder, batch)
         heads = ModelHeads(self.vocabulary_head, encoder.embedding_weight_VD)
         terms = []
-        for name, question in batch.questions.items():
-            term = self.term(name).loss(states[name], question, heads)
+        for name, question in reading.questions.items():
+            term = self.term(name).loss(reading.states[name], question, heads)
             if term.slots is not None:
                 self.observe(question, term)
             terms.append(replace(term, slots=None))
@@ -233,6 +255,11 @@ class Objective(nn.Module, ABC):
     def trains_vocabulary_head(self) -> bool:
         """Whether a term runs the model's vocabulary head; where none does, the phase leaves the head as it was."""
         return any(self.term(name).trains_vocabulary_head for name in self.terms)
+
+    @property
+    def uses_every_parameter(self) -> bool:
+        """Whether every parameter has a part in the loss of every micro-batch."""
+        return self.trains_vocabulary_head
 
     @property
     def needs_begin(self) -> bool:
@@ -331,10 +358,3 @@ def asked_positions(batch: CorruptedBatch) -> Tensor:
     """Return the positions that the terms ask at, int64 [M]: those of one group after the other."""
     positions = [batch.questions[group[0]].positions_M for group in batch.groups]
     return positions[0] if len(positions) == 1 else torch.cat(positions)
-
-
-def dealt(x_MD: Tensor, batch: CorruptedBatch) -> dict[str, Tensor]:
-    """Return the hidden states of the groups' positions, one group after the other, by the terms' names."""
-    sizes = [len(batch.questions[group[0]].positions_M) for group in batch.groups]
-    parts = [x_MD] if len(sizes) == 1 else x_MD.split(sizes)
-    return {name: part for group, part in zip(batch.groups, parts, strict=True) for name in group}

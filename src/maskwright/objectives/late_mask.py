@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.errors import RecipeError
@@ -32,7 +32,7 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate
 from maskwright.masking.row_masking import RowMasking
 from maskwright.models.late_decoder import LateDecoder, LateInput, LateMaskOptions, LateReader
-from maskwright.objectives.base import FillsMasks, asked_positions, dealt
+from maskwright.objectives.base import FillsMasks, Reading, asked_positions
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 
 
@@ -149,10 +149,10 @@ class LateMask(MaskedObjective):
         late = LateInput(hidden.input, drop_tokens(packed.layout, hidden.is_dropped_T), late_layout)
         return LateMaskBatch(**vars(self.asked(packed, hidden, generator, progress)), late=late)
 
-    def read(self, encoder: Encoder, batch: CorruptedBatch) -> dict[str, Tensor]:
+    def read(self, encoder: Encoder, batch: CorruptedBatch) -> Reading:
         """See `Objective`: early blocks read what is not masked, late ones everything."""
         assert isinstance(batch, LateMaskBatch)
-        return dealt(self.decoder.read(encoder, batch.late, asked_positions(batch)), batch)
+        return Reading.of(self.decoder.read(encoder, batch.late, asked_positions(batch)), batch)
 
     def reader(self, encoder: Encoder) -> nn.Module:
         """See `Objective`: the encoder with the decoder."""

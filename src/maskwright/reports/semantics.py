@@ -24,6 +24,9 @@ SHOWN_BARS = 6
 HIGHEST_QUANTILE = 0.999
 """The histogram of non-zeros is cut off where so many of the tokens are."""
 
+AGREEMENT = "_agreement"
+"""Ends the name of the metric that says how often student and teacher agree."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -102,17 +105,27 @@ def semantics_of_run(story: Story) -> list[Semantics]:
     phases = story.record.recipe.get("phases") or []
     for index, phase in enumerate(phases):
         objective = phase.get("objective", {})
-        folder = dictionary_folder(story, index, objective)
+        name, options = atoms_term(objective)
+        folder = dictionary_folder(story, index, options)
         if (folder / ATOMS).is_file():
             title = f"Phase {index + 1}" if len(phases) > 1 else ""
-            charts = [agreement_chart(story, index), divergence_chart(story, index, str(objective.get("name")))]
+            charts = [agreement_chart(story, index, name), divergence_chart(story, index, name)]
             found.append(Semantics.of(title, AtomsRecord.read(folder / ATOMS), charts))
     return found
 
 
-def dictionary_folder(story: Story, phase: int, objective: dict[str, Any]) -> Path:
+def atoms_term(objective: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of the term with a dictionary; of runs of version 1, those of the objective."""
+    for term in objective.get("terms") or []:
+        if "dictionary" in term:
+            return str(term["name"]).rpartition(":")[2], term
+    return str(objective.get("name")), objective
+
+
+def dictionary_folder(story: Story, phase: int, options: dict[str, Any]) -> Path:
     """Return where a phase's dictionary is: in the folder that the recipe names, or in the phase's own."""
-    named = objective.get("dictionary")
+    dictionary = options.get("dictionary")
+    named = dictionary.get("folder") if isinstance(dictionary, dict) else dictionary
     return Path(named) if isinstance(named, str) else story.folder.phase(phase) / "dictionary"
 
 
@@ -190,14 +203,18 @@ def atom_frequency_chart(record: AtomsRecord, name: str) -> str | None:
     return draw(f"atoms-{name}", description, paint)
 
 
-def agreement_chart(story: Story, phase: int) -> str | None:
+def agreement_chart(story: Story, phase: int, term: str) -> str | None:
     """Return how often the student's strongest atom is the teacher's; None before two steps were logged."""
-    return _over_training(story, phase, "agreement", "Student agrees with teacher", "share of scored tokens")
+    title, unit = "Student agrees with teacher", "share of scored tokens"
+    named = f"{term}{AGREEMENT}"
+    # Runs of version 1 logged it without the term's name.
+    metric = named if any(named in line for line in story.training) else AGREEMENT.lstrip("_")
+    return _over_training(story, phase, metric, title, unit)
 
 
-def divergence_chart(story: Story, phase: int, objective: str) -> str | None:
-    """Return the divergence of the student's atoms from the teacher's, the term that is named as the objective."""
-    return _over_training(story, phase, objective, "Divergence from the teacher", "nats per scored token")
+def divergence_chart(story: Story, phase: int, term: str) -> str | None:
+    """Return the divergence of the student's atoms from the teacher's, under the term's name."""
+    return _over_training(story, phase, term, "Divergence from the teacher", "nats per scored token")
 
 
 def _over_training(story: Story, phase: int, metric: str, title: str, unit: str) -> str | None:
@@ -212,7 +229,7 @@ def _over_training(story: Story, phase: int, metric: str, title: str, unit: str)
         axes.set_ylim(bottom=0)
         axes.set_title(title)
         axes.set_ylabel(unit)
-        if metric == "agreement":
+        if metric.endswith(AGREEMENT.lstrip("_")):
             axes.yaxis.set_major_formatter(PERCENT)
         tokens_axis(axes)
 

@@ -8,6 +8,7 @@ the seed and the step (docs/determinism.md).
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,14 @@ MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
     "manifest.json",
     "COMMIT",
 )
+
+
+RENAMED = {
+    r"^(objective_\d+)\.decoder_blocks\.": r"\1.decoder.extra_blocks.",
+    r"^(objective_\d+)\.mask_vector$": r"\1.decoder.mask_vector",
+    r"^(objective_\d+)\._masking\.": r"\1.masking.",
+}
+"""What tensors were called in version 0.1, as patterns, and what they are called now."""
 
 
 class TrainingState(Record):
@@ -136,7 +145,16 @@ def load_state(path: Path) -> TrainingState:
 
 def load_optimizer(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's optimizer state, onto the CPU."""
-    return load_file(path / OPTIMIZER)
+    tensors = load_file(path / OPTIMIZER)
+    # A name is kind/parameter/key.
+    return {"/".join(map(current_name, name.split("/"))): tensor for name, tensor in tensors.items()}
+
+
+def current_name(name: str) -> str:
+    """Return today's name of a tensor in a checkpoint of version 0.1."""
+    for pattern, replacement in RENAMED.items():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def load_model(path: Path, model: Mapping[str, Tensor]) -> None:
@@ -146,7 +164,7 @@ def load_model(path: Path, model: Mapping[str, Tensor]) -> None:
         CheckpointError: they are those of another model; the first difference is named.
     """
     try:
-        saved = load_file(path / MODEL)
+        saved = {current_name(name): tensor for name, tensor in load_file(path / MODEL).items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path / MODEL} can't be read: {error}", "weights in safetensors format") from error
     if problem := _first_difference(saved, model):

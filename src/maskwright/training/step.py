@@ -65,7 +65,7 @@ class Stepper:
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
             self._ddp = runnable = DistributedDataParallel(
-                model, gradient_as_bucket_view=True, find_unused_parameters=not model.objective.trains_vocabulary_head
+                model, gradient_as_bucket_view=True, find_unused_parameters=not model.objective.uses_every_parameter
             )
         if compiled:
             # Graphs of an earlier phase would make torch.compile take this phase's sizes for ones that vary.

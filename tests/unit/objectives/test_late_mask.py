@@ -202,7 +202,7 @@ def test_what_is_predicted_does_not_depend_on_what_was_dropped(variant, batch, v
     )
     clean = replace(batch, input=replace(batch.input, token_ids_T=other_words))
     second = replace(first, clean=clean, questions={"token": replace(first.questions["token"], targets=targets)})
-    states = [objective.read(encoder, each)["token"] for each in (first, second)]
+    states = [objective.read(encoder, each).states["token"] for each in (first, second)]
     assert torch.equal(*states)
     losses = [objective.loss(encoder, each)[0].total for each in (first, second)]
     assert not torch.equal(*losses)
@@ -226,7 +226,7 @@ def test_sequences_of_a_row_do_not_see_each_other(family, variant, vocabulary):
     assert not torch.equal(other.input.token_ids_T, result.input.token_ids_T)
     is_used = result.questions["token"].targets != UNUSED
     in_first = is_used & ~is_second[result.questions["token"].positions_M]
-    before, after = (objective.read(encoder, each)["token"] for each in (result, other))
+    before, after = (objective.read(encoder, each).states["token"] for each in (result, other))
     torch.testing.assert_close(before[in_first], after[in_first], rtol=0, atol=1e-6)
     assert not torch.allclose(before[is_used & ~in_first], after[is_used & ~in_first])
 

@@ -14,9 +14,10 @@ from maskwright.core.records.semantics import ATOMS, AtomsRecord, middling_atoms
 from maskwright.reports import write_dictionary_report, write_report
 from maskwright.reports.semantics import Semantics, atom_frequency_chart, nonzeros_chart, shown_word
 
+ATOMS_TERM = {"name": "atoms", "dictionary": {"num_atoms": 40, "folder": None}}
 PHASES = [
     {"objective": {"name": "mlm"}, "sequence_length": 128},
-    {"objective": {"name": "mlsm", "dictionary": {"num_atoms": 40}}, "sequence_length": 128},
+    {"objective": {"name": "mlsm", "terms": [ATOMS_TERM, {"name": "token"}]}, "sequence_length": 128},
 ]
 
 
@@ -63,7 +64,7 @@ def write_semantics(run: Path, record: AtomsRecord) -> Path:
     lines = [json.loads(line) for line in RunFolder(run).metrics.read_text().splitlines()]
     for line in lines:
         if line.get("phase") == 1:
-            line |= {"mlsm": 2 - line["progress"], "agreement": line["progress"] / 2}
+            line |= {"atoms": 2 - line["progress"], "atoms_agreement": line["progress"] / 2}
     RunFolder(run).metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 
@@ -91,7 +92,8 @@ def test_runs_without_atoms_have_no_such_section(run):
 
 def test_atoms_of_a_dictionary_that_the_recipe_names(make_run, tmp_path):
     described(word="elsewhere").write(tmp_path / "mine" / ATOMS)
-    named = {"objective": {"name": "mlsm", "dictionary": str(tmp_path / "mine")}, "sequence_length": 128}
+    term = {"name": "atoms", "dictionary": {"folder": str(tmp_path / "mine")}}
+    named = {"objective": {"name": "mlsm", "terms": [term]}, "sequence_length": 128}
     run = make_run(recipe={"name": "taught", "phases": [named]})
     assert 'occurrences of <b class="text">elsewhere' in write_report(run).read_text()
 

@@ -1,0 +1,315 @@
+"""The contract carries what the field's objectives need: toys in the shape of ELECTRA, sentence order and hybrids.
+
+Each is written as a user would write it, outside the package, and trained through the step of the engine.
+"""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.core.batches import UNUSED, CorruptedBatch, Question, ask, groups_of
+from maskwright.core.plug_in_field import Chosen
+from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
+from maskwright.encoders.build import build_encoder
+from maskwright.masking.corruption import Corruption
+from maskwright.objectives.base import Objective, ObjectiveConfig, Reading, asked_positions
+from maskwright.objectives.masked import MaskedConfig, MaskedObjective
+from maskwright.objectives.mixture import Mixture
+from maskwright.objectives.terms.base import Term
+from maskwright.objectives.terms.token import Token
+from maskwright.training.step import PhaseModel, Stepper
+
+CPU = torch.device("cpu")
+
+
+def chosen(term: type[Term]) -> Chosen[Term]:
+    return Chosen(f"{__name__}:{term.__name__}", term, term.Config())
+
+
+class YesOrNo(Term):
+    """A binary question at some positions, with a head of its own."""
+
+    citation = "a toy"
+
+    def __init__(self, config, encoder, vocabulary):
+        super().__init__(config, encoder, vocabulary)
+        self.head = nn.Linear(encoder.config.hidden_size, 1)
+
+    def loss(self, x_MD, question, heads):
+        each_M = F.binary_cross_entropy_with_logits(
+            self.head(x_MD).squeeze(1).float(), question.targets.clamp(min=0).float(), reduction="none"
+        )
+        return self.answer(question, (each_M * (question.targets != UNUSED)).sum())
+
+    def logits_per_slot(self):
+        return 1
+
+    def flops_per_token(self, config, sequence_length, rate):
+        return 6.0 * config.hidden_size
+
+
+# --- two networks, two counts: replaced tokens
+
+
+class Detection(YesOrNo):
+    """Which of all text tokens were replaced; only reading can tell."""
+
+    def ask(self, packed, corruption, generator, progress):
+        positions = (~torch.isin(packed.token_ids_T, torch.tensor(self.vocabulary.special_ids))).nonzero().squeeze(1)
+        return ask(positions, torch.zeros_like(positions), len(packed.token_ids_T))
+
+
+@dataclass(frozen=True)
+class NoisyBatch(CorruptedBatch):
+    """A batch with the random numbers by which the generator's tokens will be drawn; uniform [M]."""
+
+    noise_M: Tensor
+
+
+class ReplacedToken(MaskedObjective):
+    """A small generator fills the masks, and the encoder finds its tokens."""
+
+    citation = "a toy"
+
+    def __init__(self, config, encoder, vocabulary, vocabulary_head):
+        super().__init__(config, encoder, vocabulary, vocabulary_head)
+        sizes = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 32}
+        self.generator = build_encoder("modernbert", None, sizes, vocabulary, encoder.config.max_positions, 3)
+
+    @classmethod
+    def chosen_terms(cls, options):
+        return chosen(Token), chosen(Detection)
+
+    def corrupt(self, packed, generator, progress):
+        batch = super().corrupt(packed, generator, progress)
+        noise_M = torch.rand(len(batch.questions["Token"].positions_M), generator=generator)
+        return NoisyBatch(**vars(batch), noise_M=noise_M)
+
+    def read(self, encoder, batch):
+        token, detection = batch.questions["Token"], batch.questions["Detection"]
+        x_MD = self.generator(batch.input, token.positions_M)
+        logits_MV = self.vocabulary_head(x_MD.detach(), encoder.embedding_weight_VD).detach().float()
+        drawn_M = (logits_MV.softmax(1).cumsum(1) < batch.noise_M[:, None]).sum(1).clamp(max=logits_MV.shape[1] - 1)
+        is_used_M = token.targets != UNUSED
+        # One position more, where what unused slots would write ends up.
+        clean_T = batch.clean.token_ids_T
+        target_M = torch.where(is_used_M, token.positions_M, len(clean_T))
+        token_ids_T = torch.cat([clean_T, clean_T[:1]]).index_copy(0, target_M, drawn_M)[: len(clean_T)]
+        is_replaced_T = (token_ids_T != clean_T).long()
+        labels_M = is_replaced_T[detection.positions_M].where(detection.targets != UNUSED, UNUSED)
+        x_PD = encoder(replace(batch.input, token_ids_T=token_ids_T), detection.positions_M)
+        questions = {"Token": token, "Detection": replace(detection, targets=labels_M)}
+        return Reading({"Token": x_MD, "Detection": x_PD}, questions)
+
+
+# --- pairs: an order that is changed, a label that is asked of [CLS]
+
+
+class Order(YesOrNo):
+    """Whether the halves of a sequence stand in their order; asked of [CLS], of a fixed number of sequences."""
+
+    def ask(self, packed, corruption, generator, progress):
+        return corruption.orders
+
+
+@dataclass(frozen=True)
+class Swapped(Corruption):
+    """A corruption that knows which sequences were turned around."""
+
+    orders: Question
+
+
+class SentenceOrder(Objective):
+    """Turns half of the sequences around: what the encoder reads differs in order and in segments."""
+
+    citation = "a toy"
+    Config = ObjectiveConfig
+
+    @classmethod
+    def chosen_terms(cls, options):
+        return (chosen(Order),)
+
+    def corrupt(self, packed, generator, progress):
+        layout, token_ids_T = packed.layout, packed.token_ids_T.clone()
+        segment_ids_T = torch.zeros_like(layout.segment_ids_T)
+        starts, is_text_S = layout.sequence_starts, packed.document_ids_S >= 0
+        firsts, labels = [], []
+        for sequence in is_text_S.nonzero().squeeze(1).tolist():
+            begin, end = int(starts[sequence]) + 1, int(starts[sequence + 1]) - 1
+            middle, is_swapped = (begin + end) // 2, bool(torch.rand((), generator=generator) < 0.5)
+            if is_swapped:
+                halves = packed.token_ids_T[middle:end], packed.token_ids_T[begin:middle]
+                token_ids_T[begin:end] = torch.cat(halves)
+                middle = begin + end - middle
+            segment_ids_T[middle : end + 1] = 1
+            firsts.append(begin - 1)
+            labels.append(int(is_swapped))
+        num_slots = len(token_ids_T) // 4  # more sequences than that there can't be
+        orders = ask(torch.tensor(firsts), torch.tensor(labels), num_slots)
+        changed = replace(packed.input, token_ids_T=token_ids_T, layout=replace(layout, segment_ids_T=segment_ids_T))
+        swapped = Swapped(changed, torch.tensor(firsts), orders.positions_M, ~self.is_text(packed), orders)
+        return self.asked(packed, swapped, generator, progress)
+
+    def scored_share(self):
+        return 0.25
+
+
+# --- two directions in one batch, and the next token
+
+
+class NextToken(Token):
+    """The token that follows, in causal sequences."""
+
+
+class Hybrid(Objective):
+    """Sequences of odd rows are causal and predict what comes next; the others are masked."""
+
+    citation = "a toy"
+    Config = MaskedConfig
+
+    def __init__(self, config, encoder, vocabulary, vocabulary_head):
+        super().__init__(config, encoder, vocabulary, vocabulary_head)
+        self.masked = MaskedObjective.__new__(MaskedObjective)
+        MaskedObjective.__init__(self.masked, config, encoder, vocabulary, vocabulary_head)
+
+    @classmethod
+    def chosen_terms(cls, options):
+        return chosen(Token), chosen(NextToken)
+
+    def corrupt(self, packed, generator, progress):
+        layout = packed.layout
+        is_causal_S = (layout.sequence_starts[:-1] // layout.row_length) % 2 == 1
+        is_causal_T = is_causal_S[layout.sequence_index_T.long()]
+        hidden = self.masked.hide(packed, generator, progress)
+        is_text_T, num_tokens = self.is_text(packed), len(packed.token_ids_T)
+        token_ids_T = torch.where(is_causal_T, packed.token_ids_T, hidden.input.token_ids_T)
+        asked = hidden.positions[~is_causal_T[hidden.positions]]
+        has_next_T = is_causal_T & torch.cat([is_text_T[1:], torch.tensor([False])])
+        before = has_next_T.nonzero().squeeze(1)
+        questions = {
+            "Token": ask(asked, packed.token_ids_T[asked], num_tokens // 2),
+            "NextToken": ask(before, packed.token_ids_T[before + 1], num_tokens),
+        }
+        changed = replace(packed.input, token_ids_T=token_ids_T, layout=replace(layout, is_causal_S=is_causal_S))
+        return CorruptedBatch(changed, questions, packed, groups_of(questions))
+
+    def scored_share(self):
+        return 1.0
+
+
+TOYS: dict[str, type[Objective]] = {"replaced": ReplacedToken, "order": SentenceOrder, "hybrid": Hybrid}
+
+
+@pytest.fixture(params=TOYS)
+def toy(request, encoder, vocabulary, vocabulary_head) -> Objective:
+    kind = TOYS[request.param]
+    config = kind.Config()
+    made = kind(config, encoder, vocabulary, vocabulary_head)
+    made.initialize(torch_generator(0, "toy"))
+    return made
+
+
+def corrupted(objective: Objective, packed, seed: int = 0) -> CorruptedBatch:
+    return objective.corrupt(packed, torch_generator(seed, "toy"), 0.5)
+
+
+def test_a_toy_trains_through_the_step_of_the_engine(toy, encoder, batch):
+    """Every term divided by a count of its own, every weight with a finite gradient."""
+    stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
+    batches = [corrupted(toy, batch, seed) for seed in range(2)]
+    found = stepper.forward_backward(0, range(2), batches)
+    assert set(found.means) == set(toy.terms)
+    totals = dict.fromkeys(toy.terms, 0.0)
+    for each in batches:
+        for term in toy.loss(encoder, each):
+            totals[term.name] += float(term.total.detach())
+    for name, total in totals.items():
+        count = sum(int(each.questions[name].count) for each in batches)
+        assert found.means[name] == pytest.approx(total / count, rel=1e-5)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+def test_a_toy_is_one_graph(toy, encoder, batch):
+    torch.compiler.reset()
+    loss = torch.compile(lambda each: toy.loss(encoder, each)[-1].total, backend="aot_eager", fullgraph=True)
+    for seed in range(3):
+        with torch._dynamo.config.patch(error_on_recompile=seed > 0):
+            each = corrupted(toy, batch, seed)
+            torch.testing.assert_close(loss(each), toy.loss(encoder, each)[-1].total)
+
+
+def test_labels_that_only_reading_knows_are_those_of_the_replaced_tokens(encoder, vocabulary, vocabulary_head, batch):
+    toy = ReplacedToken(MaskedConfig(rate=0.5), encoder, vocabulary, vocabulary_head)
+    each = corrupted(toy, batch)
+    reading = toy.read(encoder, each)
+    detection, count = reading.questions["Detection"], int(each.questions["Detection"].count)
+    num_replaced, num_hidden = int((detection.targets == 1).sum()), int(each.questions["Token"].count)
+    assert 0.8 * num_hidden < num_replaced <= num_hidden  # a fresh generator seldom draws the right token
+    assert (detection.targets != UNUSED).sum() == count == int(toy.is_text(batch).sum())
+    hidden = set(each.questions["Token"].positions_M[:num_hidden].tolist())
+    assert set(detection.positions_M[detection.targets == 1].tolist()) <= hidden
+
+
+def test_a_fresh_answer_to_the_order_is_a_guess_and_segments_reach_the_encoder(vocabulary, vocabulary_head, batch):
+    sizes = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
+    encoder = build_encoder("bert", None, sizes, vocabulary, 64, 5)
+    toy = SentenceOrder(ObjectiveConfig(), encoder, vocabulary, vocabulary_head)
+    toy.initialize(torch_generator(0, "toy"))
+    each = corrupted(toy, batch)
+    (term,) = toy.loss(encoder, each)
+    assert float(term.total.detach() / term.count) == pytest.approx(0.693, abs=0.25)
+    flat = replace(each.input.layout, segment_ids_T=torch.zeros_like(each.input.layout.segment_ids_T))
+    without = replace(each, input=replace(each.input, layout=flat))
+    assert not torch.equal(toy.loss(encoder, without)[0].total, term.total)
+
+
+def test_causal_sequences_of_a_mixed_batch_see_nothing_that_comes_later(encoder, vocabulary, vocabulary_head, batch):
+    toy = Hybrid(MaskedConfig(), encoder, vocabulary, vocabulary_head)
+    each = corrupted(toy, batch)
+    layout = each.input.layout
+    changed_T = each.input.token_ids_T.clone()
+    position_T = layout.position_ids_T
+    is_late_T = (position_T >= 20) & toy.is_text(batch)
+    changed_T[is_late_T] = changed_T[is_late_T].flip(0)
+    x_TD, y_TD = encoder(each.input), encoder(replace(each.input, token_ids_T=changed_T))
+    is_causal_T = layout.is_causal_S[layout.sequence_index_T.long()]
+    early_T = position_T < 20
+    torch.testing.assert_close(x_TD[is_causal_T & early_T], y_TD[is_causal_T & early_T], atol=1e-6, rtol=0)
+    assert not torch.allclose(x_TD[~is_causal_T & early_T], y_TD[~is_causal_T & early_T])
+    assert asked_positions(each).shape[0] == len(batch.token_ids_T) * 3 // 2
+
+
+def test_a_mixture_draws_by_its_ratios_and_counts_what_its_parts_ask(encoder, vocabulary, vocabulary_head, batch):
+    parts = [
+        {"objective": {"name": "mlm", "rate": 0.15}, "ratio": {"start": 0.25, "end": 0.9}},
+        {"objective": {"name": "late_mask", "rate": 0.5}, "ratio": 0.75},
+    ]
+    mixture = Mixture(Mixture.Config(parts=parts), encoder, vocabulary, vocabulary_head)
+    drawn = [mixture.corrupt(batch, torch_generator(seed, "mixture"), 0.0) for seed in range(200)]
+    assert sum(each.part for each in drawn) / 200 == pytest.approx(0.75, abs=0.1)
+    alone = mixture.part(drawn[0].part)
+    assert mixture.loss(encoder, drawn[0])[0].total == alone.loss(encoder, drawn[0].made)[0].total
+    stepper = Stepper(PhaseModel(encoder, mixture), CPU, torch.float32, Ranks(), seed=1, compiled=False)
+    kinds = [next(each for each in drawn if each.part == part) for part in (0, 1)]
+    found = stepper.forward_backward(0, range(2), kinds)
+    counts = [int(each.questions["token"].count) for each in kinds]
+    totals = [float(mixture.loss(encoder, each)[0].total.detach()) for each in kinds]
+    assert found.means["token"] == pytest.approx(sum(totals) / sum(counts), rel=1e-5)
+
+
+def test_a_question_that_is_missing_counts_nothing(encoder, vocabulary, vocabulary_head, batch):
+    """Also when another micro-batch of the step asks it: the names are declared and not those of a batch."""
+    toy = Hybrid(MaskedConfig(), encoder, vocabulary, vocabulary_head)
+    whole = corrupted(toy, batch)
+    questions = {"Token": whole.questions["Token"]}
+    lacking = replace(whole, questions=questions, groups=groups_of(questions))
+    stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
+    found = stepper.forward_backward(0, range(2), [lacking, whole])
+    (term,) = [term for term in toy.loss(encoder, whole) if term.name == "NextToken"]
+    assert found.means["NextToken"] == pytest.approx(float(term.total.detach() / term.count), rel=1e-5)
+    found = stepper.forward_backward(0, range(1), [lacking])
+    assert found.means["NextToken"] == 0.0
