@@ -80,10 +80,10 @@ def our_scores(model_folder: Path, sentences: list[str], mode: str) -> dict[str,
     """Return our score of each sentence."""
     import torch
 
-    from maskwright.evaluation.evaluated_model import Subject
+    from maskwright.evaluation.evaluated_model import EvaluatedModel
     from maskwright.evaluation.pseudo_likelihood import pseudo_log_likelihoods, tokenize
 
-    model = Subject(model_folder, device=torch.device("cpu")).masked_language_model
+    model = EvaluatedModel(model_folder, device=torch.device("cpu")).masked_language_model
     scores, _ = pseudo_log_likelihoods(model, tokenize(model.tokenizer, sentences, model.max_tokens), mode)  # pyright: ignore[reportArgumentType]
     return dict(zip(sentences, scores.tolist(), strict=True))
 

@@ -36,7 +36,7 @@ from maskwright.core.hardware import environment
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.datasets.read_splits import read_splits
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.fine_tuning.experiment import Experiment
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
 
@@ -47,7 +47,7 @@ FIRST_SEED = 12
 class Work:
     """What every contestant does."""
 
-    subject: Subject
+    subject: EvaluatedModel
     task: FineTunedTask
     splits: Splits
 
@@ -172,7 +172,7 @@ def main() -> None:
     transformers.logging.disable_progress_bar()
     named = find_tasks([arguments.task], {f"training.{name}": value for name, value in settings.items()})[0]
     assert isinstance(named.task, FineTunedTask)
-    subject = Subject(arguments.model, data=arguments.data)
+    subject = EvaluatedModel(arguments.model, data=arguments.data)
     splits = read_splits(named.task.config.data, named.task.kind, arguments.data, named.title)
     if arguments.examples:
         splits = Splits(splits.train.take(np.arange(arguments.examples)), splits.test, None, splits.label_names)
@@ -227,7 +227,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": round(statistics.mean(values), 4), "deviation": round(deviation, 4)}
 
 
-def parameters_of(subject: Subject) -> int:
+def parameters_of(subject: EvaluatedModel) -> int:
     """Return how many weights the encoder has."""
     return sum(parameter.numel() for parameter in subject.new_encoder().parameters())
 

@@ -27,9 +27,9 @@ from maskwright.encoders.flops import flops_per_token
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.pairs import Pairs
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.pseudo_likelihood import Work, tokenize
+from maskwright.evaluation.pseudo_likelihood import ScoringWork, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs, scored_items
+from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs, score_pairs
 
 WARM_UP_PAIRS = 67
 
@@ -66,10 +66,12 @@ def straightforward(loop: StraightforwardLoop, pairs: Pairs) -> tuple[float, np.
     return time.perf_counter() - begin, np.array(scores)
 
 
-def ours(model: MaskedLanguageModel, pairs: Pairs, screened: bool = False) -> tuple[float, np.ndarray, Items, Work]:
+def ours(
+    model: MaskedLanguageModel, pairs: Pairs, screened: bool = False
+) -> tuple[float, np.ndarray, Items, ScoringWork]:
     """Return our seconds and scores [N, 2], tokenizing included."""
     begin = time.perf_counter()
-    scored = scored_items(model, pairs, "original", "half", screening_seed=1 if screened else None)
+    scored = score_pairs(model, pairs, "original", "half", screening_seed=1 if screened else None)
     items, work = scored.items, scored.work
     seconds = time.perf_counter() - begin
     scores = [items.columns[f"{which}_log_likelihood"] for which in ("good", "bad")]
@@ -81,7 +83,7 @@ def compile_as_for(model: MaskedLanguageModel, pairs: Pairs) -> None:
     texts = [*pairs.good, *pairs.bad]
     num_tokens = tokenize(model.tokenizer, texts, model.max_tokens).num_encoded_tokens
     for dtype in (torch.float32, torch.bfloat16):
-        with model.in_precision(dtype):
+        with model.compute_in_precision(dtype):
             model.compile_for(num_tokens)
 
 
@@ -91,7 +93,7 @@ def rounds_of(pairs: Pairs, num_rounds: int, pairs_per_paradigm: int | None, see
     return [chosen.take(np.arange(number, len(chosen), num_rounds)) for number in range(num_rounds)]
 
 
-def forward_flops(model: MaskedLanguageModel, work: Work) -> float:
+def forward_flops(model: MaskedLanguageModel, work: ScoringWork) -> float:
     """Return the FLOPs of our forward passes; matrix products only."""
     length = work.num_encoded_tokens / work.num_forward_passes
     per_token = flops_per_token(model.encoder.config, length, 1 / length) / 3

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records.comparison import RecipeComparison
+from maskwright.core.records.comparison import RecipeComparisonRecord
 from maskwright.reports.charts import INK, draw
 from maskwright.reports.comparison.charts import COLOURS, style_of
 
@@ -30,7 +30,7 @@ PUBLISHED = {
 """Of a large encoder, in per cent by rate: Wettig et al. 2022, arXiv:2202.08005, the scores of their repository."""
 
 
-def scores(record: RecipeComparison, measure: str) -> list[float]:
+def scores(record: RecipeComparisonRecord, measure: str) -> list[float]:
     """Return the mean over the runs of each rate."""
     return [sum(run.scores[measure] for run in arm.runs) / len(arm.runs) for arm in record.arms]
 
@@ -50,7 +50,7 @@ def picture(name: str, title: str, said: str, paint: Callable[[Axes], None]) -> 
 
 def main() -> None:
     """Draw both."""
-    record = RecipeComparison.read(RECORD)
+    record = RecipeComparisonRecord.read(RECORD)
     losses, sst2 = scores(record, "held_out"), [100 * score for score in scores(record, "sst2")]
     changes = [row for row in record.differences if row.measure == "sst2" and row.interval]
     intervals = np.array([(0.0, 0.0), *(row.interval for row in changes)]).T * 100

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
 from maskwright.encoders.build import FAMILIES, load_family
-from maskwright.evaluation.datasets.section import Cut, DataSection, Layout, Reading, SplitFile
+from maskwright.evaluation.datasets.section import DataLayout, DataSection, ReadingOptions, SplitFile, TestCut
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.tasks.base import Task
 from maskwright.masking.masking import STRATEGIES
@@ -106,14 +106,17 @@ def task_reference() -> str:
         "## `data`\n",
         f"{summary(DataSection)} `train`, and `test` or `cut`, must be given, here or in each layout.\n",
     ]
-    own_keys = set(DataSection.model_fields) - set(Layout.model_fields) - {"folder"}
+    own_keys = set(DataSection.model_fields) - set(DataLayout.model_fields) - {"folder"}
     parts += ["Only here:\n", table(DataSection, "data.", set(DataSection.model_fields) - own_keys)]
-    layout_keys = set(Layout.model_fields) - set(Reading.model_fields)
-    parts += ["Here, or in each of `data.layouts`:\n", table(Layout, "data.", set(Layout.model_fields) - layout_keys)]
-    parts += [f"Here, in a layout, or in a split. {summary(Reading)}\n", table(Reading, "data.", set())]
+    layout_keys = set(DataLayout.model_fields) - set(ReadingOptions.model_fields)
+    parts += [
+        "Here, or in each of `data.layouts`:\n",
+        table(DataLayout, "data.", set(DataLayout.model_fields) - layout_keys),
+    ]
+    parts += [f"Here, in a layout, or in a split. {summary(ReadingOptions)}\n", table(ReadingOptions, "data.", set())]
     parts += [f"A split as a mapping: {summary(SplitFile)}\n"]
-    parts += [table(SplitFile, "data.train.", set(Reading.model_fields))]
-    parts += [f"`cut` as a mapping: {summary(Cut)}\n", table(Cut, "data.cut.", set())]
+    parts += [table(SplitFile, "data.train.", set(ReadingOptions.model_fields))]
+    parts += [f"`cut` as a mapping: {summary(TestCut)}\n", table(TestCut, "data.cut.", set())]
     parts += section(FineTuning, "`training`", "training.")
     parts += inner_sections(FineTuning, "training.", set())
     return "\n".join(parts).rstrip() + "\n"

@@ -18,11 +18,11 @@ from maskwright.cli.compare import HowToCompare
 from maskwright.comparison import run_comparison as comparing
 from maskwright.comparison.asked import read_comparison, resolved_arms
 from maskwright.comparison.process import Ended
-from maskwright.core.records.comparison import RecipeComparison
+from maskwright.core.records.comparison import RecipeComparisonRecord
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import RunRecord
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.significance import difference, holm
+from maskwright.evaluation.significance import estimate_difference, holm
 
 FINE_TUNING = {"epochs": 1, "max_length": 16, "precision": "float32"}
 
@@ -101,11 +101,11 @@ def copied(compared: Path, tmp_path: Path) -> Path:
     shutil.copytree(tmp_path / "kept", compared)
 
 
-def record_in(folder: Path) -> RecipeComparison:
-    return RecipeComparison.read(folder / "out" / "comparison.json")
+def record_in(folder: Path) -> RecipeComparisonRecord:
+    return RecipeComparisonRecord.read(folder / "out" / "comparison.json")
 
 
-def without_clocks(record: RecipeComparison) -> dict[str, Any]:
+def without_clocks(record: RecipeComparisonRecord) -> dict[str, Any]:
     """Return a record without what depends on the time it took."""
     values = record.model_dump()
     for arm in values["arms"]:
@@ -169,7 +169,7 @@ def test_means_deviations_and_evidence_are_those_of_direct_calls(compared):
             values = [score(one) for one in items.values()]
             assert arm.scores[measure].mean == pytest.approx(np.mean(values))
             assert arm.scores[measure].deviation == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
-        direct = difference(score, of_arm[1], of_arm[0], seed=1, num_resamples=record.num_resamples)
+        direct = estimate_difference(score, of_arm[1], of_arm[0], seed=1, num_resamples=record.num_resamples)
         (row,) = [row for row in record.differences if row.measure == measure]
         assert (row.arm, row.num_seeds, row.is_paired) == ("rate 40 %", 2, True)
         assert row.difference == pytest.approx(direct.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.conftest import TINY_ENCODER, written
 
-from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
 
 NAMES, VERBS = ["Mary", "Peter", "Nobody", "Everybody"], ["sees", "paints", "visits", "forgets"]
 ADJECTIVES, NOUNS = ["small", "quiet", "yellow", "ancient"], ["river", "garden", "window", "station"]
@@ -56,7 +56,7 @@ def test_a_trained_model_beats_chance_on_its_own_pairs_and_a_fresh_one_does_not(
     assert records["learned"].intervals["accuracy"][0] > 0.6
     low, high = records["fresh"].intervals["accuracy"]
     assert low - 0.05 < 0.5 < high + 0.05
-    comparison = ComparisonRecord.read(runs["learned"] / "evaluation" / "against" / "fresh.json")
+    comparison = ModelComparisonRecord.read(runs["learned"] / "evaluation" / "against" / "fresh.json")
     (row,) = comparison.rows
     assert row.verdict == "learned is better"
     assert row.difference == pytest.approx(records["learned"].scores["accuracy"] - records["fresh"].scores["accuracy"])

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from maskwright.encoders import build_encoder
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.pseudo_likelihood import pseudo_log_likelihoods, tokenize
 from maskwright.export import export_model
 from maskwright.heads.vocabulary import VocabularyHead
@@ -81,7 +81,7 @@ def score_of_2025(folder: Path, sentence: str, backend: str) -> float:
 
 
 def our_scores(folder: Path, mode: str, leading_space: bool) -> np.ndarray:
-    model = Subject(folder, device=torch.device("cpu")).masked_language_model
+    model = EvaluatedModel(folder, device=torch.device("cpu")).masked_language_model
     return pseudo_log_likelihoods(model, tokenize(model.tokenizer, SENTENCES, leading_space=leading_space), mode)[0]  # pyright: ignore[reportArgumentType]
 
 

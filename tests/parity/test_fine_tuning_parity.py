@@ -13,10 +13,10 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
-from maskwright.evaluation.fine_tuning.loop import Machine, outputs
-from maskwright.evaluation.fine_tuning.model import FineTuned, Head, PlaceHead, SequenceHead
+from maskwright.evaluation.fine_tuning.loop import ComputeSettings, outputs
+from maskwright.evaluation.fine_tuning.model import FineTunedModel, PositionHead, SequenceHead, TaskHead
 from maskwright.evaluation.fine_tuning.questions import Questions
 
 SHAPE = {
@@ -33,16 +33,18 @@ SHAPE = {
 TEXTS = [("w1 w2 w3",), ("w4",), (" ".join(f"w{number}" for number in range(40)),), ("w9 w8 w7 w6 w5 w4",)]
 
 
-def saved(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Subject:
+def saved(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> EvaluatedModel:
     model.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
     tokenizer.save_pretrained(folder)
-    return Subject(folder, device=torch.device("cpu"))
+    return EvaluatedModel(folder, device=torch.device("cpu"))
 
 
-def ours(subject: Subject, head: Head, questions: Questions) -> torch.Tensor:
+def ours(subject: EvaluatedModel, head: TaskHead, questions: Questions) -> torch.Tensor:
     encoder = subject.new_encoder()
-    machine = Machine(subject.device, torch.float32, encoder.config.pad_token_id, encoder.config.max_positions, 64)
-    return torch.from_numpy(outputs(FineTuned(encoder, head), questions, machine))
+    machine = ComputeSettings(
+        subject.device, torch.float32, encoder.config.pad_token_id, encoder.config.max_positions, 64
+    )
+    return torch.from_numpy(outputs(FineTunedModel(encoder, head), questions, machine))
 
 
 def theirs(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
@@ -70,14 +72,14 @@ def test_classification(tokenizer, tmp_path, architecture):
     head.dense.load_state_dict(dense.state_dict())
     head.out.load_state_dict(out.state_dict())
     sequences = TextEncoder(tokenizer, 64).encode(TEXTS)
-    questions = Questions.about_first_tokens(sequences, sequences.sizes)
+    questions = Questions.ask_first_tokens(sequences, sequences.sizes)
     subject = saved(model, tokenizer, tmp_path / "model")
     torch.testing.assert_close(ours(subject, head, questions), theirs(model, tokenizer), atol=1e-4, rtol=0)
 
 
 def test_token_classification(tokenizer, tmp_path):
     model = seeded(lambda: BertForTokenClassification(BertConfig(**SHAPE)))
-    head = PlaceHead(32, 3, 0.1)
+    head = PositionHead(32, 3, 0.1)
     head.out.load_state_dict(model.classifier.state_dict())
     sequences = TextEncoder(tokenizer, 64).encode(TEXTS)
     sizes = sequences.sizes.tolist()

@@ -7,7 +7,7 @@ import torch
 
 from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
 from maskwright.core.batches import WORD, EncoderInput, PackedBatch, SequenceLayout
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.core.vocabulary import Vocabulary
 
 
@@ -27,7 +27,7 @@ def assemble(
     begins = _begins(pieces, row_length)
     token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
     word_starts_T = np.ones(num_tokens, dtype=bool)
-    place = ranges(begins + 1, pieces.lengths)
+    place = expand_ranges(begins + 1, pieces.lengths)
     token_ids_T[place] = token_ids
     word_starts_T[place] = word_starts
     # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
@@ -53,8 +53,8 @@ def pack_complete(
         A batch whose `document_ids_S` are indices into `sizes`; every token begins a word.
     """
     pieces = pack_whole(sizes - NUM_SPECIALS, row_length)
-    place = ranges(_begins(pieces, row_length), sizes[pieces.documents])
-    source = ranges((np.cumsum(sizes) - sizes)[pieces.documents], sizes[pieces.documents])
+    place = expand_ranges(_begins(pieces, row_length), sizes[pieces.documents])
+    source = expand_ranges((np.cumsum(sizes) - sizes)[pieces.documents], sizes[pieces.documents])
     token_ids_T = np.full(pieces.num_rows * row_length, pad_id, dtype=np.int64)
     token_ids_T[place] = token_ids[source]
     segment_ids_T = np.zeros_like(token_ids_T)

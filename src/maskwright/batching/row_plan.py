@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 
 NUM_SPECIALS = 2
 """Tokens that a sequence adds to its piece: [CLS] and [SEP]."""
@@ -110,7 +110,7 @@ class Pieces:
     def rows(self, indices: np.ndarray) -> "Pieces":
         """Return the given rows, in the given order."""
         first, count = self.row_starts[indices], np.diff(self.row_starts)[indices]
-        chosen = ranges(first, count)
+        chosen = expand_ranges(first, count)
         return Pieces(
             self.documents[chosen], self.starts[chosen], self.lengths[chosen], np.concatenate([[0], np.cumsum(count)])
         )
@@ -157,7 +157,7 @@ class RowPlan:
     def _full_pieces(self, rest_rank: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         room = self.row_length - NUM_SPECIALS
         documents = np.repeat(np.arange(len(self._lengths)), self._num_full)
-        rank = ranges(np.zeros_like(self._num_full), self._num_full)
+        rank = expand_ranges(np.zeros_like(self._num_full), self._num_full)
         starts = rank * room + np.where(rank >= rest_rank[documents], self._rests[documents], 0)
         return documents, starts, np.full(len(documents), room)
 

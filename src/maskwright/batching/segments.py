@@ -13,7 +13,7 @@ import numpy as np
 from maskwright.batching.pack import assemble
 from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
 from maskwright.core.batches import PackedBatch
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import TokenSplit
 
@@ -47,7 +47,7 @@ class Segments:
         room = sequence_length - NUM_SPECIALS
         counts = -(-document_lengths // room)
         documents = np.repeat(np.arange(len(document_lengths)), counts)
-        starts = ranges(np.zeros_like(counts), counts) * room
+        starts = expand_ranges(np.zeros_like(counts), counts) * room
         return cls(documents, starts, np.minimum(document_lengths[documents] - starts, room))
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from maskwright.cli.prepare import prepare
 from maskwright.cli.profile import profile
 from maskwright.cli.report import report
 from maskwright.cli.train import train
-from maskwright.core.errors import MaskwrightError, nearest
+from maskwright.core.errors import MaskwrightError, suggest_nearest
 
 VERBS = {
     "train": train,
@@ -49,7 +49,9 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _stop)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
         _fail(
-            f"no verb is named {arguments[0]!r}{nearest(arguments[0], VERBS)}\nexpected: one of {', '.join(VERBS)}", 2
+            f"no verb is named {arguments[0]!r}{suggest_nearest(arguments[0], VERBS)}\n"
+            f"expected: one of {', '.join(VERBS)}",
+            2,
         )
     try:
         tyro.extras.subcommand_cli_from_dict(

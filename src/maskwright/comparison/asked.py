@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from maskwright.cli.compare import HowToCompare
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.options import Options
 from maskwright.core.strict_yaml import load_yaml
 from maskwright.core.validation import problem_in_words
@@ -304,7 +304,7 @@ def baseline_of(asked: ComparisonFile, how: HowToCompare, arms: Sequence[Arm]) -
     name = how.baseline or asked.baseline or arms[0].name
     names = [arm.name for arm in arms]
     if name not in names:
-        raise RecipeError(f"no arm is named {name!r}{nearest(name, names)}", "one of " + ", ".join(names))
+        raise RecipeError(f"no arm is named {name!r}{suggest_nearest(name, names)}", "one of " + ", ".join(names))
     return name
 
 

@@ -19,7 +19,7 @@ from maskwright.core.errors import RecipeError
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.probes import with_pairs_found
 from maskwright.pipeline.recipes import find_plug_ins_in, read_with_overrides, settings_of
@@ -140,7 +140,7 @@ def require_data(comparison: Comparison) -> None:
     """
     for named in comparison.tasks:
         if not named.task.needs_corpus:
-            named.task.data_sha256(Subject(Path(), None, comparison.data))
+            named.task.data_sha256(EvaluatedModel(Path(), None, comparison.data))
 
 
 def corpus_of(comparison: Comparison) -> Corpus | None:

@@ -8,14 +8,14 @@ from maskwright.comparison.jobs import Job
 from maskwright.comparison.notes import notes_of
 from maskwright.comparison.statistics import compare_arms, measures_of, scores_of_run
 from maskwright.core.hardware import environment
-from maskwright.core.records.comparison import ArmRecord, ArmRun, CurvePoint, RecipeComparison
+from maskwright.core.records.comparison import ArmRecord, ArmRun, CurvePoint, RecipeComparisonRecord
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.reports.gather import has_number, read_metrics
 from maskwright.training.recipe.differences import differing
 
 
-def record_of_comparison(comparison: Comparison, corpus: Corpus | None) -> RecipeComparison:
+def record_of_comparison(comparison: Comparison, corpus: Corpus | None) -> RecipeComparisonRecord:
     """Return the record: scores of all runs, means, differences from the baseline, and what a reader must know."""
     measures = measures_of(comparison.tasks)
     scored = {
@@ -49,7 +49,7 @@ def record_of_comparison(comparison: Comparison, corpus: Corpus | None) -> Recip
         for arm in comparison.arms
     ]
     budgets = {budget_in_words(arm.recipe.budget) for arm in comparison.arms}
-    return RecipeComparison(
+    return RecipeComparisonRecord(
         title=comparison.title,
         command=comparison.command,
         baseline=comparison.baseline,

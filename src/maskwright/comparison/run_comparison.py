@@ -18,15 +18,15 @@ from maskwright.comparison.record import record_of_comparison
 from maskwright.comparison.statistics import measures_of, scores_of_run
 from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunsFailed
 from maskwright.core.log import printable, say, warn
-from maskwright.core.records.comparison import comparison_record
+from maskwright.core.records.comparison import comparison_path
 from maskwright.corpus.corpus import Corpus
-from maskwright.evaluation.run_tasks import Places, evaluate
+from maskwright.evaluation.run_tasks import EvaluationFolder, evaluate
 from maskwright.pipeline.corpora import corpus_folder
 from maskwright.pipeline.evaluated_model import subject_of
-from maskwright.reports.comparison.cost_to_quality import reached_table
+from maskwright.reports.comparison.cost_to_quality import cost_to_quality_table
 from maskwright.reports.comparison.page import write_comparison
 from maskwright.reports.comparison.tables import costs_table, differences_table, heading, plan_table, scores_table
-from maskwright.reports.tables import shown
+from maskwright.reports.tables import format_value
 from maskwright.reports.terminal.print_tables import print_table
 from maskwright.training.safety.lock import exclusive
 
@@ -53,11 +53,11 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
             say(f"[bold]{printable(job.label)}[/bold] ({number} of {len(comparison.jobs)})")
             see_through(job, comparison, corpus)
         record = record_of_comparison(comparison, corpus)
-        record.write(comparison_record(comparison.out))
+        record.write(comparison_path(comparison.out))
         page = write_comparison(comparison.out)
     print_table(scores_table(record))
     print_table(costs_table(record))
-    if reached := reached_table(record):
+    if reached := cost_to_quality_table(record):
         print_table(reached)
     if record.differences:
         print_table(differences_table(record), spare=["p items", "p seeds", "seeds"])
@@ -158,7 +158,9 @@ def scores_in_words(job: Job, comparison: Comparison) -> str:
     """Return the scores of a run in one line."""
     measures = measures_of(comparison.tasks)
     scores = scores_of_run(job.evaluation, measures)
-    said = [f"{heading(each)} {shown(each.metric, scores[each.name])}" for each in measures if each.name in scores]
+    said = [
+        f"{heading(each)} {format_value(each.metric, scores[each.name])}" for each in measures if each.name in scores
+    ]
     return printable(f"{job.label}: " + ("; ".join(said) or "no scores"))
 
 
@@ -173,6 +175,6 @@ def score(job: Job, comparison: Comparison, corpus: Corpus | None) -> None:
                 raise outcome.missing
         except MaskwrightError as error:
             # What an earlier comparison found with other settings is not to stand in for it.
-            Places(job.evaluation).record(named.name).unlink(missing_ok=True)
+            EvaluationFolder(job.evaluation).record(named.name).unlink(missing_ok=True)
             comparison.problems[job] = f"not scored by {named.title}: {error.got}"
             warn(f"{printable(job.label)} could not be scored by {named.title}: {printable(str(error))}")

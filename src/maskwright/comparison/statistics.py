@@ -17,8 +17,8 @@ from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.compare_models import FEWEST_RESAMPLES, LEVEL, RESAMPLES_PER_ROW
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import Places
-from maskwright.evaluation.significance import difference, holm, p_over_seeds
+from maskwright.evaluation.run_tasks import EvaluationFolder
+from maskwright.evaluation.significance import estimate_difference, holm, p_over_seeds
 from maskwright.evaluation.tasks.base import LOWER_IS_BETTER
 
 AVERAGE = "fine_tuning_average"
@@ -74,7 +74,7 @@ def scores_of_run(folder: Path, measures: Sequence[Measure]) -> dict[str, float]
     """Return the scores of one run by measure, from the records of its evaluation; the average where it is whole."""
     scores: dict[str, float] = {}
     for measure in measures:
-        path = Places(folder).record(measure.name)
+        path = EvaluationFolder(folder).record(measure.name)
         if measure.name != AVERAGE and path.exists():
             scores[measure.name] = EvaluationRecord.read(path).scores[measure.metric]
     parts = [each.name for each in averaged(measures)]
@@ -152,7 +152,9 @@ def _row(
 ) -> ArmDifference:
     """Compare an arm with the baseline on one task; the corrected p-value and the verdict come later."""
     ours, other = ({run: items_of_run(folder, named) for run, folder in each.items()} for each in runs)
-    found = difference(lambda items: named.task.scores(items)[measure.metric], ours, other, seed, num_resamples)
+    found = estimate_difference(
+        lambda items: named.task.scores(items)[measure.metric], ours, other, seed, num_resamples
+    )
     return ArmDifference(
         arm=arm,
         measure=measure.name,
@@ -174,7 +176,7 @@ def items_of_run(folder: Path, named: NamedTask) -> Items:
     Raises:
         EvaluationError: the task has no single items.
     """
-    places = Places(folder)
+    places = EvaluationFolder(folder)
     record = EvaluationRecord.read(places.record(named.name))
     path = places.items(named.name, record.seeds[0].seed)
     if not path.exists():

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 from typing import TypeVar
 
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 
 PlugIn = TypeVar("PlugIn")
 
@@ -49,7 +49,7 @@ def load_plug_in(package: str, name: str, base: type[PlugIn]) -> type[PlugIn]:
         known = plug_in_names(package)
         if name not in known:
             raise RecipeError(
-                f"{kind}: no plug-in is named {name!r}{nearest(name, known)}",
+                f"{kind}: no plug-in is named {name!r}{suggest_nearest(name, known)}",
                 "one of " + ", ".join(known) + ', or "module:Class" for one of your own',
             )
         module_name, class_name = f"{package}.{name}", class_name_of(name)

@@ -101,7 +101,7 @@ class RunFolderBusy(MaskwrightError, RuntimeError):
     exit_code = 75
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name most like `name`, as ", did you mean 'x'?", or an empty string."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {matches[0]!r}?" if matches else ""

@@ -32,10 +32,10 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-NOT_A_PLACE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+NOT_A_PATH = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 """Errors of names that stand for something else, or can't stand for anything."""
 
-UNWRITABLE = NOT_A_PLACE | {
+UNWRITABLE = NOT_A_PATH | {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 }
@@ -43,8 +43,8 @@ UNWRITABLE = NOT_A_PLACE | {
 
 
 @contextlib.contextmanager
-def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a `StorageError` that names the place.
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left" and its kin into a `StorageError` that names the path.
 
     Raises:
         StorageError: the disk is full, over quota or read-only, or the path can't be made there.
@@ -56,7 +56,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         if number not in UNWRITABLE:
             raise
         problem = f"{path} could not be written: {os.strerror(number)}"
-        if number in NOT_A_PLACE:
+        if number in NOT_A_PATH:
             raise StorageError(problem, "a path that is a folder or can become one", "choose another path") from error
         raise StorageError(
             problem,
@@ -79,7 +79,7 @@ def make_folder(path: Path) -> None:
     Raises:
         StorageError: it can't be made.
     """
-    with disk_errors_explained(path):
+    with explain_disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -87,7 +87,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part."""
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
     make_folder(path.parent)
-    with disk_errors_explained(path):
+    with explain_disk_errors(path):
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)
@@ -110,14 +110,14 @@ def write_json_atomically(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def folder_written_atomically(path: Path) -> Iterator[Path]:
+def write_folder_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` (replacing what was there) when the block ends well.
 
     Every file is synced before the rename. If the block raises, nothing is left behind and `path` is as it was.
     """
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
     make_folder(path.parent)
-    with disk_errors_explained(path):
+    with explain_disk_errors(path):
         try:
             temporary.mkdir()
             yield temporary

@@ -121,7 +121,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def allocation_errors_explained(got: str, expected: str, to_do: str) -> Iterator[None]:
+def explain_allocation_errors(got: str, expected: str, to_do: str) -> Iterator[None]:
     """Turn "out of memory" into a message that says what to lower.
 
     Raises:

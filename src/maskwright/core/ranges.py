@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def expand_ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return the numbers start, start + 1, ... of every run, one run after the other; int64."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.files import folder_written_atomically
+from maskwright.core.files import write_folder_atomically
 from maskwright.core.log import say
 
 STATE = "state.safetensors"
@@ -21,7 +21,7 @@ SAVE_SECONDS = 60.0
 LARGEST_SHARE_OF_SAVING = 0.05
 
 
-class Saving:
+class ResumableState:
     """What is unfinished, on disk: saved now and then, at most a twentieth of the time, whole or not at all."""
 
     def __init__(self, folder: Path, identity: Mapping[str, object], state: Callable[[], Mapping[str, Tensor]]) -> None:
@@ -56,7 +56,7 @@ class Saving:
                 f"{path} can't be read: {error}", "the file as it was saved", f"delete {self._folder.parent}"
             ) from error
 
-    def now_and_then(self) -> None:
+    def save_if_due(self) -> None:
         """Save if it is time to."""
         if time.monotonic() >= self._due:
             self.write()
@@ -68,7 +68,7 @@ class Saving:
             StorageError: the disk is full.
         """
         begin = time.monotonic()
-        with folder_written_atomically(self._folder) as new:
+        with write_folder_atomically(self._folder) as new:
             save_file(
                 {name: tensor.contiguous() for name, tensor in self._state().items()}, new / STATE, self._metadata
             )

@@ -80,10 +80,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge_mappings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a nested mapping with changes laid over it."""
     merged = dict(base)
     for key, value in changes.items():
         inner = merged.get(key)
-        merged[key] = laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            merge_mappings(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from maskwright.core.errors import nearest
+from maskwright.core.errors import suggest_nearest
 
 
 class NestedProblems(ValueError):
@@ -64,7 +64,7 @@ def sentence_of(model: type[BaseModel] | None, problem: Any) -> str:
     """Return what is wrong, without where."""
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
-        return f"unknown key{nearest(key, keys_at(model, problem['loc'][:-1]))}"
+        return f"unknown key{suggest_nearest(key, keys_at(model, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return "is missing"
     got = "" if problem["type"] == "value_error" else f", got {problem['input']!r:.60}"

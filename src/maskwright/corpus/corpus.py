@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CheckpointError, CorpusError
 from maskwright.core.files import sha256_of_file
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
@@ -63,8 +63,8 @@ class TokenSplit:
         begins = self._document_starts[document_ids] + starts
         for index in np.unique(shard_of_piece):
             shard, chosen = self._shards[index], shard_of_piece == index
-            places = ranges(begins[chosen], lengths[chosen])
-            targets = ranges((piece_ends - lengths)[chosen], lengths[chosen])
+            places = expand_ranges(begins[chosen], lengths[chosen])
+            targets = expand_ranges((piece_ends - lengths)[chosen], lengths[chosen])
             token_ids[targets] = shard.tokens[places]
             word_starts[targets] = (shard.packed_words[places >> 3] >> (places & 7).astype(np.uint8)) & 1
         return token_ids, word_starts

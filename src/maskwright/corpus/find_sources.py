@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
-from maskwright.core.errors import CorpusError, nearest
+from maskwright.core.errors import CorpusError, suggest_nearest
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.sources.base import Source
 
@@ -114,4 +114,4 @@ def nothing_found(path: Path, has_matches: bool) -> tuple[str, str, str]:
         return f"{path} matches no kind of file that can be read", f"files that end with {known_suffixes()}", ""
     beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     prefixes = ", ".join(kind.prefix + "..." for kind in source_classes() if kind.prefix)
-    return f"{path} does not exist{nearest(path.name, beside)}", f"a file, folder, glob, or {prefixes}", ""
+    return f"{path} does not exist{suggest_nearest(path.name, beside)}", f"a file, folder, glob, or {prefixes}", ""

@@ -19,7 +19,7 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
-from maskwright.core.files import folder_written_atomically, make_folder, sha256_of_file, write_bytes_atomically
+from maskwright.core.files import make_folder, sha256_of_file, write_bytes_atomically, write_folder_atomically
 from maskwright.core.log import progress, say, warn
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.corpus.cleaning import Cleaner, CleanPiece
@@ -98,7 +98,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
                 "a new folder, or the corpus of exactly these settings and files",
                 "choose another folder, or delete this one",
             )
-        with folder_written_atomically(folder) as temporary:
+        with write_folder_atomically(folder) as temporary:
             return Preparation(data, tokenizer, seed, sources, key).write(temporary)
 
 

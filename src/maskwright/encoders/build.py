@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from maskwright.core.discovery import load_plug_in
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.encoder import Encoder, EncoderConfig
@@ -39,13 +39,13 @@ def build_config(
     encoder_class = load_family(family)
     if size is not None and size not in encoder_class.SIZES:
         raise RecipeError(
-            f"encoder: {family} has no size {size!r}{nearest(size, encoder_class.SIZES)}",
+            f"encoder: {family} has no size {size!r}{suggest_nearest(size, encoder_class.SIZES)}",
             "one of " + ", ".join(encoder_class.SIZES)
             if encoder_class.SIZES
             else "size: null; its overrides say everything",
         )
     known = encoder_class.Config.option_names(overrides)
-    unknown = [f"{name!r}{nearest(name, known)}" for name in overrides if name not in known]
+    unknown = [f"{name!r}{suggest_nearest(name, known)}" for name in overrides if name not in known]
     if unknown:
         raise RecipeError(f"encoder: {family} has no option {'; '.join(unknown)}", "one of " + ", ".join(sorted(known)))
     options = {

@@ -18,7 +18,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 
 NO_LIMIT = 1 << 20
 """Longest sequence of models whose positions have no end."""
@@ -46,7 +46,7 @@ def keys_of(model_type: str) -> frozenset[str]:
         known = sorted(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
         raise RecipeError(
             f"encoder: transformers has no masked encoder with the model_type {model_type!r}"
-            f"{nearest(model_type, known)}",
+            f"{suggest_nearest(model_type, known)}",
             "one that AutoModelForMaskedLM knows, such as bert, roberta, electra, albert, deberta or modernbert",
         )
     config_class = CONFIG_MAPPING[model_type]

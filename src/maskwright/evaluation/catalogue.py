@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.options import Options
 from maskwright.core.records.evaluation import TableRecord
-from maskwright.core.strict_yaml import laid_over, load_yaml
+from maskwright.core.strict_yaml import load_yaml, merge_mappings
 from maskwright.core.validation import keys_at, problem_in_words
 from maskwright.evaluation.tasks.base import Task
 
@@ -72,11 +72,11 @@ class RawTask:
 
 def known_names() -> list[str]:
     """Return everything that `--tasks` takes, sorted: suites, YAML tasks, and kinds that need no data to be named."""
-    return sorted({*_shipped("suites"), *_shipped("tasks"), *filter(_stands_alone, plug_in_names(TASKS))})
+    return sorted({*_shipped("suites"), *_shipped("tasks"), *filter(_needs_no_settings, plug_in_names(TASKS))})
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedEntry:
     """A suite or a YAML task that comes with the package.
 
     Attributes:
@@ -90,19 +90,19 @@ class Shipped:
     about: str
 
 
-def shipped_suites() -> list[Shipped]:
+def shipped_suites() -> list[ShippedEntry]:
     """Return the suites, sorted by name."""
     suites = {name: Suite.model_validate(load_yaml(path)) for name, path in _shipped("suites").items()}
-    return [Shipped(name, suite.title, ", ".join(suite.tasks)) for name, suite in suites.items()]
+    return [ShippedEntry(name, suite.title, ", ".join(suite.tasks)) for name, suite in suites.items()]
 
 
-def shipped_tasks() -> list[Shipped]:
+def shipped_tasks() -> list[ShippedEntry]:
     """Return the YAML tasks, sorted by name."""
-    tasks: list[Shipped] = []
+    tasks: list[ShippedEntry] = []
     for name, path in _shipped("tasks").items():
         raw = load_yaml(path)
-        place = raw.get("data") or raw.get("whereabouts") or {}
-        tasks.append(Shipped(name, str(raw.get("title", name)), f"{raw['kind']}; {place.get('source', '')}"))
+        data = raw.get("data") or raw.get("whereabouts") or {}
+        tasks.append(ShippedEntry(name, str(raw.get("title", name)), f"{raw['kind']}; {data.get('source', '')}"))
     return tasks
 
 
@@ -120,7 +120,7 @@ def find_tasks(names: Sequence[str], settings: Mapping[str, Any]) -> list[NamedT
     raw_tasks: dict[str, RawTask] = {}
     for name in names:
         suite_path, suite = _read_suite(name)
-        members = [_raw_task(_beside(member, suite_path)) for member in (suite.tasks if suite else [name])]
+        members = [_raw_task(_resolve_member(member, suite_path)) for member in (suite.tasks if suite else [name])]
         table = None
         if suite:
             titles = {member.name: str(member.values.get("title") or member.name) for member in members}
@@ -135,7 +135,7 @@ def find_tasks(names: Sequence[str], settings: Mapping[str, Any]) -> list[NamedT
                 )
             raw_tasks[member.name] = replace(member, table=table or (before.table if before else None))
     chosen = _settings_by_task({name: raw.values for name, raw in raw_tasks.items()}, settings)
-    return [_build(raw, laid_over(raw.values, chosen[name])) for name, raw in raw_tasks.items()]
+    return [_build(raw, merge_mappings(raw.values, chosen[name])) for name, raw in raw_tasks.items()]
 
 
 def build_task(kind: str, settings: Mapping[str, Any], name: str | None = None) -> Task:
@@ -157,11 +157,11 @@ def build_task(kind: str, settings: Mapping[str, Any], name: str | None = None) 
 
 
 def _shipped(folder: str) -> dict[str, Path]:
-    place = Path(str(files("maskwright.evaluation") / folder))
-    return {path.stem: path for path in sorted(place.glob("*.yaml"))}
+    resources = Path(str(files("maskwright.evaluation") / folder))
+    return {path.stem: path for path in sorted(resources.glob("*.yaml"))}
 
 
-def _stands_alone(kind: str) -> bool:
+def _needs_no_settings(kind: str) -> bool:
     """Return whether a kind needs no setting to be given."""
     plug_in = load_plug_in(TASKS, kind, Task)  # pyright: ignore[reportAbstractUsage]
     return not any(field.is_required() for field in plug_in.Config.model_fields.values())
@@ -194,7 +194,7 @@ def _own_file(name: str) -> Path | None:
     return path
 
 
-def _beside(member: str, suite: Path | None) -> str:
+def _resolve_member(member: str, suite: Path | None) -> str:
     """Return a member of a suite; a path of one is relative to the suite's file."""
     return str(suite.parent / member) if suite is not None and member.endswith((".yaml", ".yml")) else member
 
@@ -212,7 +212,9 @@ def _raw_task(name: str) -> RawTask:
         raw = load_yaml(path)
         kind = raw.get("kind")
         if not isinstance(kind, str) or (":" not in kind and kind not in kinds):
-            problem = "kind is missing" if kind is None else f"there is no kind {kind!r}{nearest(str(kind), kinds)}"
+            problem = (
+                "kind is missing" if kind is None else f"there is no kind {kind!r}{suggest_nearest(str(kind), kinds)}"
+            )
             raise RecipeError(f"{path}: {problem}", "one of " + ", ".join(kinds) + ', or "module:Class"')
         if own_file is not None:
             raw = _with_folder(raw, path.parent)
@@ -220,7 +222,7 @@ def _raw_task(name: str) -> RawTask:
     if ":" not in name and name not in kinds:
         known = known_names()
         raise RecipeError(
-            f"no task is named {name!r}{nearest(name, known)}",
+            f"no task is named {name!r}{suggest_nearest(name, known)}",
             "one of " + ", ".join(known) + ", or the path of a YAML file",
             "see: maskwright list tasks",
         )
@@ -228,7 +230,7 @@ def _raw_task(name: str) -> RawTask:
 
 
 def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the YAML of an own task with the place where its files are looked for after --data: beside it."""
+    """Return a user's task with its own folder as the second location, after --data, to look for its files."""
     config = load_plug_in(TASKS, str(raw["kind"]), Task).Config  # pyright: ignore[reportAbstractUsage]
     placed = dict(raw)
     for key, field in config.model_fields.items():
@@ -250,14 +252,14 @@ def _settings_by_task(raw_tasks: Mapping[str, Any], settings: Mapping[str, Any])
         if not targets:
             known = sorted({field for raw in raw_tasks.values() for field in _fields(raw)} | set(chosen))
             raise RecipeError(
-                f"--set {key}: none of the tasks has such a setting{nearest(first, known)}",
+                f"--set {key}: none of the tasks has such a setting{suggest_nearest(first, known)}",
                 "one of " + ", ".join(known),
             )
         for target in targets:
             nested: Any = value
             for part in reversed(path.split(".")):
                 nested = {part: nested}
-            chosen[target] = laid_over(chosen[target], nested)
+            chosen[target] = merge_mappings(chosen[target], nested)
     return chosen
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from maskwright.core.errors import EvaluationError
 from maskwright.core.log import progress
-from maskwright.core.records.evaluation import ComparisonRecord, ComparisonRow, EvaluationRecord
+from maskwright.core.records.evaluation import ComparisonRow, EvaluationRecord, ModelComparisonRecord
 from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import Places
-from maskwright.evaluation.significance import FEWEST_SEEDS, Difference, difference, holm
+from maskwright.evaluation.run_tasks import EvaluationFolder
+from maskwright.evaluation.significance import FEWEST_SEEDS, Difference, estimate_difference, holm
 from maskwright.evaluation.tasks.base import LOWER_IS_BETTER
 
 LEVEL = 0.05
@@ -23,7 +23,7 @@ RESAMPLES_PER_ROW = 200
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ScoredModel:
     """A model that was scored.
 
     Attributes:
@@ -36,7 +36,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedScores:
     """A task that both models were scored by: records, and items by seed."""
 
     named: NamedTask
@@ -46,7 +46,7 @@ class Paired:
     other_items: Mapping[int, Items]
 
 
-def compare(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated, seed: int) -> ComparisonRecord:
+def compare(tasks: Sequence[NamedTask], ours: ScoredModel, other: ScoredModel, seed: int) -> ModelComparisonRecord:
     """Compare two models by tasks that both were scored by, and write `against/<other>.json` in the first's folder.
 
     Args:
@@ -58,7 +58,7 @@ def compare(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated, seed:
     Raises:
         EvaluationError: no task is left, or the two have not scored the same items.
     """
-    pairs, notes = _paired(tasks, ours, other)
+    pairs, notes = _pair_up(tasks, ours, other)
     if not pairs:
         raise EvaluationError(
             f"{ours.name} and {other.name} share no scores to compare" + (f": {notes[0]}" if notes else ""),
@@ -75,7 +75,7 @@ def compare(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated, seed:
         _row(pair, each, p, (ours.name, other.name))
         for pair, each, p in zip(pairs, differences, corrected, strict=True)
     ]
-    record = ComparisonRecord(
+    record = ModelComparisonRecord(
         model=ours.name,
         other=other.name,
         model_sha256=pairs[0].ours.model_sha256,
@@ -83,27 +83,27 @@ def compare(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated, seed:
         num_resamples=num_resamples,
         seed=seed,
         rows=rows,
-        notes=[*_how(pairs, rows, num_resamples), *notes],
+        notes=[*_describe_evidence(pairs, rows, num_resamples), *notes],
     )
-    record.write(Places(ours.folder).comparison(other.name))
+    record.write(EvaluationFolder(ours.folder).comparison(other.name))
     return record
 
 
-def _paired(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated) -> tuple[list[Paired], list[str]]:
+def _pair_up(tasks: Sequence[NamedTask], ours: ScoredModel, other: ScoredModel) -> tuple[list[PairedScores], list[str]]:
     """Return what can be compared, and why the rest can't."""
     pairs, notes = [], []
     for named in tasks:
-        places = Places(ours.folder), Places(other.folder)
+        folders = EvaluationFolder(ours.folder), EvaluationFolder(other.folder)
         unscored = [
             model.name
-            for model, place in zip((ours, other), places, strict=True)
-            if not place.record(named.name).exists()
+            for model, folder in zip((ours, other), folders, strict=True)
+            if not folder.record(named.name).exists()
         ]
         if unscored:
             notes.append(f"{named.title} is left out: {' and '.join(unscored)} was not scored by it.")
             continue
-        records = [EvaluationRecord.read(place.record(named.name)) for place in places]
-        items = [_items(place, record) for place, record in zip(places, records, strict=True)]
+        records = [EvaluationRecord.read(folder.record(named.name)) for folder in folders]
+        items = [_items(folder, record) for folder, record in zip(folders, records, strict=True)]
         if named.task.main_metric is None or not all(items):
             notes.append(f"{named.title} is left out: it has no single items to compare.")
             continue
@@ -113,28 +113,28 @@ def _paired(tasks: Sequence[NamedTask], ours: Evaluated, other: Evaluated) -> tu
                 "files with the same checksums",
                 "evaluate both on the same data",
             )
-        pairs.append(Paired(named, records[0], records[1], items[0], items[1]))
+        pairs.append(PairedScores(named, records[0], records[1], items[0], items[1]))
     return pairs, notes
 
 
-def _items(places: Places, record: EvaluationRecord) -> dict[int, Items]:
+def _items(folder: EvaluationFolder, record: EvaluationRecord) -> dict[int, Items]:
     """Return the items of a task by seed; empty where the task has none."""
-    paths = {each.seed: places.items(record.task, each.seed) for each in record.seeds}
+    paths = {each.seed: folder.items(record.task, each.seed) for each in record.seeds}
     return {seed: Items.read(path) for seed, path in paths.items() if path.exists()}
 
 
-def _difference(pair: Paired, seed: int, num_resamples: int) -> Difference:
+def _difference(pair: PairedScores, seed: int, num_resamples: int) -> Difference:
     task, metric = pair.named.task, pair.named.task.main_metric
     assert metric is not None
     try:
-        return difference(
+        return estimate_difference(
             lambda items: task.scores(items)[metric], pair.our_items, pair.other_items, seed, num_resamples
         )
     except EvaluationError as error:
         raise EvaluationError(f"{pair.named.title}: {error.got}", error.expected, error.to_do) from error
 
 
-def _row(pair: Paired, found: Difference, p_corrected: float, names: tuple[str, str]) -> ComparisonRow:
+def _row(pair: PairedScores, found: Difference, p_corrected: float, names: tuple[str, str]) -> ComparisonRow:
     metric = pair.named.task.main_metric
     assert metric is not None
     verdict = "no evidence of a difference"
@@ -160,7 +160,7 @@ def _row(pair: Paired, found: Difference, p_corrected: float, names: tuple[str, 
     )
 
 
-def _how(pairs: Sequence[Paired], rows: Sequence[ComparisonRow], num_resamples: int) -> list[str]:
+def _describe_evidence(pairs: Sequence[PairedScores], rows: Sequence[ComparisonRow], num_resamples: int) -> list[str]:
     """Return in words how the evidence was weighed."""
     notes = [
         f"p over items: paired bootstrap, {num_resamples:,} resamples, the same items for both models. p over seeds: "

@@ -13,12 +13,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.hardware import default_device
-from maskwright.core.log import printable, say
-from maskwright.core.records.run import RunFolder
+from maskwright.core.log import printable, say, warn
+from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
-from maskwright.evaluation.provenance import run_of_model, warn_if_masks_were_not_taught
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
@@ -28,7 +27,7 @@ from maskwright.tokenization.folder import load_tokenizer
 DECODER_NOTE = "masks are filled with the decoder that it was trained with, from a checkpoint; the export has none"
 
 
-class Subject:
+class EvaluatedModel:
     """A masked encoder under evaluation: one of ours, any Hugging Face folder, or a name on the hub.
 
     Attributes:
@@ -136,3 +135,32 @@ class Subject:
         if dropout not in self._imported:
             self._imported[dropout] = import_model(self.folder, dropout)
         return self._imported[dropout]
+
+
+def run_of_model(folder: Path) -> RunFolder | None:
+    """Return the run that a model folder lies in; None where it lies elsewhere."""
+    folder = folder.resolve()
+    run = RunFolder(folder.parent)
+    return run if folder.name == run.model.name and run.run_record.exists() else None
+
+
+def warn_if_masks_were_not_taught(folder: Path) -> None:
+    """Say so where a model is about to fill masks that the last phase of its run did not teach it to fill.
+
+    Raises:
+        CheckpointError: the run's record is damaged.
+    """
+    run = run_of_model(folder)
+    if run is None:
+        return
+    last = RunRecord.read(run.run_record).plan.phases[-1]
+    if not last.trains_vocabulary_head:
+        lacking = "did not train the head that predicts tokens"
+    elif last.fills_masks != "encoder":
+        lacking = "never showed the encoder a mask, and no checkpoint is there with the decoder that reads them"
+    else:
+        return
+    warn(
+        f"{printable(str(folder))}: its last phase, {printable(last.objective)}, {lacking}. What it fills in, and "
+        "scores of masked tokens, say little: judge it fine-tuned, or end its recipe with a short phase of mlm"
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskwright.core.randomness import numpy_generator
 from maskwright.corpus.corpus import TokenSplit
-from maskwright.evaluation.fill import best_guesses, decoded
+from maskwright.evaluation.fill import best_guesses, decode_tokens
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 
 SENTENCE = re.compile(r"[^\s.!?][^.!?\n]{28,140}[.!?](?=\s|$)")
@@ -59,14 +59,14 @@ def fill_mask_examples(
 def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.random.Generator) -> Iterator[str]:
     """Yield short readable pieces of text, one document after the other in random order.
 
-    Where documents are few and long, each has several turns, with an excerpt from another place.
+    Where documents are few and long, each has several turns, with an excerpt from another position.
     """
     for document in np.resize(generator.permutation(split.num_documents), MAX_EXCERPTS):
         length = int(split.document_lengths[document])
         start = int(generator.integers(0, max(1, length - MAX_EXCERPT_TOKENS)))
         count = min(length - start, MAX_EXCERPT_TOKENS, model.max_tokens)
         token_ids, _ = split.gather_tokens(np.array([document]), np.array([start]), np.array([count]))
-        text = tidied(decoded(model, token_ids.tolist()))
+        text = tidy_spaces(decode_tokens(model, token_ids.tolist()))
         sentences = SENTENCE.findall(text if start == 0 else text.partition(" ")[2])
         sentences = [sentence for sentence in sentences if is_prose(sentence)]
         if sentences:
@@ -75,7 +75,7 @@ def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.ran
             yield text[:NUM_EXCERPT_CHARACTERS]
 
 
-def tidied(text: str) -> str:
+def tidy_spaces(text: str) -> str:
     """Close the gaps that some tokenizers leave around punctuation when they turn tokens into text."""
     text = re.sub(r" (['’]) (?=(?:s|t|re|ve|ll|d|m)\b)", r"\1", text)
     return re.sub(r"(?<=[(\[]) | (?=[.,;:!?)\]])", "", text)
@@ -95,16 +95,16 @@ def hidden_word(model: MaskedLanguageModel, text: str, generator: np.random.Gene
     # The offsets of some tokenizers take the space before a word in.
     spans = [(end - len(text[begin:end].lstrip()), end) for begin, end in encoding["offset_mapping"]]
     special_ids = set(model.vocabulary.special_ids)
-    of_text = [place for place, token_id in enumerate(token_ids.tolist()) if token_id not in special_ids]
-    candidates = [place for place in of_text if spans[place] in words]
-    candidates = candidates or [place for place in of_text if text[slice(*spans[place])].isalpha()]
+    of_text = [position for position, token_id in enumerate(token_ids.tolist()) if token_id not in special_ids]
+    candidates = [position for position in of_text if spans[position] in words]
+    candidates = candidates or [position for position in of_text if text[slice(*spans[position])].isalpha()]
     if not candidates or len(token_ids) > model.max_tokens:
         return None
-    place = candidates[int(generator.integers(len(candidates)))]
-    begin, end = spans[place]
+    position = candidates[int(generator.integers(len(candidates)))]
+    begin, end = spans[position]
     masked = token_ids.copy()
-    masked[place] = model.vocabulary.mask_id
-    (guesses,) = best_guesses(model, Cloze(masked, np.array([place]), token_ids[[place]]), top=5)
+    masked[position] = model.vocabulary.mask_id
+    (guesses,) = best_guesses(model, Cloze(masked, np.array([position]), token_ids[[position]]), top=5)
     return {
         "text": f"{text[:begin]}[MASK]{text[end:]}",
         "answer": text[begin:end],

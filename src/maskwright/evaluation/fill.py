@@ -48,12 +48,12 @@ def best_guesses(model: MaskedLanguageModel, cloze: Cloze, top: int) -> list[lis
     probabilities[:, [index for index in model.vocabulary.special_ids if index < probabilities.shape[1]]] = 0
     values, token_ids = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
     return [
-        [Guess(decoded(model, [token_id]), token_id, value) for value, token_id in zip(*pair, strict=True)]
+        [Guess(decode_tokens(model, [token_id]), token_id, value) for value, token_id in zip(*pair, strict=True)]
         for pair in zip(values.tolist(), token_ids.tolist(), strict=True)
     ]
 
 
-def decoded(model: MaskedLanguageModel, token_ids: list[int]) -> str:
+def decode_tokens(model: MaskedLanguageModel, token_ids: list[int]) -> str:
     """Return the text of tokens, without space around it."""
     return str(model.tokenizer.decode(token_ids)).strip()
 

@@ -62,7 +62,7 @@ class Items:
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
             strata = list(dict.fromkeys(row["stratum"] for row in rows))
-            place = {name: index for index, name in enumerate(strata)}
+            index_of = {name: index for index, name in enumerate(strata)}
             values = {name: [row[name] for row in rows] for name in rows[0] if name not in ("id", "stratum")}
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise CheckpointError(
@@ -74,7 +74,7 @@ class Items:
         return cls(
             np.array([row["id"] for row in rows]),
             {name: np.array(column) for name, column in values.items() if not are_texts[name]},
-            np.array([place[row["stratum"]] for row in rows], dtype=np.int64),
+            np.array([index_of[row["stratum"]] for row in rows], dtype=np.int64),
             strata,
             {name: column for name, column in values.items() if are_texts[name]},
         )

@@ -1,11 +1,11 @@
-"""What predictions are worth: functions of columns, scikit-learn's and scipy's where those have them.
+"""Metrics: functions of an item's columns, taken from scikit-learn and scipy where those have them.
 
-They take about a millisecond a call, so that a thousand resamples of a bootstrap stay in seconds. All values are from
-0 to 1, or from -1 to 1 for correlations.
+A call takes about a millisecond, so a thousand bootstrap resamples take seconds. All values are between 0 and 1, or
+between -1 and 1 for correlations.
 
-Where a metric is undefined it is 0, the value of a model that tells nothing apart, and `undefined` says so: Matthews'
-and the other correlations where all predictions or all targets are equal, F1 where the class is neither there nor
-predicted.
+An undefined metric is 0, the value of a model that tells nothing apart, and `note_undefined` says so. Matthews' and the
+other correlations are undefined if all predictions or all targets are equal; F1 is undefined if the class neither
+occurs nor is predicted.
 """
 
 import re
@@ -20,25 +20,25 @@ import sklearn.metrics
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.evaluation.datasets.section import Kind
 
 
 def accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
     """Return the share of items [N] that are right."""
-    with _unchecked():
+    with _skip_validation():
         return float(accuracy_score(target, prediction))
 
 
 def f1(prediction: np.ndarray, target: np.ndarray) -> float:
     """Return F1 of class 1, for int64 [N] of two classes."""
-    with _unchecked():
+    with _skip_validation():
         return float(f1_score(target, prediction, zero_division=0))  # pyright: ignore[reportArgumentType]
 
 
 def macro_f1(prediction: np.ndarray, target: np.ndarray) -> float:
     """Return the mean F1 of all classes that are there or predicted, for int64 [N]."""
-    with _unchecked():
+    with _skip_validation():
         value = f1_score(target, prediction, average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
         return float(value)
 
@@ -50,7 +50,7 @@ def matthews_correlation(prediction: np.ndarray, target: np.ndarray) -> float:
     """
     if is_constant(prediction) or is_constant(target):
         return 0.0
-    with _unchecked():
+    with _skip_validation():
         return float(matthews_corrcoef(target, prediction))
 
 
@@ -70,11 +70,11 @@ def spearman(prediction: np.ndarray, target: np.ndarray) -> float:
 
 def mean_absolute_error(prediction: np.ndarray, target: np.ndarray) -> float:
     """Return the mean distance of numbers [N], in the targets' own unit."""
-    with _unchecked():
+    with _skip_validation():
         return float(sklearn.metrics.mean_absolute_error(target, prediction))
 
 
-def _unchecked() -> AbstractContextManager[None]:
+def _skip_validation() -> AbstractContextManager[None]:
     """Keep scikit-learn from checking columns that were checked when they were made: a third of the time of a call."""
     return sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
 
@@ -163,12 +163,12 @@ def metrics_of(kind: Kind, names: Sequence[str]) -> dict[str, Metric]:
     for name in names:
         if name not in known:
             raise RecipeError(
-                f"metrics: {kind} has no metric {name!r}{nearest(name, known)}", "one of " + ", ".join(known)
+                f"metrics: {kind} has no metric {name!r}{suggest_nearest(name, known)}", "one of " + ", ".join(known)
             )
     return {name: known[name] for name in names or DEFAULT_METRICS[kind]}
 
 
-def undefined(prediction: np.ndarray, target: np.ndarray) -> list[str]:
+def note_undefined(prediction: np.ndarray, target: np.ndarray) -> list[str]:
     """Return a note, for a reader of the scores, where all predictions or all targets are equal."""
     if is_constant(prediction):
         return ["the model predicts the same for every row: a correlation is undefined and counted as 0"]
@@ -202,14 +202,14 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """
     found: set[tuple[str, int, int]] = set()
     begin, kind = 0, ""
-    for place, tag in enumerate([*tags, "O"]):
+    for index, tag in enumerate([*tags, "O"]):
         prefix, _, name = tag.partition("-")
         name = name or prefix if prefix != "O" else ""
         if kind and (name != kind or prefix == "B"):
-            found.add((kind, begin, place))
+            found.add((kind, begin, index))
             kind = ""
         if name and not kind:
-            begin, kind = place, name
+            begin, kind = index, name
     return found
 
 
@@ -225,7 +225,7 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalised(answer: str) -> str:
+def normalise_answer(answer: str) -> str:
     """Return an answer in lower case, without punctuation, English articles and doubled white space.
 
     Source: Rajpurkar et al. 2016, SQuAD, arXiv:1606.05250, section 6.1, and the authors' evaluation script.
@@ -235,12 +235,14 @@ def normalised(answer: str) -> str:
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """Return 1 if a prediction equals one of the accepted answers, else 0; no answers: it must be empty."""
-    return float(normalised(prediction) in {normalised(answer) for answer in answers or [""]})
+    return float(normalise_answer(prediction) in {normalise_answer(answer) for answer in answers or [""]})
 
 
 def answer_f1(prediction: str, answers: Sequence[str]) -> float:
     """Return the overlap of words with the best of the accepted answers; no answers: it must be empty."""
-    return max(_overlap(normalised(prediction).split(), normalised(answer).split()) for answer in answers or [""])
+    return max(
+        _overlap(normalise_answer(prediction).split(), normalise_answer(answer).split()) for answer in answers or [""]
+    )
 
 
 def _overlap(predicted: Sequence[str], true: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""Minimal pairs as a probe during training: the same few pairs every time."""
+"""Probes during training: held-out text and minimal pairs, the same small sample every time."""
 
 import numpy as np
 import torch
@@ -6,10 +6,48 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.randomness import numpy_generator
+from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.pairs import Pairs, phenomena_of
 from maskwright.evaluation.pseudo_likelihood import Mode, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
+from maskwright.evaluation.tasks.held_out import HeldOutClozes, ScoreTally
+
+
+class HeldOutProbe:
+    """The held-out scores as a probe during training: cheap, and the same questions every time."""
+
+    def __init__(self, corpus: Corpus, sequence_length: int, seed: int, max_tokens: int = 20_000) -> None:
+        """Read the questions once.
+
+        Args:
+            corpus: its held-out split is sampled.
+            sequence_length: longest sequence, with [CLS] and [SEP].
+            seed: of the sample; the final evaluation with the same seed hides the same tokens.
+            max_tokens: size of the sample.
+        """
+        self._tokenizer = corpus.load_tokenizer()
+        self._clozes = list(
+            HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
+        )
+
+    def __call__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        reader: nn.Module | None = None,
+    ) -> dict[str, float]:
+        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
+
+        Returns:
+            "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
+        """
+        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype, reader=reader)
+        tally = ScoreTally()
+        for scores in model.score(self._clozes):
+            tally.add(scores)
+        return {f"held_out_{metric}": value for metric, value in tally.means().items()}
 
 
 class MinimalPairsProbe:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.tokenization.special_tokens import plain_text_encoder
 
@@ -32,7 +32,7 @@ CHUNK_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Sentences:
+class TokenizedSentences:
     """N tokenized sentences, without special tokens.
 
     Attributes:
@@ -52,11 +52,11 @@ class Sentences:
         """Tokens of each sentence, int64 [N]."""
         return np.diff(self.starts)
 
-    def take(self, index: np.ndarray) -> "Sentences":
+    def take(self, index: np.ndarray) -> "TokenizedSentences":
         """Return some sentences, in the given order."""
-        place = ranges(self.starts[index], self.lengths[index])
+        chosen_T = expand_ranges(self.starts[index], self.lengths[index])
         starts = np.concatenate([[0], np.cumsum(self.lengths[index])])
-        return Sentences(self.token_ids[place], self.words[place], starts, self.is_truncated[index])
+        return TokenizedSentences(self.token_ids[chosen_T], self.words[chosen_T], starts, self.is_truncated[index])
 
     @property
     def num_encoded_tokens(self) -> int:
@@ -65,7 +65,7 @@ class Sentences:
 
 
 @dataclass
-class Work:
+class ScoringWork:
     """What scoring took.
 
     Attributes:
@@ -78,9 +78,9 @@ class Work:
     num_forward_passes: int = 0
     num_encoded_tokens: int = 0
 
-    def __add__(self, other: "Work") -> "Work":
+    def __add__(self, other: "ScoringWork") -> "ScoringWork":
         """Return what both took together."""
-        return Work(
+        return ScoringWork(
             self.num_copies + other.num_copies,
             self.num_forward_passes + other.num_forward_passes,
             self.num_encoded_tokens + other.num_encoded_tokens,
@@ -89,7 +89,7 @@ class Work:
 
 def tokenize(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int | None = None, leading_space: bool = False
-) -> Sentences:
+) -> TokenizedSentences:
     """Tokenize texts, NFC-normalised; what a model can't take is cut off at the end.
 
     Args:
@@ -112,15 +112,15 @@ def tokenize(
             f"the tokenizer makes no token of {texts[int(lengths.argmin())]!r}", "a sentence of at least one token"
         )
     words = [encoding.word_ids[:max_tokens] for encoding in encodings]
-    return Sentences(
+    return TokenizedSentences(
         np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum())),
-        _numbered(np.array([-1 if word is None else word for word in chain.from_iterable(words)], dtype=np.int64)),
+        _number_words(np.array([-1 if word is None else word for word in chain.from_iterable(words)], dtype=np.int64)),
         np.concatenate([[0], np.cumsum(lengths)]),
         np.array([len(encoding.ids) > len(kept) for encoding, kept in zip(encodings, ids, strict=True)], dtype=bool),
     )
 
 
-def _numbered(word_ids: np.ndarray) -> np.ndarray:
+def _number_words(word_ids: np.ndarray) -> np.ndarray:
     """Number words anew; a token that the tokenizer counts to no word (-1) is a word of its own."""
     is_new = np.diff(word_ids, prepend=-2) != 0
     return np.cumsum(is_new | (word_ids < 0))
@@ -128,10 +128,10 @@ def _numbered(word_ids: np.ndarray) -> np.ndarray:
 
 def pseudo_log_likelihoods(
     model: MaskedLanguageModel,
-    sentences: Sentences,
+    sentences: TokenizedSentences,
     mode: Mode = "original",
     advance: Callable[[float], None] = lambda amount: None,
-) -> tuple[np.ndarray, Work]:
+) -> tuple[np.ndarray, ScoringWork]:
     """Return the sum of the log-probabilities of each sentence's tokens, each hidden in turn.
 
     Args:
@@ -139,7 +139,7 @@ def pseudo_log_likelihoods(
         sentences: made by `tokenize` with the model's tokenizer.
         mode: `original` hides one token at a time; `within_word_l2r` hides the later tokens of its word as well, so
             that a word of several tokens is not given away by its own end; `mntp` reads the prediction of the hidden
-            token one place to its left, for models that were trained to predict the next token there.
+            token one position to its left, for models that were trained to predict the next token there.
         advance: told how many masked copies were done.
 
     Returns:
@@ -147,21 +147,21 @@ def pseudo_log_likelihoods(
     """
     model.compile_for(sentences.num_encoded_tokens)
     nats_T = np.empty(len(sentences.token_ids))
-    work = Work(num_copies=len(nats_T))
+    work = ScoringWork(num_copies=len(nats_T))
     for chosen in _chunks(sentences.lengths):
         length = int(sentences.lengths[chosen[0]])
-        place_NL = sentences.starts[chosen][:, None] + np.arange(length)
-        token_ids_NL, words_NL = sentences.token_ids[place_NL], sentences.words[place_NL]
-        copies_KL = masked_copies(token_ids_NL, words_NL, model.vocabulary.mask_id, mode)
+        index_NL = sentences.starts[chosen][:, None] + np.arange(length)
+        token_ids_NL, words_NL = sentences.token_ids[index_NL], sentences.words[index_NL]
+        copies_KL = mask_each_token(token_ids_NL, words_NL, model.vocabulary.mask_id, mode)
         asked_K = np.tile(np.arange(length), len(chosen)) - (mode == "mntp")
         nats_K, num_forward_passes = _nats(model, copies_KL, asked_K, token_ids_NL.ravel(), advance)
-        nats_T[place_NL.ravel()] = nats_K
+        nats_T[index_NL.ravel()] = nats_K
         work.num_forward_passes += num_forward_passes
         work.num_encoded_tokens += num_forward_passes * (length + NUM_SPECIALS)
     return -np.add.reduceat(nats_T, sentences.starts[:-1]) if len(nats_T) else np.empty(0), work
 
 
-def masked_copies(token_ids_NL: np.ndarray, words_NL: np.ndarray, mask_id: int, mode: Mode) -> np.ndarray:
+def mask_each_token(token_ids_NL: np.ndarray, words_NL: np.ndarray, mask_id: int, mode: Mode) -> np.ndarray:
     """Return a masked copy for each token of N sentences of L tokens, int64 [N * L, L]."""
     is_hidden_NLL = np.eye(token_ids_NL.shape[1], dtype=bool)[None]
     if mode == "within_word_l2r":

@@ -19,9 +19,9 @@ from maskwright.core.log import say, warn
 from maskwright.core.records.base import Record
 from maskwright.core.records.evaluation import EvaluationRecord, SeedRecord
 from maskwright.evaluation.catalogue import NamedTask
-from maskwright.evaluation.evaluated_model import DECODER_NOTE, Subject
+from maskwright.evaluation.evaluated_model import DECODER_NOTE, EvaluatedModel
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.significance import interval
+from maskwright.evaluation.significance import bootstrap_interval
 from maskwright.evaluation.tasks.base import TaskResult
 
 FIRST_SEED = 12
@@ -29,7 +29,7 @@ FIRST_SEED = 12
 
 
 @dataclass(frozen=True)
-class Places:
+class EvaluationFolder:
     """The files of an evaluation in its folder."""
 
     folder: Path
@@ -38,8 +38,8 @@ class Places:
         """`EvaluationRecord` of a task."""
         return self.folder / f"{task}.json"
 
-    def finished(self, task: str, seed: int) -> Path:
-        """`Finished`: one seed of a task."""
+    def finished_seed(self, task: str, seed: int) -> Path:
+        """`FinishedSeed`: one seed of a task."""
         return self.folder / "seeds" / f"{task}.seed-{seed}.json"
 
     def items(self, task: str, seed: int) -> Path:
@@ -47,12 +47,12 @@ class Places:
         return self.folder / "items" / f"{task}.seed-{seed}.jsonl"
 
     def comparison(self, other: str) -> Path:
-        """`ComparisonRecord` with another model; its name may be a path or a name on the hub."""
+        """`ModelComparisonRecord` with another model; its name may be a path or a name on the hub."""
         name = re.sub(r"[^\w.-]+", "--", other).strip("-.")
         return self.folder / "against" / f"{name or 'other'}.json"
 
 
-class Finished(Record):
+class FinishedSeed(Record):
     """One seed of a task, kept so that an interrupted evaluation goes on where it was."""
 
     key: str = Field(description="of the model, the data and the settings; another key means another result")
@@ -62,7 +62,7 @@ class Finished(Record):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationOutcome:
     """What came of an evaluation.
 
     Attributes:
@@ -85,14 +85,14 @@ class SeedRun:
 
 
 def evaluate(
-    subject: Subject,
+    subject: EvaluatedModel,
     tasks: Sequence[NamedTask],
     out_folder: Path,
     seed: int,
     num_seeds: int = 1,
     is_fresh: bool = False,
     first_seed: int = FIRST_SEED,
-) -> Outcome:
+) -> EvaluationOutcome:
     """Score a model and write `<out_folder>/<task>.json` for each task; a data set that is missing stops no other task.
 
     Args:
@@ -117,14 +117,14 @@ def evaluate(
             warn(f"{named.title} is left out: {error.got}")
             continue
         seeds = range(first_seed, first_seed + num_seeds) if named.task.is_repeated else [seed]
-        runs = [_one_seed(named, subject, one, data_sha256, Places(out_folder), is_fresh) for one in seeds]
-        record = combined(named, runs, subject, data_sha256, seed)
-        record.write(Places(out_folder).record(named.name))
+        runs = [_one_seed(named, subject, one, data_sha256, EvaluationFolder(out_folder), is_fresh) for one in seeds]
+        record = combine_seeds(named, runs, subject, data_sha256, seed)
+        record.write(EvaluationFolder(out_folder).record(named.name))
         records.append(record)
-    return Outcome(records, _told_together(missing, len(records)) if missing else None)
+    return EvaluationOutcome(records, _join_missing(missing, len(records)) if missing else None)
 
 
-def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[str, str]) -> str:
+def result_key(named: NamedTask, subject: EvaluatedModel, seed: int, data_sha256: dict[str, str]) -> str:
     """Return what names a result: equal keys mean equal results."""
     what = {
         "task": named.kind,
@@ -139,18 +139,23 @@ def result_key(named: NamedTask, subject: Subject, seed: int, data_sha256: dict[
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def _has_decoder(named: NamedTask, subject: Subject) -> bool:
+def _has_decoder(named: NamedTask, subject: EvaluatedModel) -> bool:
     """Return whether a decoder takes part that is not in the model's folder; fine-tuning drops it."""
     return not named.task.is_repeated and subject.reader is not None
 
 
 def _one_seed(
-    named: NamedTask, subject: Subject, seed: int, data_sha256: dict[str, str], places: Places, is_fresh: bool
+    named: NamedTask,
+    subject: EvaluatedModel,
+    seed: int,
+    data_sha256: dict[str, str],
+    folder: EvaluationFolder,
+    is_fresh: bool,
 ) -> SeedRun:
     """Score one seed of a task, or take it from disk."""
     key = result_key(named, subject, seed, data_sha256)
-    path, items_path = places.finished(named.name, seed), places.items(named.name, seed)
-    if not is_fresh and (found := _found(path, key, items_path)) is not None:
+    path, items_path = folder.finished_seed(named.name, seed), folder.items(named.name, seed)
+    if not is_fresh and (found := _read_finished(path, key, items_path)) is not None:
         say(f"{named.title}, seed {seed}: finished before, not done again")
         return found
     begin = time.perf_counter()
@@ -160,16 +165,16 @@ def _one_seed(
     if result.items is not None:
         result.items.write(items_path)
     # Last: what it names is whole.
-    Finished(key=key, seed=seed, seconds=seconds, result=result.model_dump(mode="json")).write(path)
+    FinishedSeed(key=key, seed=seed, seconds=seconds, result=result.model_dump(mode="json")).write(path)
     return SeedRun(seed, seconds, result, result.items)
 
 
-def _found(path: Path, key: str, items_path: Path) -> SeedRun | None:
+def _read_finished(path: Path, key: str, items_path: Path) -> SeedRun | None:
     """Return a finished seed of the same model, data and settings; None where there is none."""
     if not path.exists():
         return None
     try:
-        finished = Finished.model_validate_json(path.read_bytes())
+        finished = FinishedSeed.model_validate_json(path.read_bytes())
     except ValidationError:
         return None  # of another version, or damaged: it is done again
     if finished.key != key:
@@ -178,8 +183,8 @@ def _found(path: Path, key: str, items_path: Path) -> SeedRun | None:
     return SeedRun(finished.seed, finished.seconds, TaskResult.model_validate(finished.result), items)
 
 
-def combined(
-    named: NamedTask, runs: Sequence[SeedRun], subject: Subject, data_sha256: dict[str, str], seed: int
+def combine_seeds(
+    named: NamedTask, runs: Sequence[SeedRun], subject: EvaluatedModel, data_sha256: dict[str, str], seed: int
 ) -> EvaluationRecord:
     """Return the record of a task from its seeds: means, and sample standard deviations (ddof 1)."""
     task, first = named.task, runs[0]
@@ -195,7 +200,7 @@ def combined(
     intervals = {}
     items = [run.items for run in runs if run.items is not None]
     if items and (metric := task.main_metric) is not None:
-        intervals[metric] = interval(lambda drawn: task.scores(drawn)[metric], items, seed)
+        intervals[metric] = bootstrap_interval(lambda drawn: task.scores(drawn)[metric], items, seed)
     settings = task.config.model_dump(mode="json", exclude={"title", "citation"})
     shared = first.result.settings if len(runs) == 1 else {}
     notes = [note for run in runs for note in run.result.notes]
@@ -228,7 +233,7 @@ def combined(
     )
 
 
-def _told_together(missing: dict[str, MissingData], num_scored: int) -> MissingData:
+def _join_missing(missing: dict[str, MissingData], num_scored: int) -> MissingData:
     """Return one error for all data sets that were not there."""
     first = next(iter(missing.values()))
     if len(missing) == 1:

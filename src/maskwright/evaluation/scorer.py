@@ -25,7 +25,6 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
-from maskwright.evaluation.provenance import warn_if_masks_were_not_taught
 from maskwright.export.folder import ImportedModel, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
@@ -56,8 +55,8 @@ class Cloze:
 
     Attributes:
         token_ids: int64 [n], the encoder's input without [CLS] and [SEP], already masked.
-        positions: int64 [m], the places that are asked for, as indices into `token_ids`; -1 is [CLS] before the text,
-            whose logits a model of the next token has for the first one.
+        positions: int64 [m], the asked positions, as indices into `token_ids`. -1 is [CLS] before the text, where a
+            next-token model predicts the first token.
         target_ids: int64 [m], the right tokens there.
     """
 
@@ -120,7 +119,7 @@ class MaskedLanguageModel:
             tokenizer: the one that the encoder was trained with.
             dtype: precision of matrix products (autocast below float32); log-probabilities are float32 at least.
             tokens_per_batch: budget of packed tokens in one forward pass; None: what suits the device.
-            reader: gives hidden states in the encoder's place, called as it is (`Objective.reader`).
+            reader: gives hidden states instead of the encoder, and is called like it (`Objective.reader`).
         """
         self.encoder = encoder
         self.reader = encoder if reader is None else reader
@@ -133,7 +132,9 @@ class MaskedLanguageModel:
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | None = None) -> Self:
-        """Load an exported model (float32) with its tokenizer; warn where its run did not teach it to fill masks.
+        """Load an exported model (float32) with its tokenizer.
+
+        `EvaluatedModel.masked_language_model` also warns when the model was not trained to fill masks.
 
         Args:
             folder: a Hugging Face model folder.
@@ -144,9 +145,7 @@ class MaskedLanguageModel:
             CorpusError: its tokenizer can't be read.
             EvaluationError: it has no mask token, or the model no trained vocabulary head.
         """
-        model = cls.of(import_model(folder), load_tokenizer(folder), device or default_device())
-        warn_if_masks_were_not_taught(Path(folder))
-        return model
+        return cls.of(import_model(folder), load_tokenizer(folder), device or default_device())
 
     @classmethod
     def of(
@@ -186,7 +185,7 @@ class MaskedLanguageModel:
         return self.encoder.config.max_positions - NUM_SPECIALS
 
     @contextlib.contextmanager
-    def in_precision(self, dtype: torch.dtype) -> Iterator[None]:
+    def compute_in_precision(self, dtype: torch.dtype) -> Iterator[None]:
         """Compute in another precision for a while."""
         before, self.dtype = self.dtype, dtype
         try:
@@ -210,7 +209,7 @@ class MaskedLanguageModel:
 
     def probabilities(self, cloze: Cloze) -> Tensor:
         """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
-        batch, positions_M = self._packed([cloze])
+        batch, positions_M = self._pack([cloze])
         with self._hidden_states(batch, positions_M) as x_MD:
             return self.head(x_MD, self.encoder.embedding_weight_VD).float().softmax(dim=-1).cpu()
 
@@ -231,7 +230,7 @@ class MaskedLanguageModel:
                 number that is not finite.
         """
         for group in self._groups(clozes):
-            batch, positions_M = self._packed(group)
+            batch, positions_M = self._pack(group)
             targets = np.concatenate([cloze.target_ids for cloze in group])
             self._require_known(targets)
             with self._hidden_states(batch, positions_M) as x_MD:
@@ -246,7 +245,7 @@ class MaskedLanguageModel:
 
     @contextlib.contextmanager
     def _hidden_states(self, batch: PackedBatch, positions_M: Tensor) -> Iterator[Tensor]:
-        """Yield the hidden states [M, D] at some places; inside the block the head may be used."""
+        """Yield the hidden states [M, D] at some positions; inside the block the head may be used."""
         device = self.device
         narrow = torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
         with evaluation_mode(self.reader, self.head), narrow:
@@ -285,7 +284,7 @@ class MaskedLanguageModel:
         if group:
             yield group
 
-    def _packed(self, clozes: list[Cloze]) -> tuple[PackedBatch, Tensor]:
+    def _pack(self, clozes: list[Cloze]) -> tuple[PackedBatch, Tensor]:
         """Pack sequences; return the batch and where in it the asked positions are [M], in the order of the clozes."""
         sequences = [cloze.token_ids for cloze in clozes]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))

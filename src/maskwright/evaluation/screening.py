@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from maskwright.core.randomness import numpy_generator
-from maskwright.evaluation.pseudo_likelihood import Mode, Sentences, Work, pseudo_log_likelihoods
+from maskwright.evaluation.pseudo_likelihood import Mode, ScoringWork, TokenizedSentences, pseudo_log_likelihoods
 from maskwright.evaluation.scorer import MaskedLanguageModel
 
 NUM_SAMPLED_PAIRS = 128
@@ -22,7 +22,7 @@ SAFETY = 3.0
 
 
 @dataclass(frozen=True)
-class Screening:
+class ScreeningResult:
     """What screening found.
 
     Attributes:
@@ -39,8 +39,8 @@ class Screening:
 
 
 def screened_log_likelihoods(
-    model: MaskedLanguageModel, sentences: Sentences, mode: Mode, seed: int, advance: Callable[[float], None]
-) -> tuple[np.ndarray, Work, Screening]:
+    model: MaskedLanguageModel, sentences: TokenizedSentences, mode: Mode, seed: int, advance: Callable[[float], None]
+) -> tuple[np.ndarray, ScoringWork, ScreeningResult]:
     """Return pseudo-log-likelihoods whose order within each pair is that of float32.
 
     Args:
@@ -54,29 +54,33 @@ def screened_log_likelihoods(
         float64 [N], natural logarithms, those of clear pairs in bfloat16; what it took; and what was found.
     """
     num_pairs = len(sentences.lengths) // 2
-    with model.in_precision(torch.bfloat16):
+    with model.compute_in_precision(torch.bfloat16):
         log_likelihoods, work = pseudo_log_likelihoods(model, sentences, mode, advance)
     sample = np.sort(numpy_generator(seed, "screening").permutation(num_pairs)[:NUM_SAMPLED_PAIRS])
-    rough = differences(log_likelihoods)
+    rough = pair_differences(log_likelihoods)
     work += _make_exact(model, sentences, mode, sample, log_likelihoods)
-    largest_error = float(np.abs(differences(log_likelihoods)[sample] - rough[sample]).max())
+    largest_error = float(np.abs(pair_differences(log_likelihoods)[sample] - rough[sample]).max())
     bound = SAFETY * largest_error
     close = np.setdiff1d(np.flatnonzero(np.abs(rough) <= bound), sample)
     work += _make_exact(model, sentences, mode, close, log_likelihoods)
-    return log_likelihoods, work, Screening(num_pairs, len(sample) + len(close), largest_error, bound)
+    return log_likelihoods, work, ScreeningResult(num_pairs, len(sample) + len(close), largest_error, bound)
 
 
-def differences(log_likelihoods: np.ndarray) -> np.ndarray:
+def pair_differences(log_likelihoods: np.ndarray) -> np.ndarray:
     """Return the first sentence's minus the second's, float64 [N / 2]."""
     return log_likelihoods[0::2] - log_likelihoods[1::2]
 
 
 def _make_exact(
-    model: MaskedLanguageModel, sentences: Sentences, mode: Mode, pairs: np.ndarray, log_likelihoods: np.ndarray
-) -> Work:
+    model: MaskedLanguageModel,
+    sentences: TokenizedSentences,
+    mode: Mode,
+    pairs: np.ndarray,
+    log_likelihoods: np.ndarray,
+) -> ScoringWork:
     """Replace the scores of some pairs by those of float32, in place."""
     if not len(pairs):
-        return Work()
-    places = np.column_stack([2 * pairs, 2 * pairs + 1]).ravel()
-    log_likelihoods[places], work = pseudo_log_likelihoods(model, sentences.take(places), mode)
+        return ScoringWork()
+    indices = np.column_stack([2 * pairs, 2 * pairs + 1]).ravel()
+    log_likelihoods[indices], work = pseudo_log_likelihoods(model, sentences.take(indices), mode)
     return work

@@ -52,7 +52,9 @@ class Difference:
         return self.p_items if self.p_seeds is None else max(self.p_items, self.p_seeds)
 
 
-def interval(score: Score, runs: Sequence[Items], seed: int, num_resamples: int = 1000) -> tuple[float, float]:
+def bootstrap_interval(
+    score: Score, runs: Sequence[Items], seed: int, num_resamples: int = 1000
+) -> tuple[float, float]:
     """Return the 95 % percentile-bootstrap interval of a score, the mean over the seeds.
 
     Args:
@@ -64,11 +66,11 @@ def interval(score: Score, runs: Sequence[Items], seed: int, num_resamples: int 
     Raises:
         EvaluationError: the seeds have scored different items.
     """
-    scores_SR = resampled_scores(score, aligned(runs), seed, num_resamples)
+    scores_SR = resampled_scores(score, align_items(runs), seed, num_resamples)
     return percentiles(resampled_means(scores_SR, seed, "interval"))
 
 
-def difference(
+def estimate_difference(
     score: Score, ours: Mapping[int, Items], other: Mapping[int, Items], seed: int, num_resamples: int
 ) -> Difference:
     """Compare two models on one task, item by item; where both have the same seeds, also seed by seed.
@@ -84,7 +86,7 @@ def difference(
         EvaluationError: the two have not scored the same items.
     """
     names = sorted(ours), sorted(other)
-    runs = aligned([*(ours[name] for name in names[0]), *(other[name] for name in names[1])])
+    runs = align_items([*(ours[name] for name in names[0]), *(other[name] for name in names[1])])
     of_runs = np.array([score(run) for run in runs])
     ours_S, other_S = of_runs[: len(ours)], of_runs[len(ours) :]
     resampled = resampled_scores(score, runs, seed, num_resamples)
@@ -98,12 +100,12 @@ def difference(
     return Difference(
         value=float(ours_S.mean() - other_S.mean()),
         interval=percentiles(over_both_R),
-        p_items=two_sided(ours_SR.mean(axis=0) - other_SR.mean(axis=0)),
+        p_items=two_sided_p(ours_SR.mean(axis=0) - other_SR.mean(axis=0)),
         p_seeds=p_over_seeds(ours_S, other_S, is_paired),
     )
 
 
-def aligned(runs: Sequence[Items]) -> list[Items]:
+def align_items(runs: Sequence[Items]) -> list[Items]:
     """Return several models' items in one order, by the names of stratum and item, whatever order they came in.
 
     Raises:
@@ -111,9 +113,9 @@ def aligned(runs: Sequence[Items]) -> list[Items]:
     """
     first = runs[0]
     strata = sorted(first.strata)
-    places = np.array([strata.index(name) for name in first.strata])[first.stratum_index]
-    order = np.lexsort((first.ids, places))
-    names, places = first.ids[order], places[order]
+    stratum_index = np.array([strata.index(name) for name in first.strata])[first.stratum_index]
+    order = np.lexsort((first.ids, stratum_index))
+    names, stratum_index = first.ids[order], stratum_index[order]
     by_name = np.argsort(names, kind="stable")
     # Where the item with the i-th name in alphabetical order stands.
     in_order = []
@@ -122,7 +124,7 @@ def aligned(runs: Sequence[Items]) -> list[Items]:
         index = np.empty(len(run), dtype=np.int64)
         index[by_name] = np.argsort(run.ids, kind="stable")
         columns = {name: column[index] for name, column in run.columns.items()}
-        in_order.append(Items(names, columns, places, strata))
+        in_order.append(Items(names, columns, stratum_index, strata))
     return in_order
 
 
@@ -138,7 +140,7 @@ def _require_same(names: set[str], others: set[str], num_items: int) -> None:
         raise EvaluationError(f"{num_items - len(others):,} items share their name with another", "unique names")
 
 
-def resamples(runs: Sequence[Items], seed: int, num_resamples: int) -> Iterator[list[Items]]:
+def draw_resamples(runs: Sequence[Items], seed: int, num_resamples: int) -> Iterator[list[Items]]:
     """Yield items drawn with replacement within their strata, the same ones for each run.
 
     Args:
@@ -152,7 +154,8 @@ def resamples(runs: Sequence[Items], seed: int, num_resamples: int) -> Iterator[
     generator = numpy_generator(seed, "bootstrap")
     for _ in range(num_resamples):
         index = starts_N + (generator.random(len(places_N)) * sizes_N).astype(np.int64)
-        # Strata stay in place, and a resampled item is named by its place: copying names would take most of the time.
+        # The order of the strata stays. A resampled item is named by its index, because copying the names would take
+        # most of the time.
         yield [
             Items(index, {name: column[index] for name, column in run.columns.items()}, places_N, strata)
             for run in runs
@@ -163,7 +166,7 @@ def resampled_scores(score: Score, runs: Sequence[Items], seed: int, num_resampl
     """Return float64 [S, R]: the score of each of S runs on each of R draws of items, the same ones for all."""
     scores_RS = np.empty((num_resamples, len(runs)))
     with progress("Resampling items", num_resamples) as advance:
-        for scores_S, drawn in zip(scores_RS, resamples(runs, seed, num_resamples), strict=True):
+        for scores_S, drawn in zip(scores_RS, draw_resamples(runs, seed, num_resamples), strict=True):
             scores_S[:] = [score(run) for run in drawn]
             advance(1)
     return scores_RS.T
@@ -187,7 +190,7 @@ def percentiles(values_R: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def two_sided(differences_R: np.ndarray) -> float:
+def two_sided_p(differences_R: np.ndarray) -> float:
     """Return how often a resampled difference has not the sign of most, doubled; agrees with the percentile interval.
 
     One is added to both counts, so that no p-value is nought (Davison and Hinkley 1997, chapter 4).

@@ -16,7 +16,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import ExportError
-from maskwright.core.files import folder_written_atomically, write_json_atomically
+from maskwright.core.files import write_folder_atomically, write_json_atomically
 from maskwright.core.log import printable, say
 from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
@@ -88,7 +88,7 @@ def export_model(encoder: Encoder, head: nn.Module, tokenizer: PreTrainedTokeniz
     tokenizer.model_max_length = config.max_positions
     exporter = None if isinstance(encoder, HuggingFace) else exporter_of(encoder)
     values = exporter.config_values(config) if exporter else {}
-    with folder_written_atomically(folder) as unfinished:
+    with write_folder_atomically(folder) as unfinished:
         if isinstance(encoder, HuggingFace):
             write_foreign(encoder, unfinished)
         elif exporter:

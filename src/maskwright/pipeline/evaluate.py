@@ -16,9 +16,9 @@ from maskwright.corpus.corpus import open_corpus
 from maskwright.evaluation.babylm.submission import write_submission
 from maskwright.evaluation.babylm.years import year_of
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
-from maskwright.evaluation.compare_models import Evaluated, compare
-from maskwright.evaluation.evaluated_model import Subject
-from maskwright.evaluation.run_tasks import Outcome, evaluate
+from maskwright.evaluation.compare_models import ScoredModel, compare
+from maskwright.evaluation.evaluated_model import EvaluatedModel
+from maskwright.evaluation.run_tasks import EvaluationOutcome, evaluate
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.recipes import find_plug_ins_in, settings_of
@@ -37,7 +37,7 @@ class Place:
         seed: of what is drawn.
     """
 
-    subject: Subject
+    subject: EvaluatedModel
     folder: Path
     run: Path | None
     seed: int
@@ -92,7 +92,7 @@ def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Pa
     return Place(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
 
 
-def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> Outcome:
+def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> EvaluationOutcome:
     """Score a model and print its scores."""
     outcome = evaluate(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
     print_records(outcome.records)
@@ -106,7 +106,7 @@ def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: How
     names = [ours.subject.name, other.subject.name]
     if names[0] == names[1]:
         names = [str(ours.folder.parent), str(other.folder.parent)]
-    sides = Evaluated(names[0], ours.folder), Evaluated(names[1], other.folder)
+    sides = ScoredModel(names[0], ours.folder), ScoredModel(names[1], other.folder)
     print_comparison(compare(tasks, *sides, ours.seed))
 
 

@@ -7,8 +7,7 @@ from maskwright.core.errors import RecipeError
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.pairs import Pairs
-from maskwright.evaluation.probes import MinimalPairsProbe
-from maskwright.evaluation.tasks.held_out import HeldOutProbe
+from maskwright.evaluation.probes import HeldOutProbe, MinimalPairsProbe
 from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import PairsProbeConfig

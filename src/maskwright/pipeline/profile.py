@@ -7,7 +7,7 @@ import torch
 
 from maskwright.core.errors import CheckpointError, ExportError, RecipeError
 from maskwright.core.hardware import default_device
-from maskwright.core.records.semantics import ATOMS, AtomsRecord, Profiled
+from maskwright.core.records.semantics import ATOMS, AtomsRecord, ProfiledWords
 from maskwright.models.teacher import Teacher
 from maskwright.pipeline.latent_student import LatentStudent
 from maskwright.pipeline.locate import model_folder_of, record_of
@@ -17,7 +17,7 @@ from maskwright.tokenization.folder import load_tokenizer
 from maskwright.training.phases import read_model
 
 
-def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: int) -> Profiled:
+def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: int) -> ProfiledWords:
     """Return the profiles of all bracketed words; see `cli.profile.profile` for the arguments.
 
     Raises:
@@ -43,7 +43,7 @@ def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: i
     if student is not None:
         tokens = [profiler.tokens_of(word) for word in words]
         predicted = [student.profile(each, word.context, top) for each, word in zip(tokens, words, strict=True)]
-    return Profiled(description_of(folder, dictionary), profiles, predicted)
+    return ProfiledWords(description_of(folder, dictionary), profiles, predicted)
 
 
 def description_of(folder: Path, dictionary: Dictionary) -> AtomsRecord:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from maskwright.reports.formatting import clean, spoken
+from maskwright.reports.formatting import clean, label_of
 from maskwright.reports.gather import PROBE_PREFIXES, Story, has_number
 
 BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
@@ -81,7 +81,7 @@ def draw(name: str, description: str, paint: Callable[[Axes], None], width: floa
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(clean(description))}" ', 1)
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """Return text that fits as a label."""
     text = " ".join(clean(text).split())
     return text if len(text) <= MAX_LABEL_CHARACTERS else text[: MAX_LABEL_CHARACTERS - 1] + "…"
@@ -96,12 +96,12 @@ def series(lines: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.n
     return table[:, 0], table[:, 1], table[:, 2]
 
 
-def smoothed(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Return the centred moving average over a twentieth of the series; the window shrinks towards both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    reach = np.minimum(len(values) // 40, np.minimum(places, places[::-1]))
-    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    indices = np.arange(len(values))
+    reach = np.minimum(len(values) // 40, np.minimum(indices, indices[::-1]))
+    return (sums[indices + reach + 1] - sums[indices - reach]) / (2 * reach + 1)
 
 
 def tokens_axis(axes: Axes) -> None:
@@ -123,7 +123,7 @@ def phase_borders(axes: Axes, story: Story) -> None:
             axes.axvline(tokens, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         if phase < len(story.record.plan.phases):
             planned = story.record.plan.phases[phase]
-            label = short(f"{planned.objective}, {planned.sequence_length} tokens")
+            label = shorten(f"{planned.objective}, {planned.sequence_length} tokens")
             axes.annotate(label, (tokens, 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
                           va="top", fontsize=8)  # fmt: skip
 
@@ -136,7 +136,7 @@ def loss_chart(story: Story) -> str | None:
 
     def paint(axes: Axes) -> None:
         axes.plot(tokens, values, color=BLUE, alpha=0.28, linewidth=0.9, label="logged")
-        axes.plot(tokens, smoothed(values), color=BLUE, linewidth=1.8, label="smoothed")
+        axes.plot(tokens, smooth(values), color=BLUE, linewidth=1.8, label="smoothed")
         # The first steps are far above all others; the axis may cut them off but never the rest.
         top = float(np.quantile(values, 0.995))
         if values.max() > top + 0.5 * (top - values.min()):
@@ -146,7 +146,7 @@ def loss_chart(story: Story) -> str | None:
         phase_borders(axes, story)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
 
-    description = f"Training loss from {values[0]:.2f} to {smoothed(values)[-1]:.2f} over {tokens[-1]:,.0f} tokens"
+    description = f"Training loss from {values[0]:.2f} to {smooth(values)[-1]:.2f} over {tokens[-1]:,.0f} tokens"
     return draw("loss", description, paint, width=9.4, height=3.0)
 
 
@@ -175,7 +175,7 @@ def probe_chart(story: Story, kind: str, title: str, names: list[str], baseline:
 
     def paint(axes: Axes) -> None:
         for colour, (name, (tokens, _, values)) in zip((BLUE, ORANGE, GREEN, PURPLE), curves.items(), strict=False):
-            label = short(spoken(name.removeprefix("held_out_")))
+            label = shorten(label_of(name.removeprefix("held_out_")))
             axes.plot(tokens, values, color=colour, linewidth=1.6, marker="o", markersize=3, label=label)
             if name in baseline:
                 axes.axhline(baseline[name], color=colour, linewidth=1, linestyle=(0, (2, 2)))
@@ -189,7 +189,7 @@ def probe_chart(story: Story, kind: str, title: str, names: list[str], baseline:
         tokens_axis(axes)
         axes.legend(loc="best")
 
-    last = ", ".join(f"{spoken(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
+    last = ", ".join(f"{label_of(name)} {curve[2][-1]:.3f}" for name, curve in curves.items())
     return draw(f"probe-{kind}", f"{title} during training; at the end {last}", paint)
 
 
@@ -237,7 +237,7 @@ def step_chart(story: Story, name: str, title: str, is_noisy: bool, is_over_time
     def paint(axes: Axes) -> None:
         axes.plot(across, values, color=BLUE, alpha=0.28 if is_noisy else 1, linewidth=0.9 if is_noisy else 1.6)
         if is_noisy:
-            axes.plot(across, smoothed(values), color=BLUE, linewidth=1.6)
+            axes.plot(across, smooth(values), color=BLUE, linewidth=1.6)
             axes.set_ylim(0, 1.15 * float(np.quantile(values, 0.99)) or 1)
         axes.set_title(title)
         if is_over_time:

@@ -49,12 +49,12 @@ def entities(text: str) -> str:
     return "".join(f"&#{ord(character)};" for character in text)
 
 
-def whole(value: float) -> str:
+def format_whole(value: float) -> str:
     """1234567 -> "1,234,567"."""
     return f"{value:,.0f}"
 
 
-def compact(value: float) -> str:
+def format_compact(value: float) -> str:
     """1234567 -> "1.23 million"."""
     for size, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if abs(value) >= size:
@@ -62,7 +62,7 @@ def compact(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def metric(value: float, unit: str) -> str:
+def format_with_unit(value: float, unit: str) -> str:
     """Return three digits with a decimal prefix: (1.5e12, "FLOP/s") -> "1.5 TFLOP/s"."""
     for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -70,17 +70,17 @@ def metric(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """0.1234 -> "12.3 %"."""
     return f"{100 * value:.1f} %"
 
 
-def amount(value: float) -> str:
+def format_amount(value: float) -> str:
     """Return three digits, without a prefix: 0.01234 -> "0.0123", 1234.5 -> "1,235"."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """3725 -> "1 h 2 min"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -91,34 +91,45 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def moment(timestamp: str) -> str:
+def format_moment(timestamp: str) -> str:
     """2026-11-21T08:10:00+00:00 -> "2026-11-21 08:10 UTC"; anything else stays as it is."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):[\d.]+(\+00:00|Z)", timestamp)
     return f"{found[1]} {found[2]} UTC" if found else timestamp
 
 
-def fact(name: str, value: object) -> str:
+def format_fact(name: str, value: object) -> str:
     """Return a value of the environment or of settings, bytes with a prefix."""
     text = "not set" if value is None else str(value)
-    return metric(float(text), "B") if name.endswith("_bytes") and text.isdecimal() else text
+    return format_with_unit(float(text), "B") if name.endswith("_bytes") and text.isdecimal() else text
 
 
-def score(name: str, value: float) -> str:
+def format_score(name: str, value: float) -> str:
     """Return a score in the unit that its name tells: accuracies, rates and fractions in percent."""
     if name.endswith(("accuracy", "_rate", "_fraction")):
-        return percent(value)
-    return whole(value) if name.startswith("num_") else f"{value:.3f}"
+        return format_percent(value)
+    return format_whole(value) if name.startswith("num_") else f"{value:.3f}"
 
 
-def spoken(name: str) -> str:
+def label_of(name: str) -> str:
     """Turn a metric's or setting's name into words: "top1_accuracy" -> "top-1 accuracy"."""
     return re.sub(r"\btop(\d)", r"top-\1", name.removeprefix("num_").removesuffix("_bytes").replace("_", " "))
 
 
 NUMBER_FILTERS: Mapping[str, Callable[..., str]] = {
-    function.__name__: function for function in (whole, compact, metric, percent, amount, duration, score)
+    function.__name__: function
+    for function in (
+        format_whole,
+        format_compact,
+        format_with_unit,
+        format_percent,
+        format_amount,
+        format_duration,
+        format_score,
+    )
 }
 """What templates may call on numbers; the results hold no foreign text."""
 
-TEXT_FILTERS: Mapping[str, Callable[..., str]] = {function.__name__: function for function in (spoken, moment, fact)}
+TEXT_FILTERS: Mapping[str, Callable[..., str]] = {
+    function.__name__: function for function in (label_of, format_moment, format_fact)
+}
 """What templates may call on text; the results are as foreign as the text."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.corpus import CorpusManifest
-from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord
+from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
 from maskwright.core.records.masked_example import FILE, MaskedExample
 from maskwright.core.records.run import RunFolder, RunRecord
 
@@ -44,10 +44,10 @@ class Story:
     corpus_note: str
     unigram_counts_V: np.ndarray | None
     evaluations: dict[str, EvaluationRecord]
-    comparisons: list[ComparisonRecord]
+    comparisons: list[ModelComparisonRecord]
 
     @property
-    def unranked(self) -> dict[str, EvaluationRecord]:
+    def unranked_records(self) -> dict[str, EvaluationRecord]:
         """Scores without a main metric: they stand beside their baselines and in no table of tasks."""
         return {task: record for task, record in self.evaluations.items() if record.main_metric is None}
 
@@ -108,13 +108,17 @@ class Story:
         """Return the settings of a phase's objective as (name, value)."""
         phases = self.record.recipe.get("phases") or []
         objective = phases[phase].get("objective", {}) if phase < len(phases) else {}
-        return [(name, value) for name, value in flat(objective) if name != "name"]
+        return [(name, value) for name, value in flatten_settings(objective) if name != "name"]
 
 
-def flat(section: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flatten_settings(section: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return the leaves of nested settings as (dotted name, value), those that are not set left out."""
     if isinstance(section, dict):
-        return [leaf for name, value in section.items() for leaf in flat(value, f"{prefix}.{name}" if prefix else name)]
+        return [
+            leaf
+            for name, value in section.items()
+            for leaf in flatten_settings(value, f"{prefix}.{name}" if prefix else name)
+        ]
     return [] if section is None else [(prefix, str(section))]
 
 
@@ -142,7 +146,7 @@ def gather(run: Path) -> Story:
         corpus_note=note,
         unigram_counts_V=np.load(counts_path, allow_pickle=False) if corpus and counts_path.exists() else None,
         evaluations={evaluation.task: evaluation for evaluation in evaluations},
-        comparisons=[ComparisonRecord.read(path) for path in sorted(folder.comparisons.glob("*.json"))],
+        comparisons=[ModelComparisonRecord.read(path) for path in sorted(folder.comparisons.glob("*.json"))],
     )
 
 

@@ -13,10 +13,10 @@ from maskwright.core.files import write_text_atomically
 from maskwright.core.records.run import RunFolder
 from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
-from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean, score, spoken
+from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, clean, format_score, label_of
 from maskwright.reports.gather import Story, gather
 from maskwright.reports.score_charts import parts_chart
-from maskwright.reports.semantics import Semantics, semantics_of_run
+from maskwright.reports.semantics import SemanticsSection, semantics_of_run
 from maskwright.reports.tables import INTERVAL, WHOLE, Table, comparison_table, detail_table, score_tables, title_of
 
 
@@ -40,7 +40,7 @@ def write_dictionary_report(folder: Path) -> Path:
     Raises:
         CheckpointError: the dictionary was not described, or the description is damaged.
     """
-    semantics = Semantics.of("", AtomsRecord.read(folder / ATOMS), [])
+    semantics = SemanticsSection.of("", AtomsRecord.read(folder / ATOMS), [])
     page = page_environment().get_template("dictionary.html.j2").render(name=folder.resolve().name, semantics=semantics)
     path = folder / RunFolder(folder).report.name
     write_text_atomically(path, page)
@@ -61,10 +61,10 @@ def render(story: Story) -> str:
             parts_charts=charts_of_parts(story),
             details=detail_table(list(story.evaluations.values())),
             comparisons=[comparison_table(comparison) for comparison in story.comparisons],
-            loss_chart=markup(loss_chart(story)),
-            probe_charts=[markup(chart) for chart in probe_charts(story)],
-            step_charts=[markup(chart) for chart in step_charts(story)],
-            frequency_chart=markup(frequency_chart(story)),
+            loss_chart=mark_safe(loss_chart(story)),
+            probe_charts=[mark_safe(chart) for chart in probe_charts(story)],
+            step_charts=[mark_safe(chart) for chart in step_charts(story)],
+            frequency_chart=mark_safe(frequency_chart(story)),
             headlines=[*headlines_of_tables(tables), *headlines_of_held_out(story)],
             semantics=semantics_of_run(story),
         )
@@ -77,7 +77,7 @@ def page_environment() -> Environment:
         loader=PackageLoader("maskwright.reports"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=cleaned,
+        finalize=clean_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -88,15 +88,15 @@ def page_environment() -> Environment:
 def charts_of_parts(story: Story) -> dict[str, Markup | None]:
     """Return the charts that stand under the tables of parts, by the tables' names."""
     drawn = {record.task: parts_chart(record) for record in story.evaluations.values()}
-    return {f"{task}-parts": markup(chart) for task, chart in drawn.items() if chart is not None}
+    return {f"{task}-parts": mark_safe(chart) for task, chart in drawn.items() if chart is not None}
 
 
-def cleaned(value: Any) -> Any:
+def clean_value(value: Any) -> Any:
     """Clean every piece of text on its way into the page; `Markup` is our own and stays."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def markup(svg: str | None) -> Markup | None:
+def mark_safe(svg: str | None) -> Markup | None:
     """Mark an SVG that we drew as safe."""
     return None if svg is None else Markup(svg)
 
@@ -142,9 +142,9 @@ def headlines_of_held_out(story: Story) -> list[Headline]:
             continue
         value, versus = story.held_out.scores[name], ""
         if name in baseline:
-            versus = f"unigram baseline {score(name, baseline[name])}"
+            versus = f"unigram baseline {format_score(name, baseline[name])}"
             if name != "cross_entropy" and baseline[name] > 0:
                 versus += f" · {value / baseline[name]:.1f} times that"
         unit = "nats" if name == "cross_entropy" else ""
-        found.append(Headline(f"Masked {spoken(name)}", score(name, value), unit, versus))
+        found.append(Headline(f"Masked {label_of(name)}", format_score(name, value), unit, versus))
     return found

@@ -14,8 +14,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records.evaluation import EvaluationRecord
-from maskwright.reports.formatting import clean, spoken
-from maskwright.reports.tables import shown, title_of
+from maskwright.reports.formatting import clean, label_of
+from maskwright.reports.tables import format_value, title_of
 
 MARK = "# Written by Maskwright and overwritten by it; delete this line to keep the file as it is.\n"
 
@@ -65,19 +65,19 @@ def _held_out(record: EvaluationRecord) -> Iterator[EvalResult]:
 
 
 def _of_task(record: EvaluationRecord) -> Iterator[EvalResult]:
-    dataset, configuration = hub_dataset(record) or (one_line(record.task), None)
-    title = one_line(title_of(record))
+    dataset, configuration = hub_dataset(record) or (to_one_line(record.task), None)
+    title = to_one_line(title_of(record))
     for metric, value in record.scores.items():
         if metric.startswith(("num_", "sum_")) or not math.isfinite(value):
             continue
         yield EvalResult(
             task_type=TASK_TYPES.get(record.kind, "fill-mask"),
-            task_name=one_line(spoken(record.kind)) or title,
+            task_name=to_one_line(label_of(record.kind)) or title,
             dataset_type=dataset,
             dataset_name=title,
             dataset_config=configuration,
-            metric_type=METRIC_TYPES.get(metric, one_line(metric)),
-            metric_name=f"{one_line(spoken(metric))}, {_seeds_in_words(record)}",
+            metric_type=METRIC_TYPES.get(metric, to_one_line(metric)),
+            metric_name=f"{to_one_line(label_of(metric))}, {_seeds_in_words(record)}",
             metric_value=round(value, 4),
         )
 
@@ -140,17 +140,17 @@ def _is_ours(path: Path) -> bool:
 
 def _entry(record: EvaluationRecord, dataset: str, configuration: str | None) -> EvalResultEntry:
     metric = str(record.main_metric)
-    score = shown(metric, record.scores[metric], record.deviations.get(metric))
+    score = format_value(metric, record.scores[metric], record.deviations.get(metric))
     files = ", ".join(sorted(record.data_sha256)[:3]) + (" and more" if len(record.data_sha256) > 3 else "")
     notes = [
-        f"{spoken(metric)} {score}, {_seeds_in_words(record)}; read from {files or 'unnamed files'}",
+        f"{label_of(metric)} {score}, {_seeds_in_words(record)}; read from {files or 'unnamed files'}",
         *record.notes,
     ]
     return EvalResultEntry(
         dataset_id=dataset,
         task_id=configuration or "default",
         value=round(record.scores[metric], 4),
-        notes=one_line("; ".join(notes)),
+        notes=to_one_line("; ".join(notes)),
     )
 
 
@@ -158,6 +158,6 @@ def _seeds_in_words(record: EvaluationRecord) -> str:
     return f"mean of {len(record.seeds)} seeds" if len(record.seeds) > 1 else "one seed"
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return foreign text as one harmless line."""
     return " ".join(clean(text).split())

@@ -17,7 +17,7 @@ from maskwright.core.errors import CheckpointError
 from maskwright.core.files import write_text_atomically
 from maskwright.core.records.run import RunFolder
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, Verbatim, clean, markdown_safe
-from maskwright.reports.gather import Story, flat, gather
+from maskwright.reports.gather import Story, flatten_settings, gather
 from maskwright.reports.hub_results import model_index, write_eval_results
 from maskwright.reports.tables import comparison_table, detail_table, score_tables, title_of
 
@@ -39,7 +39,7 @@ def write_model_card(run: Path) -> Path:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist", "an exported model", "export first: maskwright export RUN")
     path = folder / "README.md"
-    existing = existing_card(path)
+    existing = read_card(path)
     metadata = metadata_of(story, existing)
     body = generated_body(story)
     if existing is not None:
@@ -51,7 +51,7 @@ def write_model_card(run: Path) -> Path:
     return path
 
 
-def existing_card(path: Path) -> ModelCard | None:
+def read_card(path: Path) -> ModelCard | None:
     """Return the card that is there; None if there is none.
 
     Raises:
@@ -92,7 +92,7 @@ def objectives(story: Story) -> list[str]:
     return list(dict.fromkeys(clean(phase.objective) for phase in story.record.plan.phases))
 
 
-def sentence_on_the_mask_token(story: Story) -> str:
+def mask_token_sentence(story: Story) -> str:
     """Return whether the model can fill masks, where a phase did not teach its encoder or its head to; else nothing.
 
     What such a phase predicted with, its decoder, is not part of the model.
@@ -131,7 +131,7 @@ def generated_body(story: Story) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = {name: verbatim(function) for name, function in NUMBER_FILTERS.items()}
+    numbers = {name: print_unescaped(function) for name, function in NUMBER_FILTERS.items()}
     environment.filters.update({**numbers, **TEXT_FILTERS, "title_of": title_of})
     recipe = story.record.recipe
     evaluations = list(story.evaluations.values())
@@ -141,22 +141,24 @@ def generated_body(story: Story) -> str:
         story=story,
         record=story.record,
         objectives=objectives(story),
-        mask_token=sentence_on_the_mask_token(story),
+        mask_token=mask_token_sentence(story),
         score_tables=score_tables(evaluations),
         details=detail_table(evaluations),
         comparisons=[comparison_table(comparison) for comparison in story.comparisons],
         task_citations={title_of(record): record.citation for record in evaluations if record.citation},
-        settings=[leaf for part in ("optimizer", "schedule", "batch") for leaf in flat(recipe.get(part), part)],
-        recipe=fenced(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)),
+        settings=[
+            leaf for part in ("optimizer", "schedule", "batch") for leaf in flatten_settings(recipe.get(part), part)
+        ],
+        recipe=fence_code(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)),
     )
 
 
-def verbatim(format_number: Callable[..., str]) -> Callable[..., Verbatim]:
+def print_unescaped(format_number: Callable[..., str]) -> Callable[..., Verbatim]:
     """Let a formatter of numbers print unescaped."""
     return lambda *arguments: Verbatim(format_number(*arguments))
 
 
-def fenced(text: str) -> Verbatim:
+def fence_code(text: str) -> Verbatim:
     """Return text as a Markdown code block that nothing in it can end."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

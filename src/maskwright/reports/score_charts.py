@@ -3,8 +3,8 @@
 from matplotlib.axes import Axes
 
 from maskwright.core.records.evaluation import EvaluationRecord
-from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, short
-from maskwright.reports.formatting import spoken
+from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, shorten
+from maskwright.reports.formatting import label_of
 from maskwright.reports.tables import title_of
 
 FEWEST_PARTS = 2
@@ -27,19 +27,19 @@ def parts_chart(record: EvaluationRecord) -> str | None:
     ordered = sorted(parts, key=lambda name: parts[name][metric])
 
     def paint(axes: Axes) -> None:
-        for place, name in enumerate(ordered):
+        for row, name in enumerate(ordered):
             scores = parts[name]
             is_above = chance is None or scores["low"] > chance
             colour = BLUE if is_above else ORANGE
-            axes.plot([scores["low"], scores["high"]], [place, place], color=colour, linewidth=2, alpha=0.45)
-            axes.plot(scores[metric], place, "o", color=colour, markersize=5)
-            axes.annotate(f"{100 * scores[metric]:.1f}", (scores["high"], place), (6, 0),
+            axes.plot([scores["low"], scores["high"]], [row, row], color=colour, linewidth=2, alpha=0.45)
+            axes.plot(scores[metric], row, "o", color=colour, markersize=5)
+            axes.annotate(f"{100 * scores[metric]:.1f}", (scores["high"], row), (6, 0),
                           textcoords="offset points", va="center", fontsize=8)  # fmt: skip
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=1, linestyle=(0, (3, 3)))
             axes.annotate("chance", (chance, 1), (3, 2), xycoords=("data", "axes fraction"),
                           textcoords="offset points", fontsize=8)  # fmt: skip
-        axes.set_yticks(range(len(ordered)), [short(spoken(name)) for name in ordered])
+        axes.set_yticks(range(len(ordered)), [shorten(label_of(name)) for name in ordered])
         axes.set_ylim(-0.6, len(ordered) - 0.4)
         axes.set_xlim(right=min(1.06, axes.get_xlim()[1] + 0.05))
         axes.xaxis.set_major_formatter(PERCENT)
@@ -47,7 +47,7 @@ def parts_chart(record: EvaluationRecord) -> str | None:
 
     best, worst = ordered[-1], ordered[0]
     description = (
-        f"{title_of(record)} by part: best {spoken(best)} {parts[best][metric]:.3f}, "
-        f"worst {spoken(worst)} {parts[worst][metric]:.3f}" + (f", chance {chance:g}" if chance is not None else "")
+        f"{title_of(record)} by part: best {label_of(best)} {parts[best][metric]:.3f}, "
+        f"worst {label_of(worst)} {parts[worst][metric]:.3f}" + (f", chance {chance:g}" if chance is not None else "")
     )
     return draw(f"parts-{record.task}", description, paint, width=9.4, height=0.9 + 0.26 * len(ordered))

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from maskwright.core.records.semantics import ATOMS, Atom, AtomsRecord, Profile, Senses, middling_atoms
-from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, series, smoothed, tokens_axis
+from maskwright.core.records.semantics import ATOMS, Atom, AtomsRecord, Profile, Senses, sample_atoms
+from maskwright.reports.charts import BLUE, INK, ORANGE, PERCENT, draw, series, smooth, tokens_axis
 from maskwright.reports.gather import Story
 
 SHOWN_ATOMS = 12
@@ -29,7 +29,7 @@ AGREEMENT = "_agreement"
 
 
 @dataclass(frozen=True)
-class Bar:
+class AtomBar:
     """One atom of a profile, ready to be drawn.
 
     Attributes:
@@ -53,7 +53,7 @@ class ShownSense:
 
     num_occurrences: int
     profile: Profile
-    bars: list[Bar]
+    bars: list[AtomBar]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ShownWord:
 
 
 @dataclass(frozen=True)
-class Semantics:
+class SemanticsSection:
     """All that the section shows of one dictionary.
 
     Attributes:
@@ -83,19 +83,19 @@ class Semantics:
     charts: list[Markup]
 
     @classmethod
-    def of(cls, title: str, record: AtomsRecord, charts: list[str | None]) -> "Semantics":
+    def of(cls, title: str, record: AtomsRecord, charts: list[str | None]) -> "SemanticsSection":
         """Choose what is shown of a description."""
         drawn = [nonzeros_chart(record, title), atom_frequency_chart(record, title), *charts]
         return cls(
             title=title,
             record=record,
-            words=[shown_word(word, record) for word in record.words],
-            atoms=[(number, record.atoms[number]) for number in middling_atoms(record, SHOWN_ATOMS)],
+            words=[show_word(word, record) for word in record.words],
+            atoms=[(number, record.atoms[number]) for number in sample_atoms(record, SHOWN_ATOMS)],
             charts=[Markup(chart) for chart in drawn if chart is not None],
         )
 
 
-def semantics_of_run(story: Story) -> list[Semantics]:
+def semantics_of_run(story: Story) -> list[SemanticsSection]:
     """Return what the phases with atoms have to show; phases whose dictionary is not described are left out.
 
     Raises:
@@ -110,7 +110,7 @@ def semantics_of_run(story: Story) -> list[Semantics]:
         if (folder / ATOMS).is_file():
             title = f"Phase {index + 1}" if len(phases) > 1 else ""
             charts = [agreement_chart(story, index, name), divergence_chart(story, index, name)]
-            found.append(Semantics.of(title, AtomsRecord.read(folder / ATOMS), charts))
+            found.append(SemanticsSection.of(title, AtomsRecord.read(folder / ATOMS), charts))
     return found
 
 
@@ -129,7 +129,7 @@ def dictionary_folder(story: Story, phase: int, options: dict[str, Any]) -> Path
     return Path(named) if isinstance(named, str) else story.folder.phase(phase) / "dictionary"
 
 
-def shown_word(word: Senses, record: AtomsRecord) -> ShownWord:
+def show_word(word: Senses, record: AtomsRecord) -> ShownWord:
     """Return a word with bars of one scale for all of its senses."""
     tops = [sense.profile.atoms[:SHOWN_BARS] for sense in word.senses]
     uses = Counter(entry.atom for top in tops for entry in top)
@@ -137,7 +137,7 @@ def shown_word(word: Senses, record: AtomsRecord) -> ShownWord:
     senses = []
     for sense, top in zip(word.senses, tops, strict=True):
         bars = [
-            Bar(
+            AtomBar(
                 entry.atom,
                 record.atoms[entry.atom].name,
                 entry.weight,
@@ -225,7 +225,7 @@ def _over_training(story: Story, phase: int, metric: str, title: str, unit: str)
 
     def paint(axes: Axes) -> None:
         axes.plot(tokens, values, color=BLUE, alpha=0.28, linewidth=0.9)
-        axes.plot(tokens, smoothed(values), color=BLUE, linewidth=1.6)
+        axes.plot(tokens, smooth(values), color=BLUE, linewidth=1.6)
         axes.set_ylim(bottom=0)
         axes.set_title(title)
         axes.set_ylabel(unit)
@@ -233,4 +233,4 @@ def _over_training(story: Story, phase: int, metric: str, title: str, unit: str)
             axes.yaxis.set_major_formatter(PERCENT)
         tokens_axis(axes)
 
-    return draw(f"{metric}-{phase}", f"{title}; at the end {smoothed(values)[-1]:.3f}", paint)
+    return draw(f"{metric}-{phase}", f"{title}; at the end {smooth(values)[-1]:.3f}", paint)

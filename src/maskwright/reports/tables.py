@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord, TableRecord
-from maskwright.reports.formatting import spoken
+from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord, TableRecord
+from maskwright.reports.formatting import label_of
 
 NOTHING = "–"
 """Stands where there is no value."""
@@ -42,7 +42,7 @@ class Table:
         rows: cells, each of as many texts as there are columns; foreign text is not escaped.
         total: a last row that sums the others up.
         notes: sentences that stand under the table.
-        worded: places of the columns that hold words and not numbers, beside the first.
+        worded: indices of the columns that hold words and not numbers, besides the first.
     """
 
     name: str
@@ -64,7 +64,7 @@ def is_in_points(metric: str) -> bool:
     return metric.endswith(IN_POINTS) and not metric.startswith(("num_", "sum_"))
 
 
-def shown(metric: str, value: float, deviation: float | None = None) -> str:
+def format_value(metric: str, value: float, deviation: float | None = None) -> str:
     """Return a score as tables show it: ("accuracy", 0.6831, 0.006) -> "68.3 ± 0.6"."""
     if not math.isfinite(value):
         return "not defined"
@@ -75,9 +75,11 @@ def shown(metric: str, value: float, deviation: float | None = None) -> str:
     return text if deviation is None else f"{text} ± {factor * deviation:.{digits}f}"
 
 
-def shown_interval(metric: str, interval: tuple[float, float] | None) -> str:
+def format_interval(metric: str, interval: tuple[float, float] | None) -> str:
     """Return an interval: ("accuracy", (0.1, 0.2)) -> "10.0 to 20.0"."""
-    return NOTHING if interval is None else f"{shown(metric, interval[0])} to {shown(metric, interval[1])}"
+    return (
+        NOTHING if interval is None else f"{format_value(metric, interval[0])} to {format_value(metric, interval[1])}"
+    )
 
 
 def score_tables(records: Sequence[EvaluationRecord]) -> list[Table]:
@@ -105,7 +107,7 @@ def score_tables(records: Sequence[EvaluationRecord]) -> list[Table]:
 
 def title_of(record: EvaluationRecord) -> str:
     """Return what people call the task; its name in words where nobody has named it."""
-    return record.title if record.title not in ("", record.task) else spoken(record.task)
+    return record.title if record.title not in ("", record.task) else label_of(record.task)
 
 
 def has_part_intervals(record: EvaluationRecord) -> bool:
@@ -127,7 +129,7 @@ def suite_table(suite: TableRecord, by_task: dict[str, EvaluationRecord], has_av
     total = None
     if has_average and found and all(is_in_points(str(record.main_metric)) for record in found):
         label = "average" if len(found) == len(rows) else f"average of {len(found)} of {len(rows)}"
-        total = [label, "", shown("accuracy", sum(values) / len(values)), "", "", ""]
+        total = [label, "", format_value("accuracy", sum(values) / len(values)), "", "", ""]
     missing = [title for task, title in suite.tasks.items() if task not in by_task]
     notes = [HOW_TO_READ, *([f"Not scored: {', '.join(missing)}."] if missing else []), *_notes(found)]
     columns = ["task", "metric", "score", INTERVAL, "seeds", "baseline"]
@@ -137,8 +139,8 @@ def suite_table(suite: TableRecord, by_task: dict[str, EvaluationRecord], has_av
 def _main_score(record: EvaluationRecord) -> list[str]:
     """Return the metric's name, the score and its interval."""
     metric = str(record.main_metric)
-    score = shown(metric, record.scores[metric], record.deviations.get(metric))
-    return [spoken(metric), score, shown_interval(metric, record.intervals.get(metric))]
+    score = format_value(metric, record.scores[metric], record.deviations.get(metric))
+    return [label_of(metric), score, format_interval(metric, record.intervals.get(metric))]
 
 
 def _best_baseline(record: EvaluationRecord) -> str:
@@ -149,7 +151,7 @@ def _best_baseline(record: EvaluationRecord) -> str:
         return NOTHING
     # What is not in points is an error: the lower the better.
     name = (max if is_in_points(metric) else min)(values, key=lambda each: values[each])
-    return f"{shown(metric, values[name])} ({spoken(name)})"
+    return f"{format_value(metric, values[name])} ({label_of(name)})"
 
 
 def _notes(records: Iterable[EvaluationRecord]) -> list[str]:
@@ -172,21 +174,21 @@ def part_table(record: EvaluationRecord, is_alone: bool) -> Table:
     groups = {name: scores for name, scores in record.groups.items() if metric in scores and "/" not in name}
     has_intervals = has_part_intervals(record)
     counts = [name for name in next(iter(groups.values()), {}) if name.startswith("num_")]
-    columns = ["part", spoken(metric), *([INTERVAL] if has_intervals else []), *map(spoken, counts)]
+    columns = ["part", label_of(metric), *([INTERVAL] if has_intervals else []), *map(label_of, counts)]
     rows = []
     for name, scores in groups.items():
         interval = (scores["low"], scores["high"]) if "low" in scores else None
         rows.append(
             [
-                spoken(name),
-                shown(metric, scores[metric]),
-                *([shown_interval(metric, interval)] if has_intervals else []),
-                *(shown(count, scores[count]) if count in scores else NOTHING for count in counts),
+                label_of(name),
+                format_value(metric, scores[metric]),
+                *([format_interval(metric, interval)] if has_intervals else []),
+                *(format_value(count, scores[count]) if count in scores else NOTHING for count in counts),
             ]
         )
-    score = shown(metric, record.scores[metric], record.deviations.get(metric))
-    whole_interval = [shown_interval(metric, record.intervals.get(metric))] if has_intervals else []
-    whole = [shown(count, record.scores[count]) if count in record.scores else NOTHING for count in counts]
+    score = format_value(metric, record.scores[metric], record.deviations.get(metric))
+    whole_interval = [format_interval(metric, record.intervals.get(metric))] if has_intervals else []
+    whole = [format_value(count, record.scores[count]) if count in record.scores else NOTHING for count in counts]
     total = [WHOLE, score, *whole_interval, *whole]
     notes = ([HOW_TO_READ_PARTS] if has_intervals else []) + (record.notes if is_alone else [])
     return Table(f"{record.task}-parts", title_of(record), columns, rows, total, notes)
@@ -201,25 +203,25 @@ def detail_table(records: Sequence[EvaluationRecord]) -> Table:
         for metric, value in record.scores.items():
             if metric.startswith(("num_", "sum_")):
                 continue
-            per_seed = ", ".join(f"{shown(metric, each.scores[metric])} ({each.seed})" for each in record.seeds)
-            mean = shown(metric, value, record.deviations.get(metric))
-            rows.append([title_of(record), spoken(metric), mean, per_seed or NOTHING])
+            per_seed = ", ".join(f"{format_value(metric, each.scores[metric])} ({each.seed})" for each in record.seeds)
+            mean = format_value(metric, value, record.deviations.get(metric))
+            rows.append([title_of(record), label_of(metric), mean, per_seed or NOTHING])
     columns = ["task", "metric", "mean ± deviation", "each seed (its number)"]
     return Table("details", "Every metric of every seed", columns, rows, worded=frozenset({1, 3}))
 
 
-def comparison_table(record: ComparisonRecord) -> Table:
+def comparison_table(record: ModelComparisonRecord) -> Table:
     """Return two models side by side, one row a task."""
     model, other = record.model, record.other
     rows = [
         [
             row.title,
-            spoken(row.metric),
-            shown(row.metric, row.model_mean, row.model_deviation),
-            shown(row.metric, row.other_mean, row.other_deviation),
-            shown(row.metric, row.difference),
-            shown_interval(row.metric, row.interval),
-            shown_p(row.p_corrected),
+            label_of(row.metric),
+            format_value(row.metric, row.model_mean, row.model_deviation),
+            format_value(row.metric, row.other_mean, row.other_deviation),
+            format_value(row.metric, row.difference),
+            format_interval(row.metric, row.interval),
+            format_p(row.p_corrected),
             str(row.num_seeds),
             row.verdict,
         ]
@@ -230,6 +232,6 @@ def comparison_table(record: ComparisonRecord) -> Table:
     return Table(f"against-{other}", title, columns, rows, None, record.notes, frozenset({1, 8}))
 
 
-def shown_p(p: float) -> str:
+def format_p(p: float) -> str:
     """Return a p-value with two digits at most: 0.0004 -> "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"

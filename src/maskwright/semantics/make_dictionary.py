@@ -23,7 +23,7 @@ from maskwright.core.log import progress
 from maskwright.core.options import Options
 from maskwright.core.randomness import numpy_generator, torch_generator
 from maskwright.core.records.semantics import ATOMS
-from maskwright.core.resumable_work import Saving
+from maskwright.core.resumable_work import ResumableState
 from maskwright.corpus.corpus import Corpus
 from maskwright.models.teacher import Teacher
 from maskwright.semantics.describe.atoms import DescriptionOptions, describe_atoms
@@ -244,7 +244,7 @@ class DictionaryMaking:
         """Let the teacher read and keep a sample of the states of text tokens."""
         capacity = min(self.sample.num_states, segments.num_tokens)
         reservoir = Reservoir(capacity, self.teacher.width, self.seed)
-        saving = Saving(self.folder / UNFINISHED / "sample", self.identity, reservoir.state)
+        saving = ResumableState(self.folder / UNFINISHED / "sample", self.identity, reservoir.state)
         saved = saving.read()
         if saved is not None:
             reservoir.load_state(saved)
@@ -257,7 +257,7 @@ class DictionaryMaking:
                 places = (~is_special_V[batch.token_ids_T]).nonzero().squeeze(1)
                 if num_passed + len(places) > num_offered:
                     reservoir.add(self.teacher.states(batch, places[max(0, num_offered - num_passed) :]))
-                    saving.now_and_then()
+                    saving.save_if_due()
                 num_passed += len(places)
                 advance(len(places))
         if reservoir.num_seen > num_offered:
@@ -266,7 +266,7 @@ class DictionaryMaking:
 
     def _learn(self, sample_ND: Tensor) -> DictionaryLearner:
         learner = DictionaryLearner(self.config, sample_ND, self.seed, str(self.teacher.device))
-        saving = Saving(self.folder / UNFINISHED / "learner", self.identity, learner.state)
+        saving = ResumableState(self.folder / UNFINISHED / "learner", self.identity, learner.state)
         saved = saving.read()
         if saved is not None:
             learner.load_state(saved)
@@ -275,7 +275,7 @@ class DictionaryMaking:
 
             def on_update(objective: float) -> None:
                 advance(1)
-                saving.now_and_then()
+                saving.save_if_due()
 
             learn_dictionary(learner, sample_ND, on_update)
         return learner

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import (
-    folder_written_atomically,
     make_folder,
     remove_folder,
     require_free_bytes,
     sha256_of_file,
+    write_folder_atomically,
     write_json_atomically,
     write_text_atomically,
 )
@@ -88,7 +88,7 @@ class Checkpoints:
         num_bytes = sum(tensor.nbytes for tensors in (model, optimizer) for tensor in tensors.values())
         require_free_bytes(self.folder, num_bytes + 2**20, "a checkpoint")
         path = self.path(state.step)
-        with folder_written_atomically(path) as new:
+        with write_folder_atomically(path) as new:
             save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, new / MODEL)
             save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, new / OPTIMIZER)
             state.write(new / STATE)

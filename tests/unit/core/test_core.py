@@ -10,7 +10,7 @@ from rich.console import Console
 from maskwright.core import log
 from maskwright.core.batches import PackedBatch
 from maskwright.core.discovery import class_name_of, load_plug_in, plug_in_names
-from maskwright.core.errors import CheckpointError, CorpusError, RecipeError, nearest
+from maskwright.core.errors import CheckpointError, CorpusError, RecipeError, suggest_nearest
 from maskwright.core.hardware import available_memory_bytes, environment, matmul_flops_per_second
 from maskwright.core.randomness import derived_seed, numpy_generator, torch_generator
 from maskwright.core.records.corpus import ShardRecord, SplitRecord
@@ -25,8 +25,8 @@ def test_a_message_says_what_we_got_expected_and_what_to_do():
 
 
 def test_the_nearest_name_is_named_if_it_is_near():
-    assert nearest("learnig_rate", ["learning_rate", "seed"]) == ", did you mean 'learning_rate'?"
-    assert nearest("xyz", ["learning_rate", "seed"]) == ""
+    assert suggest_nearest("learnig_rate", ["learning_rate", "seed"]) == ", did you mean 'learning_rate'?"
+    assert suggest_nearest("xyz", ["learning_rate", "seed"]) == ""
 
 
 def test_plug_ins_are_found_by_their_files():

@@ -9,12 +9,12 @@ from safetensors import SafetensorError
 
 from maskwright.core.errors import StorageError
 from maskwright.core.files import (
-    disk_errors_explained,
-    folder_written_atomically,
+    explain_disk_errors,
     make_folder,
     remove_folder,
     require_free_bytes,
     sha256_of_file,
+    write_folder_atomically,
     write_json_atomically,
     write_text_atomically,
 )
@@ -56,7 +56,7 @@ def test_json_that_is_none_is_refused(tmp_path):
 
 def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
     for content in ("old", "new"):
-        with folder_written_atomically(tmp_path / "model") as new:
+        with write_folder_atomically(tmp_path / "model") as new:
             (new / f"{content}.txt").write_text(content)
             (new / "sub").mkdir()
             assert new.parent == tmp_path
@@ -65,9 +65,9 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
 def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path, error):
-    with folder_written_atomically(tmp_path / "model") as new:
+    with write_folder_atomically(tmp_path / "model") as new:
         (new / "old.txt").write_text("old")
-    with pytest.raises(type(error)), folder_written_atomically(tmp_path / "model") as new:
+    with pytest.raises(type(error)), write_folder_atomically(tmp_path / "model") as new:
         (new / "new.txt").write_text("new")
         raise error
     assert everything_in(tmp_path) == ["model", "old.txt"]
@@ -84,13 +84,13 @@ def test_errors_of_the_disk_name_the_place(tmp_path, number):
     rust = SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
     for error in (OSError(number, os.strerror(number)), rust):
         problem = f"place could not be written: {os.strerror(number)}"
-        with pytest.raises(StorageError, match=problem), disk_errors_explained(tmp_path / "place"):
+        with pytest.raises(StorageError, match=problem), explain_disk_errors(tmp_path / "place"):
             raise error
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), SafetensorError("invalid header")])
 def test_other_errors_pass(tmp_path, error):
-    with pytest.raises(type(error)), disk_errors_explained(tmp_path):
+    with pytest.raises(type(error)), explain_disk_errors(tmp_path):
         raise error
 
 

@@ -121,7 +121,7 @@ def model(tokenizer: PreTrainedTokenizerFast) -> MaskedLanguageModel:
 def subject_of(
     model: MaskedLanguageModel | None = None, corpus: object = None, data: Path | None = None, sha256: str = "a" * 64
 ) -> SimpleNamespace:
-    """Return what stands for a `Subject` whose parts are in memory."""
+    """Return what stands for a `EvaluatedModel` whose parts are in memory."""
     known = {"name": "model", "sha256": sha256, "device": torch.device("cpu"), "reader": None}
     return SimpleNamespace(**known, corpus=corpus, data=data, masked_language_model=model)
 

@@ -8,11 +8,11 @@ import pytest
 
 from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
-from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord, SeedRecord
+from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord, SeedRecord
 from maskwright.evaluation.catalogue import NamedTask
-from maskwright.evaluation.compare_models import Evaluated, compare
+from maskwright.evaluation.compare_models import ScoredModel, compare
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import Places
+from maskwright.evaluation.run_tasks import EvaluationFolder
 from maskwright.evaluation.tasks.base import Task, TaskConfig
 
 
@@ -37,12 +37,12 @@ def quiz(name: str) -> NamedTask:
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> Callable[..., Evaluated]:
+def scored(tmp_path: Path) -> Callable[..., ScoredModel]:
     """Return a function that writes what an evaluation leaves: skill by task -> a model that was scored."""
 
-    def write(model: str, skills: dict[str, float], seeds: int = 4, num_items: int = 400, **changes) -> Evaluated:
+    def write(model: str, skills: dict[str, float], seeds: int = 4, num_items: int = 400, **changes) -> ScoredModel:
         folder = tmp_path / model.replace("/", "-")
-        places = Places(folder)
+        places = EvaluationFolder(folder)
         for task, skill in skills.items():
             runs = {}
             for seed in range(12, 12 + seeds):
@@ -71,16 +71,16 @@ def scored(tmp_path: Path) -> Callable[..., Evaluated]:
                 }
             )
             record.write(places.record(task))
-        return Evaluated(model, folder)
+        return ScoredModel(model, folder)
 
     return write
 
 
-def test_a_difference_is_found_and_chance_is_not(scored: Callable[..., Evaluated]):
+def test_a_difference_is_found_and_chance_is_not(scored: Callable[..., ScoredModel]):
     ours = scored("ours", {"rte": 0.8, "cb": 0.6})
     other = scored("lab/other", {"rte": 0.6, "cb": 0.6})
     record = compare([quiz("rte"), quiz("cb")], ours, other, seed=1)
-    assert ComparisonRecord.read(ours.folder / "against" / "lab--other.json") == record
+    assert ModelComparisonRecord.read(ours.folder / "against" / "lab--other.json") == record
     better, equal = record.rows
     assert better.verdict == "ours is better"
     assert equal.verdict == "no evidence of a difference"
@@ -94,26 +94,26 @@ def test_a_difference_is_found_and_chance_is_not(scored: Callable[..., Evaluated
     assert reverse.difference == -better.difference
 
 
-def test_one_seed_is_judged_over_items_and_said_to_be(scored: Callable[..., Evaluated]):
+def test_one_seed_is_judged_over_items_and_said_to_be(scored: Callable[..., ScoredModel]):
     record = compare([quiz("rte")], scored("a", {"rte": 0.8}, 1), scored("b", {"rte": 0.6}, 1), seed=1)
     assert record.rows[0].p_seeds is None
     assert record.rows[0].model_deviation is None
     assert "silent on how fine-tuning with other seeds would end: RTE" in record.notes[-1]
 
 
-def test_of_errors_the_lower_is_better(scored: Callable[..., Evaluated], monkeypatch: pytest.MonkeyPatch):
+def test_of_errors_the_lower_is_better(scored: Callable[..., ScoredModel], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("maskwright.evaluation.compare_models.LOWER_IS_BETTER", {"accuracy"})
     row = compare([quiz("rte")], scored("a", {"rte": 0.9}), scored("b", {"rte": 0.2}), seed=1).rows[0]
     assert row.verdict == "b is better"
 
 
-def test_equal_models_are_equal(scored: Callable[..., Evaluated]):
+def test_equal_models_are_equal(scored: Callable[..., ScoredModel]):
     a = scored("a", {"rte": 0.7})
     row = compare([quiz("rte")], a, a, seed=1).rows[0]
     assert (row.difference, row.p_corrected, row.verdict) == (0, 1, "no evidence of a difference")
 
 
-def test_what_only_one_was_scored_by_is_left_out_and_said(scored: Callable[..., Evaluated]):
+def test_what_only_one_was_scored_by_is_left_out_and_said(scored: Callable[..., ScoredModel]):
     ours, other = scored("a", {"rte": 0.7, "cb": 0.7}), scored("b", {"rte": 0.7})
     record = compare([quiz("rte"), quiz("cb")], ours, other, seed=1)
     assert [row.task for row in record.rows] == ["rte"]
@@ -122,7 +122,7 @@ def test_what_only_one_was_scored_by_is_left_out_and_said(scored: Callable[..., 
         compare([quiz("cb")], ours, other, seed=1)
 
 
-def test_other_items_and_other_data_are_refused(scored: Callable[..., Evaluated]):
+def test_other_items_and_other_data_are_refused(scored: Callable[..., ScoredModel]):
     ours = scored("a", {"rte": 0.7})
     with pytest.raises(EvaluationError, match=r"RTE: item q\d+ was scored by one and not by the other"):
         compare([quiz("rte")], ours, scored("b", {"rte": 0.7}, num_items=399), seed=1)
@@ -130,7 +130,7 @@ def test_other_items_and_other_data_are_refused(scored: Callable[..., Evaluated]
         compare([quiz("rte")], ours, scored("c", {"rte": 0.7}, data_sha256={"dev.tsv": "1"}), seed=1)
 
 
-def test_many_rows_get_enough_resamples_to_survive_the_correction(scored: Callable[..., Evaluated]):
+def test_many_rows_get_enough_resamples_to_survive_the_correction(scored: Callable[..., ScoredModel]):
     names = [f"task{number}" for number in range(26)]
     ours = scored("a", dict.fromkeys(names, 0.9), seeds=1, num_items=60)
     other = scored("b", dict.fromkeys(names, 0.2), seeds=1, num_items=60)

@@ -18,7 +18,7 @@ from maskwright.core.errors import EvaluationError, ExportError
 from maskwright.core.files import sha256_of_file
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.encoders.families.modernbert import Modernbert
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.fill import fill_masks
 from maskwright.evaluation.scorer import Cloze, MaskedLanguageModel
 from maskwright.export import hub
@@ -63,7 +63,7 @@ def save_foreign(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> SaveFore
     return save
 
 
-def reference_nats(folder: Path, subject: Subject, clozes: list[Cloze]) -> list[float]:
+def reference_nats(folder: Path, subject: EvaluatedModel, clozes: list[Cloze]) -> list[float]:
     """Return minus the log-probabilities that transformers gives, one unpadded sequence at a time."""
     theirs = AutoModelForMaskedLM.from_pretrained(folder).eval()
     nats = []
@@ -93,7 +93,7 @@ def random_clozes(tokenizer: PreTrainedTokenizerFast, lengths: list[int]) -> lis
 def test_scores_of_a_foreign_model_are_those_of_transformers(save_foreign: SaveForeign, model_type: str):
     options = {"dim": 32, "hidden_dim": 48} if model_type == "distilbert" else {}
     folder = save_foreign(model_type, **options)
-    subject = Subject(folder, device=CPU)
+    subject = EvaluatedModel(folder, device=CPU)
     clozes = random_clozes(subject.tokenizer, [3, 9, 9, 9, 20, 1, 40])
     scores = list(subject.masked_language_model.score(clozes))
     nats = np.concatenate([part.nats for part in scores])
@@ -103,7 +103,7 @@ def test_scores_of_a_foreign_model_are_those_of_transformers(save_foreign: SaveF
 
 def test_scores_of_one_of_ours_are_those_of_transformers(model: MaskedLanguageModel, tmp_path: Path):
     export_model(model.encoder, model.head, model.tokenizer, tmp_path / "model")
-    subject = Subject(tmp_path / "model", device=CPU)
+    subject = EvaluatedModel(tmp_path / "model", device=CPU)
     clozes = random_clozes(subject.tokenizer, [5, 5, 5, 5, 30, 31])
     nats = np.concatenate([part.nats for part in subject.masked_language_model.score(clozes, with_ranks=False)])
     np.testing.assert_allclose(nats, reference_nats(tmp_path / "model", subject, clozes), atol=1e-4)
@@ -116,7 +116,7 @@ def test_options_that_our_family_refuses_come_in_through_transformers(
 ):
     folder = save_foreign("bert", hidden_act="relu")
     capfd.readouterr()
-    subject = Subject(folder, device=CPU)
+    subject = EvaluatedModel(folder, device=CPU)
     clozes = random_clozes(subject.tokenizer, [7, 12])
     (scores,) = subject.masked_language_model.score(clozes)
     np.testing.assert_allclose(scores.nats, reference_nats(folder, subject, clozes), atol=1e-4)
@@ -127,14 +127,14 @@ def test_options_that_our_family_refuses_come_in_through_transformers(
 def test_transformers_reports_do_not_reach_the_user(save_foreign: SaveForeign, capfd: pytest.CaptureFixture[str]):
     folder = save_foreign("roberta", body_only=True)
     capfd.readouterr()
-    Subject(folder, device=CPU).new_encoder()
+    EvaluatedModel(folder, device=CPU).new_encoder()
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("\n") == 1 and "no family of ours has the model_type 'roberta'" in err
 
 
 def test_every_new_encoder_has_the_pretrained_weights(save_foreign: SaveForeign):
-    subject = Subject(save_foreign("roberta"), device=CPU)
+    subject = EvaluatedModel(save_foreign("roberta"), device=CPU)
     first = subject.new_encoder()
     before = {name: weight.clone() for name, weight in first.state_dict().items()}
     with torch.no_grad():
@@ -150,32 +150,32 @@ def test_every_new_encoder_has_the_pretrained_weights(save_foreign: SaveForeign)
 def test_dropout_is_set_where_the_architecture_has_it(
     save_foreign: SaveForeign, model: MaskedLanguageModel, tmp_path: Path, dropout: float
 ):
-    foreign = Subject(save_foreign("roberta"), device=CPU)
+    foreign = EvaluatedModel(save_foreign("roberta"), device=CPU)
     rates = {part.p for part in foreign.new_encoder(dropout).modules() if isinstance(part, nn.Dropout)}
     assert rates == {dropout}
     assert {part.p for part in foreign.new_encoder().modules() if isinstance(part, nn.Dropout)} == {0.1}
 
     export_model(model.encoder, model.head, model.tokenizer, tmp_path / "ours")
-    options = Subject(tmp_path / "ours", device=CPU).new_encoder(dropout).config.model_dump()
+    options = EvaluatedModel(tmp_path / "ours", device=CPU).new_encoder(dropout).config.model_dump()
     rates = {name: value for name, value in options.items() if name.endswith("dropout")}
     assert len(rates) == 3 and set(rates.values()) == {dropout}
 
 
 def test_the_limit_is_the_smaller_of_model_and_tokenizer(save_foreign: SaveForeign, tokenizer: PreTrainedTokenizerFast):
     folder = save_foreign("roberta", pad_token_id=1)
-    assert Subject(folder, device=CPU).limit_tokens == 64, "66 positions, two of them before the first"
+    assert EvaluatedModel(folder, device=CPU).limit_tokens == 64, "66 positions, two of them before the first"
     save_tokenizer(framed(tokenizer, model_max_length=20), folder)  # pyright: ignore[reportArgumentType]
-    subject = Subject(folder, device=CPU)
+    subject = EvaluatedModel(folder, device=CPU)
     assert subject.limit_tokens == 20
     assert subject.masked_language_model.max_tokens == 62
 
 
 def test_without_mask_token_or_head_there_is_an_encoder_but_no_scorer(save_foreign: SaveForeign):
-    subject = Subject(save_foreign("roberta", with_mask=False), device=CPU)
+    subject = EvaluatedModel(save_foreign("roberta", with_mask=False), device=CPU)
     assert subject.new_encoder().config.hidden_size == 32
     with pytest.raises(EvaluationError, match=r"no mask token[\s\S]*fine-tune"):
         _ = subject.masked_language_model
-    subject = Subject(save_foreign("electra", body_only=True), device=CPU)
+    subject = EvaluatedModel(save_foreign("electra", body_only=True), device=CPU)
     assert subject.new_encoder().config.hidden_size == 32
     with pytest.raises(EvaluationError, match=r"no trained vocabulary head[\s\S]*fine-tune"):
         _ = subject.masked_language_model
@@ -184,7 +184,7 @@ def test_without_mask_token_or_head_there_is_an_encoder_but_no_scorer(save_forei
 def test_tokens_beyond_the_models_embeddings_are_refused_where_they_occur(
     save_foreign: SaveForeign, tokenizer: PreTrainedTokenizerFast
 ):
-    model = Subject(save_foreign("roberta", vocab_size=len(tokenizer) - 1), device=CPU).masked_language_model
+    model = EvaluatedModel(save_foreign("roberta", vocab_size=len(tokenizer) - 1), device=CPU).masked_language_model
     fine, last = np.array([7, 8]), np.array([7, len(tokenizer) - 1])
     assert len(list(model.score([Cloze(fine, np.array([0]), fine[:1])]))) == 1
     for cloze in (Cloze(last, np.array([0]), fine[:1]), Cloze(fine, np.array([0]), last[1:])):
@@ -194,7 +194,7 @@ def test_tokens_beyond_the_models_embeddings_are_refused_where_they_occur(
 
 
 def test_masks_are_filled_by_a_foreign_model_with_tokens_that_its_tokenizer_has(save_foreign: SaveForeign):
-    subject = Subject(save_foreign("roberta"), device=CPU)
+    subject = EvaluatedModel(save_foreign("roberta"), device=CPU)
     ((*guesses,),) = fill_masks(subject.masked_language_model, "The court <mask> the appeal.", top=400).guesses
     assert max(guess.token_id for guess in guesses if guess.probability) < len(subject.tokenizer)
 
@@ -243,7 +243,7 @@ def test_models_that_are_no_masked_encoders_are_refused(tmp_path: Path, model_ty
     AutoConfig.for_model(model_type).save_pretrained(tmp_path)
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ExportError, match=message):
-        Subject(tmp_path, device=CPU).new_encoder()
+        EvaluatedModel(tmp_path, device=CPU).new_encoder()
 
 
 def test_code_in_the_folder_is_not_run(tmp_path: Path):
@@ -252,26 +252,26 @@ def test_code_in_the_folder_is_not_run(tmp_path: Path):
     (tmp_path / "code.py").write_text("raise SystemExit('it was run')")
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ExportError, match="without code of the folder's own"):
-        Subject(tmp_path, device=CPU).new_encoder()
+        EvaluatedModel(tmp_path, device=CPU).new_encoder()
 
 
 def test_weights_in_several_files_have_one_checksum(save_foreign: SaveForeign):
     folder = save_foreign("roberta")
-    expected = Subject(folder, device=CPU).new_encoder().state_dict()
+    expected = EvaluatedModel(folder, device=CPU).new_encoder().state_dict()
     model = AutoModelForMaskedLM.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="20KB")
     files = sorted(folder.glob("*.safetensors"))
     assert len(files) > 2
-    subject = Subject(folder, device=CPU)
+    subject = EvaluatedModel(folder, device=CPU)
     assert all(torch.equal(weight, expected[name]) for name, weight in subject.new_encoder().state_dict().items())
     before = subject.sha256
     edited = {name: tensor + 1 for name, tensor in load_file(files[-1]).items()}
     save_file(edited, files[-1], metadata={"format": "pt"})
-    assert Subject(folder, device=CPU).sha256 != before
+    assert EvaluatedModel(folder, device=CPU).sha256 != before
     files[0].unlink()
     with pytest.raises(ExportError, match="does not exist"):
-        _ = Subject(folder, device=CPU).sha256
+        _ = EvaluatedModel(folder, device=CPU).sha256
 
 
 def test_a_name_on_the_hub_is_fetched_without_what_is_not_needed(
@@ -284,7 +284,7 @@ def test_a_name_on_the_hub_is_fetched_without_what_is_not_needed(
         return str(folder)
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    subject = Subject("some-org/some-model", device=CPU)
+    subject = EvaluatedModel("some-org/some-model", device=CPU)
     assert (subject.name, subject.folder, subject.folder) == ("some-org/some-model", folder, folder)
     ((name, patterns),) = asked
     assert name == "some-org/some-model"
@@ -295,7 +295,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(EvaluationError, match=r"can't be reached[\s\S]*hf download roberta-base"):
-        _ = Subject("roberta-base", device=CPU).folder
+        _ = EvaluatedModel("roberta-base", device=CPU).folder
 
 
 def test_names_on_the_hub_and_paths_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -312,5 +312,5 @@ def test_a_model_is_called_by_its_run_or_folder(tmp_path: Path):
     for folder in ("alone", "runs/mine/model"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "runs/mine/run.json").write_text("{}")
-    assert Subject(tmp_path / "alone").name == "alone"
-    assert Subject(tmp_path / "runs/mine/model").name == "mine"
+    assert EvaluatedModel(tmp_path / "alone").name == "alone"
+    assert EvaluatedModel(tmp_path / "runs/mine/model").name == "mine"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskwright.core.errors import EvaluationError
-from maskwright.evaluation.examples import fill_mask_examples, hidden_word, tidied
+from maskwright.evaluation.examples import fill_mask_examples, hidden_word, tidy_spaces
 from maskwright.evaluation.fill import fill_masks, masked_token_ids, pieces_between_masks
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
@@ -80,7 +80,7 @@ def test_examples_come_from_held_out_sentences(model: MaskedLanguageModel, corpu
     assert examples != fill_mask_examples(model, corpus.split("held_out"), 4, seed=2)
     known = " ".join(corpus.tokenizer.decode(document) for document in corpus.split("held_out").documents)
     for example in examples:
-        assert example["text"].replace("[MASK]", example["answer"]) in tidied(known)
+        assert example["text"].replace("[MASK]", example["answer"]) in tidy_spaces(known)
     assert fill_mask_examples(model, corpus.split("held_out"), 0, seed=1) == []
 
 
@@ -93,4 +93,4 @@ def test_examples_come_from_held_out_sentences(model: MaskedLanguageModel, corpu
     ],
 )
 def test_gaps_around_punctuation_are_closed(decoded: str, read: str):
-    assert tidied(decoded) == read
+    assert tidy_spaces(decoded) == read

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from maskwright.batching.pack import pack_sequences
 from maskwright.core.errors import EvaluationError
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.evaluation.probes import HeldOutProbe
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.tasks.held_out import HeldOut, HeldOutClozes, HeldOutProbe, unigram_scores
+from maskwright.evaluation.tasks.held_out import HeldOut, HeldOutClozes, unigram_scores
 from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 VOCABULARY = Vocabulary(50, 0, 2, 3, 4, 1, (0, 1, 2, 3, 4), "")

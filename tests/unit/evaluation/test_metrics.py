@@ -23,10 +23,10 @@ from maskwright.evaluation.metrics import (
     matthews_correlation,
     mean_absolute_error,
     metrics_of,
-    normalised,
+    normalise_answer,
+    note_undefined,
     pearson,
     spearman,
-    undefined,
 )
 
 
@@ -81,9 +81,9 @@ def test_what_is_undefined_is_zero_and_said():
     assert matthews_correlation(same, mixed) == matthews_correlation(mixed, same) == 0
     assert f1(same, same) == 0
     assert pearson(np.full(3, 0.1), np.arange(3.0)) == spearman(np.arange(3.0), np.ones(3)) == 0
-    assert "the model predicts the same" in undefined(same, mixed)[0]
-    assert "the same target" in undefined(mixed, same)[0]
-    assert undefined(mixed, mixed) == []
+    assert "the model predicts the same" in note_undefined(same, mixed)[0]
+    assert "the same target" in note_undefined(mixed, same)[0]
+    assert note_undefined(mixed, mixed) == []
 
 
 def chunks(tags: list[str]) -> set[tuple[str, int, int]]:
@@ -119,7 +119,7 @@ def test_an_entity_is_right_as_a_whole_only():
 
 
 def test_answers_are_compared_as_squad_does():
-    assert normalised(" The  Cat's, an owl! ") == "cats owl"
+    assert normalise_answer(" The  Cat's, an owl! ") == "cats owl"
     assert exact_match("the Panthers.", ["Broncos", "Panthers"]) == 1
     assert exact_match("Panther", ["Panthers"]) == 0
     assert answer_f1("the big red dog", ["red dog", "cat"]) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))

@@ -14,7 +14,7 @@ from transformers import AutoModel, BertConfig
 
 from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
 from maskwright.evaluation.catalogue import find_tasks
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.run_tasks import evaluate
 from maskwright.evaluation.scorer import MaskedLanguageModel
@@ -40,7 +40,7 @@ def write_pairs(path: Path, pairs: list[tuple[str, str]] = PAIRS, **fields: str)
 
 
 def subject_of(model: MaskedLanguageModel | None, data: Path | None):
-    """Return what stands for a `Subject`."""
+    """Return what stands for a `EvaluatedModel`."""
     known = {"name": "m", "sha256": "a" * 64, "device": torch.device("cpu"), "corpus": None, "reader": None}
     return SimpleNamespace(**known, data=data, masked_language_model=model)
 
@@ -255,7 +255,7 @@ def test_a_model_without_a_head_is_refused(tmp_path: Path, tokenizer):
     )
     AutoModel.from_config(config).save_pretrained(tmp_path / "body")
     save_tokenizer(tokenizer, tmp_path / "body")
-    subject = Subject(tmp_path / "body", data=write_pairs(tmp_path / "pairs.jsonl"), device=torch.device("cpu"))
+    subject = EvaluatedModel(tmp_path / "body", data=write_pairs(tmp_path / "pairs.jsonl"), device=torch.device("cpu"))
     with pytest.raises(EvaluationError, match="vocabulary head"):
         MinimalPairs().evaluate(subject, seed=1)
 

@@ -8,7 +8,7 @@ from maskwright.encoders import build_encoder
 from maskwright.evaluation.datasets.pairs import Pairs
 from maskwright.evaluation.probes import MinimalPairsProbe, even_sample
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs, group_scores, scored_items
+from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs, group_scores, score_pairs
 
 ADJECTIVES = ["brown", "small", "old", "green", "slow"]
 
@@ -40,7 +40,7 @@ def test_a_sample_is_even_and_fixed():
 
 def test_the_probe_agrees_with_the_task(model: MaskedLanguageModel):
     probe = MinimalPairsProbe(PAIRS, model.tokenizer, num_pairs=1000, seed=1)
-    scored = scored_items(model, PAIRS, "original", "half")
+    scored = score_pairs(model, PAIRS, "original", "half")
     items, work = scored.items, scored.work
     found = probe(model.encoder, model.head)  # pyright: ignore[reportArgumentType]
     assert found["blimp_accuracy"] == pytest.approx(MinimalPairs().scores(items)["accuracy"])

@@ -158,7 +158,7 @@ def test_a_compiled_encoder_gives_the_same_scores(model: MaskedLanguageModel, mo
     assert list(model._compiled) == [torch.float32]
     found = np.concatenate([scores.nats for scores in model.score(clozes)])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    with model.in_precision(torch.bfloat16):
+    with model.compute_in_precision(torch.bfloat16):
         narrow = np.concatenate([scores.nats for scores in model.score(clozes)])
     assert 0 < np.abs(narrow - expected).max() < 0.5
 

@@ -6,9 +6,9 @@ import torch
 from tests.unit.evaluation.conftest import SENTENCES
 
 from maskwright.evaluation import screening
-from maskwright.evaluation.pseudo_likelihood import Work, pseudo_log_likelihoods, tokenize
+from maskwright.evaluation.pseudo_likelihood import ScoringWork, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.screening import differences, screened_log_likelihoods
+from maskwright.evaluation.screening import pair_differences, screened_log_likelihoods
 
 PAIRED = [
     text
@@ -33,9 +33,9 @@ def test_decisions_are_those_of_float32(model: MaskedLanguageModel, few_samples)
     sentences = tokenize(model.tokenizer, PAIRED)
     exact, _ = pseudo_log_likelihoods(model, sentences)
     found, _, facts = screened_log_likelihoods(model, sentences, "original", 1, nothing)
-    np.testing.assert_array_equal(np.sign(differences(found)), np.sign(differences(exact)))
+    np.testing.assert_array_equal(np.sign(pair_differences(found)), np.sign(pair_differences(exact)))
     is_exact = np.isclose(found, exact, rtol=0, atol=1e-4).reshape(-1, 2).all(axis=1)
-    is_close = np.abs(differences(exact)) < facts.bound_nats - facts.largest_error_nats
+    is_close = np.abs(pair_differences(exact)) < facts.bound_nats - facts.largest_error_nats
     assert is_exact[is_close].all()
     assert facts.num_pairs == len(PAIRED) // 2
     assert 6 <= facts.num_exact_pairs < facts.num_pairs
@@ -57,9 +57,9 @@ def test_what_bfloat16_gets_wrong_is_put_right(model: MaskedLanguageModel, few_s
     found, work, facts = screened_log_likelihoods(model, sentences, "original", 1, nothing)
     assert facts.largest_error_nats == pytest.approx(1, abs=1e-3)
     assert facts.bound_nats == pytest.approx(3, abs=3e-3)
-    is_close = np.abs(differences(exact + noise)) <= 2.9
-    np.testing.assert_allclose(differences(found)[is_close], differences(exact)[is_close], atol=1e-4)
-    np.testing.assert_array_equal(np.sign(differences(found)), np.sign(differences(exact)))
+    is_close = np.abs(pair_differences(exact + noise)) <= 2.9
+    np.testing.assert_allclose(pair_differences(found)[is_close], pair_differences(exact)[is_close], atol=1e-4)
+    np.testing.assert_array_equal(np.sign(pair_differences(found)), np.sign(pair_differences(exact)))
     assert work.num_copies > len(sentences.token_ids)
 
 
@@ -73,7 +73,7 @@ def test_the_sample_is_the_seeds(model: MaskedLanguageModel, few_samples):
 
 
 def test_work_adds_up():
-    assert Work(1, 2, 3) + Work(10, 20, 30) == Work(11, 22, 33)
+    assert ScoringWork(1, 2, 3) + ScoringWork(10, 20, 30) == ScoringWork(11, 22, 33)
 
 
 def test_some_sentences_of_many(model: MaskedLanguageModel):

@@ -12,15 +12,15 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.significance import (
-    aligned,
-    difference,
+    align_items,
+    bootstrap_interval,
+    draw_resamples,
+    estimate_difference,
     holm,
-    interval,
     p_over_seeds,
     percentiles,
     resampled_means,
-    resamples,
-    two_sided,
+    two_sided_p,
 )
 
 
@@ -41,7 +41,7 @@ def tosses(purpose: str, probability: float, size: int | tuple[int, ...], counte
 
 def test_an_interval_is_that_of_scipy():
     credit = tosses("interval", 0.7, 500)
-    ours = interval(mean_credit, [items_of(credit)], seed=1, num_resamples=5000)
+    ours = bootstrap_interval(mean_credit, [items_of(credit)], seed=1, num_resamples=5000)
     theirs = stats.bootstrap(
         (credit,), np.mean, method="percentile", n_resamples=5000, vectorized=True, rng=numpy_generator(2, "scipy")
     ).confidence_interval
@@ -58,14 +58,14 @@ def test_an_interval_of_f1_is_that_of_a_plain_loop():
     items = items_of(target, target=target, prediction=prediction)
     draws = numpy_generator(3, "plain loop").integers(300, size=(600, 300))
     theirs = np.quantile([f1_score(target[draw], prediction[draw]) for draw in draws], [0.025, 0.975])
-    np.testing.assert_allclose(interval(f1, [items], seed=1, num_resamples=2000), theirs, atol=0.03)
+    np.testing.assert_allclose(bootstrap_interval(f1, [items], seed=1, num_resamples=2000), theirs, atol=0.03)
 
 
 def test_resamples_keep_the_strata_and_draw_the_same_items_for_all_runs():
     places = np.array([0, 1, 1, 2, 2, 2])
     runs = [Items(np.arange(6), {"place": places, "number": np.arange(6) + k}, places, ("a", "b", "c")) for k in (0, 6)]
     seen = set()
-    for one, other in resamples(aligned(runs), seed=1, num_resamples=50):
+    for one, other in draw_resamples(align_items(runs), seed=1, num_resamples=50):
         assert one.columns["place"].tolist() == places.tolist() == one.stratum_index.tolist()
         np.testing.assert_array_equal(one.columns["number"] + 6, other.columns["number"])
         seen |= set(one.columns["number"].tolist())
@@ -74,8 +74,8 @@ def test_resamples_keep_the_strata_and_draw_the_same_items_for_all_runs():
 
 def test_strata_make_an_interval_narrower():
     credit = np.repeat([0.0, 1.0], 100)
-    assert interval(mean_credit, [items_of(credit, num_strata=2)], seed=1) == (0.5, 0.5)
-    low, high = interval(mean_credit, [items_of(credit)], seed=1)
+    assert bootstrap_interval(mean_credit, [items_of(credit, num_strata=2)], seed=1) == (0.5, 0.5)
+    low, high = bootstrap_interval(mean_credit, [items_of(credit)], seed=1)
     assert high - low > 0.1
 
 
@@ -83,15 +83,15 @@ def test_an_interval_is_the_same_for_items_in_another_order():
     items = items_of(tosses("order", 0.6, 90), num_strata=3)
     backwards = items.take(np.arange(len(items))[::-1])
     renamed = Items(backwards.ids, backwards.columns, 2 - backwards.stratum_index, items.strata[::-1])
-    assert interval(mean_credit, [items], seed=1) == interval(mean_credit, [renamed], seed=1)
-    assert interval(mean_credit, [items], seed=1) != interval(mean_credit, [items], seed=2)
+    assert bootstrap_interval(mean_credit, [items], seed=1) == bootstrap_interval(mean_credit, [renamed], seed=1)
+    assert bootstrap_interval(mean_credit, [items], seed=1) != bootstrap_interval(mean_credit, [items], seed=2)
 
 
 def test_three_seeds_widen_the_interval_by_their_spread():
     runs = [items_of(np.full(50, score)) for score in (0.2, 0.5, 0.8)]
-    assert interval(mean_credit, runs[:1], seed=1) == pytest.approx((0.2, 0.2))
-    assert interval(mean_credit, runs[:2], seed=1) == pytest.approx((0.35, 0.35))
-    low, high = interval(mean_credit, runs, seed=1)
+    assert bootstrap_interval(mean_credit, runs[:1], seed=1) == pytest.approx((0.2, 0.2))
+    assert bootstrap_interval(mean_credit, runs[:2], seed=1) == pytest.approx((0.35, 0.35))
+    low, high = bootstrap_interval(mean_credit, runs, seed=1)
     assert low < 0.35 < 0.65 < high
 
 
@@ -104,7 +104,7 @@ def test_resampled_seeds_have_the_variance_of_the_mean_over_seeds():
 
 def test_the_p_value_over_items_is_that_of_a_permutation_test():
     ours, other = tosses("ours", 0.75, 400), tosses("other", 0.70, 400)
-    found = difference(mean_credit, {1: items_of(ours)}, {1: items_of(other)}, seed=1, num_resamples=20_000)
+    found = estimate_difference(mean_credit, {1: items_of(ours)}, {1: items_of(other)}, seed=1, num_resamples=20_000)
     signs = numpy_generator(5, "signs").choice([-1.0, 1.0], size=(20_000, 400))
     permuted = np.abs((signs * (ours - other)).mean(axis=1)) >= abs((ours - other).mean()) - 1e-12
     assert found.value == pytest.approx((ours - other).mean())
@@ -117,7 +117,7 @@ def test_the_p_value_over_items_is_that_of_a_permutation_test():
 
 
 def false_alarms(make: Callable[[int], tuple[dict[int, Items], dict[int, Items]]], num: int) -> dict[str, float]:
-    found = [difference(mean_credit, *make(trial), seed=trial, num_resamples=300) for trial in range(num)]
+    found = [estimate_difference(mean_credit, *make(trial), seed=trial, num_resamples=300) for trial in range(num)]
     return {
         "items": np.mean([each.p_items <= 0.05 for each in found]),
         "both": np.mean([each.p <= 0.05 for each in found]),
@@ -162,12 +162,12 @@ def test_a_real_difference_is_found():
 def test_items_may_come_in_any_order_but_must_be_the_same():
     items = items_of(tosses("same", 0.5, 60), num_strata=2)
     shuffled = items.take(numpy_generator(5, "shuffle").permutation(60))
-    found = difference(mean_credit, {1: items}, {1: shuffled}, seed=1, num_resamples=100)
+    found = estimate_difference(mean_credit, {1: items}, {1: shuffled}, seed=1, num_resamples=100)
     assert (found.value, found.interval, found.p_items) == (0, (0, 0), 1)
     with pytest.raises(EvaluationError, match="item item-0 was scored by one and not by the other, as were 1 more"):
-        difference(mean_credit, {1: items}, {1: items.take(np.arange(2, 60))}, seed=1, num_resamples=100)
+        estimate_difference(mean_credit, {1: items}, {1: items.take(np.arange(2, 60))}, seed=1, num_resamples=100)
     with pytest.raises(EvaluationError, match="share their name"):
-        aligned([items, items.take(np.array([0, *range(60)]))])
+        align_items([items, items.take(np.array([0, *range(60)]))])
 
 
 @pytest.mark.parametrize("is_paired", [True, False])
@@ -199,7 +199,7 @@ def test_resamples_without_a_score_are_left_out():
     values = np.array([np.nan, *np.linspace(0, 1, 101)])
     assert percentiles(values) == pytest.approx((0.025, 0.975))
     assert np.isnan(percentiles(np.array([np.nan]))).all()
-    assert two_sided(np.array([np.nan, 1, 1, 1])) == 0.5
+    assert two_sided_p(np.array([np.nan, 1, 1, 1])) == 0.5
 
 
 def test_holm_is_as_published():

@@ -7,14 +7,14 @@ import pytest
 
 from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
-from maskwright.evaluation.tasks.word_order import WordOrder, exchanged_pairs, with_exchange
+from maskwright.evaluation.tasks.word_order import WordOrder, exchange_words, make_exchanged_pairs
 
 
 def test_an_exchange_keeps_the_words_and_moves_two_neighbours():
     sentence = "The old court, of 1848, heard a long appeal yesterday."
     words = sentence.split()
     for seed in range(30):
-        exchanged = with_exchange(sentence, numpy_generator(seed, "test"))
+        exchanged = exchange_words(sentence, numpy_generator(seed, "test"))
         assert exchanged is not None
         places = [place for place, pair in enumerate(zip(words, exchanged.split(), strict=True)) if pair[0] != pair[1]]
         assert Counter(exchanged.split()) == Counter(words)
@@ -25,15 +25,15 @@ def test_an_exchange_keeps_the_words_and_moves_two_neighbours():
 
 @pytest.mark.parametrize("sentence", ["", "One.", "A dog", "Stop! Now, please.", "that that That THAT.", "acgtacgtac"])
 def test_what_has_no_two_words_to_exchange_is_left_out(sentence: str):
-    assert with_exchange(sentence, numpy_generator(1, "test")) is None
+    assert exchange_words(sentence, numpy_generator(1, "test")) is None
 
 
 def test_the_pairs_depend_on_seed_and_text_alone(corpus, make_model, tokenizer):
     first, second = make_model(tokenizer), make_model(tokenizer)
-    pairs = exchanged_pairs(first, corpus, 4, seed=1)
+    pairs = make_exchanged_pairs(first, corpus, 4, seed=1)
     assert len(pairs) == 4
-    assert exchanged_pairs(second, corpus, 4, seed=1).bad == pairs.bad
-    assert exchanged_pairs(first, corpus, 4, seed=2).bad != pairs.bad
+    assert make_exchanged_pairs(second, corpus, 4, seed=1).bad == pairs.bad
+    assert make_exchanged_pairs(first, corpus, 4, seed=2).bad != pairs.bad
     assert all(good != bad for good, bad in zip(pairs.good, pairs.bad, strict=True))
 
 

@@ -12,9 +12,9 @@ import pytest
 from maskwright.core.files import sha256_of_file
 from maskwright.core.records.corpus import CorpusManifest, ShardRecord, SplitRecord, TokenizerAudit
 from maskwright.core.records.evaluation import (
-    ComparisonRecord,
     ComparisonRow,
     EvaluationRecord,
+    ModelComparisonRecord,
     SeedRecord,
     TableRecord,
 )
@@ -322,7 +322,7 @@ def blimp_record(**changes: Any) -> EvaluationRecord:
     return EvaluationRecord(**{**values, **changes})
 
 
-def comparison_record(**changes: Any) -> ComparisonRecord:
+def comparison_record(**changes: Any) -> ModelComparisonRecord:
     """Return two models side by side: one difference, one that is none."""
     row: dict[str, Any] = {
         "task": "rte", "title": "RTE", "metric": "accuracy", "model_mean": 0.61, "model_deviation": 0.012,
@@ -343,7 +343,7 @@ def comparison_record(**changes: Any) -> ComparisonRecord:
         "rows": [ComparisonRow(**row), ComparisonRow(**equal)],
         "notes": ["Holm's correction for 2 comparisons."],
     }
-    return ComparisonRecord(**{**values, **changes})
+    return ModelComparisonRecord(**{**values, **changes})
 
 
 def write_scores(run: Path) -> Path:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from maskwright.reports.charts import MAX_POINTS, series, smoothed
+from maskwright.reports.charts import MAX_POINTS, series, smooth
 
 
 def test_smoothing_keeps_a_straight_line_and_a_constant_as_they_are():
     line = np.linspace(3.0, 1.0, 401)
-    np.testing.assert_allclose(smoothed(line), line)
-    np.testing.assert_allclose(smoothed(np.full(97, 2.5)), 2.5)
-    assert len(smoothed(np.ones(1))) == 1
+    np.testing.assert_allclose(smooth(line), line)
+    np.testing.assert_allclose(smooth(np.full(97, 2.5)), 2.5)
+    assert len(smooth(np.ones(1))) == 1
 
 
 def test_long_series_are_averaged_in_bins_and_keep_their_mean():

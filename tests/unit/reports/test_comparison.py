@@ -17,15 +17,15 @@ from maskwright.core.records.comparison import (
     CurvePoint,
     MeanScore,
     Measure,
-    RecipeComparison,
-    comparison_record,
+    RecipeComparisonRecord,
+    comparison_path,
 )
 from maskwright.reports.comparison.charts import pareto_chart, pareto_front
 from maskwright.reports.comparison.page import write_comparison
 from maskwright.reports.comparison.tables import scores_table
 
 
-def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) -> RecipeComparison:
+def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) -> RecipeComparisonRecord:
     """Write a comparison with three runs an arm, and their learning curves; return its record."""
     measures = [
         Measure(name="held_out", title="held_out", metric="cross_entropy", is_lower_better=True),
@@ -72,8 +72,8 @@ def made(folder: Path, names: list[str], text: str = "plain", **changes: Any) ->
         "evaluation_seed": 1, "arms": arms, "measures": measures, "differences": rows, "num_resamples": 1000,
         "notes": [text], "environment": {text: text},
     }  # fmt: skip
-    record = RecipeComparison(**(values | changes))
-    record.write(comparison_record(folder))
+    record = RecipeComparisonRecord(**(values | changes))
+    record.write(comparison_path(folder))
     return record
 
 
@@ -131,7 +131,7 @@ def test_failed_runs_and_runs_without_a_curve_are_drawn(tmp_path):
         update={"runs": [ArmRun(seed=1, folder="runs/gone", problem="killed by SIGKILL")], "scores": {}}
     )
     record = record.model_copy(update={"arms": [record.arms[0], failed], "differences": []})
-    record.write(comparison_record(tmp_path))
+    record.write(comparison_path(tmp_path))
     words = " ".join(" ".join(Page(write_comparison(tmp_path).read_text()).text).split())
     assert "1 of 4 runs failed" in words
     assert "0 of 1; 1 failed" in words

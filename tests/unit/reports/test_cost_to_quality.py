@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.unit.reports.test_comparison import made
 
-from maskwright.core.records.comparison import CurvePoint, RecipeComparison
-from maskwright.reports.comparison.cost_to_quality import cost_to_reach, reached_table, shown_shares
+from maskwright.core.records.comparison import CurvePoint, RecipeComparisonRecord
+from maskwright.reports.comparison.cost_to_quality import cost_to_quality_table, cost_to_reach, format_shares
 from maskwright.reports.gather import has_number
 
 
@@ -33,7 +33,7 @@ def test_lines_are_drawn_between_probes(wanted: float, tokens: float | None):
     assert cost_to_reach(curve(7.0, 6.0, 5.0, 5.2), wanted, "tokens") == tokens
 
 
-def changed(record: RecipeComparison, *curves: list[list[CurvePoint]]) -> RecipeComparison:
+def changed(record: RecipeComparisonRecord, *curves: list[list[CurvePoint]]) -> RecipeComparisonRecord:
     arms = [
         arm.model_copy(
             update={"runs": [run.model_copy(update={"curve": c}) for run, c in zip(arm.runs, found, strict=True)]}
@@ -50,7 +50,7 @@ def test_each_seed_is_measured_by_the_baseline_with_the_same_seed(tmp_path: Path
         [curve(6.0, 4.0, 3.0, 3.0, seconds=5.0), curve(7.0, 6.0, 5.0, 4.0), curve(6.0, 5.0, 4.0, 3.0)],
         [curve(7.0, 6.0, 5.0, 4.5), curve(7.0, 6.0, 5.0, 4.5), curve(7.0, 6.5, 6.0, 5.5)],
     )
-    table = reached_table(record)
+    table = cost_to_quality_table(record)
     assert table is not None
     assert table.columns == ["arm", "tokens", "FLOPs", "time"]
     assert list(map(list, table.rows)) == [
@@ -61,18 +61,18 @@ def test_each_seed_is_measured_by_the_baseline_with_the_same_seed(tmp_path: Path
 
 def test_there_is_no_table_without_curves_of_equal_seeds(tmp_path: Path):
     record = made(tmp_path, ["first", "second"])
-    assert reached_table(changed(record, [[], [], []], [curve(7.0, 6.0)] * 3)) is None
+    assert cost_to_quality_table(changed(record, [[], [], []], [curve(7.0, 6.0)] * 3)) is None
     other = record.arms[1].model_copy(
         update={"runs": [run.model_copy(update={"seed": run.seed + 10}) for run in record.arms[1].runs]}
     )
-    assert reached_table(record.model_copy(update={"arms": [record.arms[0], other]})) is None
+    assert cost_to_quality_table(record.model_copy(update={"arms": [record.arms[0], other]})) is None
 
 
 def test_shares_in_words():
-    assert shown_shares([]) == "–"
-    assert shown_shares([None, None]) == "not reached"
-    assert shown_shares([0.781]) == "78 %"
-    assert shown_shares([0.7, 0.9, None]) == "80 ± 14 % (2 of 3 seeds)"
+    assert format_shares([]) == "–"
+    assert format_shares([None, None]) == "not reached"
+    assert format_shares([0.781]) == "78 %"
+    assert format_shares([0.7, 0.9, None]) == "80 ± 14 % (2 of 3 seeds)"
 
 
 def test_damaged_lines_of_a_log_are_no_point_of_a_curve():

@@ -13,7 +13,7 @@ from maskwright.core.records.run import PhaseRecord, RunFolder, RunRecord
 from maskwright.reports import write_model_card
 from maskwright.reports.formatting import clean, markdown_safe
 from maskwright.reports.gather import gather
-from maskwright.reports.model_card import sentence_on_the_mask_token
+from maskwright.reports.model_card import mask_token_sentence
 
 
 def test_the_hub_reads_the_metadata_and_the_scores(make_run: Callable[..., Path]):
@@ -147,7 +147,7 @@ def test_the_card_says_whether_the_mask_token_works(make_run: Callable[..., Path
     ]
     changed = record.model_copy(update={"plan": record.plan.model_copy(update={"phases": planned})})
     changed.write(RunFolder(run).run_record)
-    assert sentence_on_the_mask_token(gather(run)).find(says) >= 0
+    assert mask_token_sentence(gather(run)).find(says) >= 0
     text = write_model_card(run).read_text(encoding="utf-8")
     assert ("mask token" in text.partition("## How to use")[0]) == bool(says)
 

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.reports.test_html import PAYLOAD, PAYLOADS, Page
 
 from maskwright.core.records.run import RunFolder
-from maskwright.core.records.semantics import ATOMS, AtomsRecord, middling_atoms
+from maskwright.core.records.semantics import ATOMS, AtomsRecord, sample_atoms
 from maskwright.reports import write_dictionary_report, write_report
-from maskwright.reports.semantics import Semantics, atom_frequency_chart, nonzeros_chart, shown_word
+from maskwright.reports.semantics import SemanticsSection, atom_frequency_chart, nonzeros_chart, show_word
 
 ATOMS_TERM = {"name": "atoms", "dictionary": {"num_atoms": 40, "folder": None}}
 PHASES = [
@@ -100,7 +100,7 @@ def test_atoms_of_a_dictionary_that_the_recipe_names(make_run, tmp_path):
 
 def test_senses_have_bars_of_one_scale_and_the_shared_atom_is_marked():
     record = described()
-    first, second = shown_word(record.words[0], record).senses
+    first, second = show_word(record.words[0], record).senses
     assert [(bar.number, bar.width, bar.is_shared) for bar in first.bars] == [(4, 1.0, False), (2, 0.4, True)]
     assert [(bar.number, bar.width, bar.is_shared) for bar in second.bars] == [(2, 0.5, True), (9, 0.25, False)]
 
@@ -134,9 +134,9 @@ def test_charts_say_what_they_show():
     assert chart is not None
     assert "3 of 40 atoms are dead" in chart
     empty = record.model_copy(update={"nonzeros": [], "atoms": [], "words": []})
-    assert Semantics.of("", empty, [None]).charts == []
+    assert SemanticsSection.of("", empty, [None]).charts == []
 
 
 def test_atoms_shown_are_in_use_and_spread_over_the_ranks():
-    assert middling_atoms(described(), 5) == [6, 12, 18, 24, 30]
-    assert len(middling_atoms(described(), 100)) == 37
+    assert sample_atoms(described(), 5) == [6, 12, 18, 24, 30]
+    assert len(sample_atoms(described(), 100)) == 37

@@ -12,11 +12,11 @@ from maskwright.reports.tables import (
     NOTHING,
     comparison_table,
     detail_table,
+    format_interval,
+    format_p,
+    format_value,
     is_in_points,
     score_tables,
-    shown,
-    shown_interval,
-    shown_p,
 )
 
 Records = dict[str, Callable[..., Any]]
@@ -40,14 +40,14 @@ GLUE = TableRecord(name="glue", title="GLUE", tasks={"cola": "CoLA", "rte": "RTE
     ],
 )
 def test_scores_are_shown_as_papers_do(metric: str, value: float, deviation: float | None, text: str):
-    assert shown(metric, value, deviation) == text
+    assert format_value(metric, value, deviation) == text
 
 
 def test_sums_are_no_points():
     assert not is_in_points("sum_top1_accuracy")
-    assert shown_interval("accuracy", None) == NOTHING
-    assert shown_interval("matthews_correlation", (-0.1, 0.2)) == "−10.0 to 20.0"
-    assert [shown_p(p) for p in (0.0004, 0.0123, 1.0)] == ["< 0.001", "0.012", "1"]
+    assert format_interval("accuracy", None) == NOTHING
+    assert format_interval("matthews_correlation", (-0.1, 0.2)) == "−10.0 to 20.0"
+    assert [format_p(p) for p in (0.0004, 0.0123, 1.0)] == ["< 0.001", "0.012", "1"]
 
 
 def test_a_suite_is_a_table_in_its_order_with_what_is_missing(records: Records):

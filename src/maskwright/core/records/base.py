@@ -31,7 +31,7 @@ class Record(Options):
             raise CheckpointError(f"{path} does not exist", f"a {cls.__name__}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the file"
+            location = ".".join(map(str, first["loc"])) or "the file"
             raise CheckpointError(
-                f"{path}: {place}: {first['msg']}", f"a {cls.__name__} written by this version of maskwright"
+                f"{path}: {location}: {first['msg']}", f"a {cls.__name__} written by this version of maskwright"
             ) from error

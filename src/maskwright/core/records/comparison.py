@@ -86,7 +86,7 @@ class ArmDifference(Record):
     verdict: Literal["better", "worse", "no evidence of a difference", "no test"]
 
 
-class RecipeComparison(Record):
+class RecipeComparisonRecord(Record):
     """`comparison.json`: several recipes, several seeds, one budget, one table."""
 
     format_version: Literal[1] = 1
@@ -105,11 +105,11 @@ class RecipeComparison(Record):
     environment: dict[str, str]
 
 
-def comparison_record(folder: Path) -> Path:
-    """Return where the `RecipeComparison` of a folder lies."""
+def comparison_path(folder: Path) -> Path:
+    """Return where the `RecipeComparisonRecord` of a folder lies."""
     return folder / "comparison.json"
 
 
-def comparison_page(folder: Path) -> Path:
+def comparison_page_path(folder: Path) -> Path:
     """Return where the page of a comparison lies."""
     return folder / "compare.html"

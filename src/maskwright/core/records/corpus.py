@@ -64,6 +64,6 @@ class CorpusManifest(Record):
 
     @property
     def content_sha256(self) -> str:
-        """Checksum of tokenizer and tokens: the same text prepared again, at another time or place, has the same."""
+        """Checksum of tokenizer and tokens; preparing the same text again, even elsewhere, gives the same checksum."""
         content = self.model_dump(include={"format_version", "tokenizer_sha256", "splits", "sha256_of_counts"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -81,7 +81,7 @@ class ComparisonRow(Record):
     verdict: str = Field(description="in words: which is better, or that there is no evidence of a difference")
 
 
-class ComparisonRecord(Record):
+class ModelComparisonRecord(Record):
     """`evaluation/against/<other>.json`: two models side by side on the same items."""
 
     format_version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""What the stages leave on disk for one another: the places in a run folder and the records in them.
+"""What the stages leave on disk for one another: the paths in a run folder and the records at them.
 
 Stages meet here and never by import: a report can be redrawn and a model evaluated years later. Every record is a
 strict pydantic model written as JSON; unknown keys are errors, so a record of another version is noticed.
@@ -15,7 +15,7 @@ from maskwright.core.records.base import Record
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places in a run folder."""
+    """The paths in a run folder."""
 
     path: Path
 
@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def comparisons(self) -> Path:
-        """One `ComparisonRecord` for each other model."""
+        """One `ModelComparisonRecord` for each other model."""
         return self.evaluation / "against"
 
     @property

@@ -92,17 +92,17 @@ class AtomsRecord(Record):
         return sum(atom.frequency == 0 for atom in self.atoms)
 
 
-def middling_atoms(record: AtomsRecord, count: int) -> list[int]:
+def sample_atoms(record: AtomsRecord, count: int) -> list[int]:
     """Return atoms in use, from all ranks of frequency: the most and the least frequent tell little."""
     used = [number for number, atom in enumerate(record.atoms) if atom.label]
     used.sort(key=lambda number: (-record.atoms[number].frequency, number))
     step = len(used) / (count + 1)
-    places = dict.fromkeys(int(step * (place + 1)) for place in range(count))
-    return [used[place] for place in places if place < len(used)]
+    indices = dict.fromkeys(int(step * (number + 1)) for number in range(count))
+    return [used[index] for index in indices if index < len(used)]
 
 
 @dataclass(frozen=True)
-class Profiled:
+class ProfiledWords:
     """Words with their profiles.
 
     Attributes:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from maskwright.core.errors import CorpusError, nearest
+from maskwright.core.errors import CorpusError, suggest_nearest
 from maskwright.corpus.open_files import identity_of_file, opened, text_bytes_estimate
 from maskwright.corpus.sources.base import Piece, Source
 
@@ -69,7 +69,7 @@ def text_in_field(record: Any, field: str, origin: str) -> str:
         raise CorpusError(f"{origin}: a JSON {type(record).__name__}", 'an object, such as {"text": "..."}')
     if field not in record:
         raise CorpusError(
-            f"{origin}: no field {field!r}{nearest(field, record)}",
+            f"{origin}: no field {field!r}{suggest_nearest(field, record)}",
             f"the text in that field; this one has {', '.join(map(repr, list(record)[:8])) or 'none'}",
             "name the right one with `text_field`",
         )

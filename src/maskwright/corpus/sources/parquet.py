@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from maskwright.core.errors import CorpusError, MissingDependency, nearest
+from maskwright.core.errors import CorpusError, MissingDependency, suggest_nearest
 from maskwright.corpus.open_files import identity_of_file
 from maskwright.corpus.sources.base import Piece, Source
 
@@ -44,7 +44,7 @@ class Parquet(Source):
         field = self.config.text_field
         if field not in schema.names:
             raise CorpusError(
-                f"{self.name}: no column {field!r}{nearest(field, schema.names)}",
+                f"{self.name}: no column {field!r}{suggest_nearest(field, schema.names)}",
                 f"the text in that column; there are {', '.join(map(repr, schema.names[:8]))}",
                 "name the right one with `text_field`",
             )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskwright.core.batches import SequenceLayout
-from maskwright.core.errors import RecipeError, nearest
+from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.encoders.attention.base import Attention, effective_window
 from maskwright.encoders.attention.padded import Padded
 from maskwright.encoders.attention.reference import Reference
@@ -60,7 +60,7 @@ def backend(name: str) -> type[Attention]:
     """
     if name not in BACKENDS:
         raise RecipeError(
-            f"attention: no backend is named {name!r}{nearest(name, BACKENDS)}", "one of " + ", ".join(BACKENDS)
+            f"attention: no backend is named {name!r}{suggest_nearest(name, BACKENDS)}", "one of " + ", ".join(BACKENDS)
         )
     return BACKENDS[name]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from maskwright.core.errors import EvaluationError
 from maskwright.core.records.evaluation import EvaluationRecord
-from maskwright.evaluation.babylm.years import LabelsPart, PairsPart, Year
+from maskwright.evaluation.babylm.years import ChallengeYear, LabelsPart, PairsPart
 from maskwright.evaluation.catalogue import build_task
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import Places
+from maskwright.evaluation.run_tasks import EvaluationFolder
 from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs
 
 Predictions = dict[str, list[dict[str, Any]]]
@@ -18,7 +18,7 @@ Predictions = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Problem:
+class SubmissionProblem:
     """Why a submission would not be taken.
 
     Attributes:
@@ -50,16 +50,16 @@ def record_and_items(evaluation: Path, task: str, seed: int | None) -> tuple[Eva
         EvaluationError: the task was not run with that seed.
         CheckpointError: a file is damaged, or the items are gone.
     """
-    places = Places(evaluation)
-    if not places.record(task).exists():
+    scored = EvaluationFolder(evaluation)
+    if not scored.record(task).exists():
         return None
-    record = EvaluationRecord.read(places.record(task))
+    record = EvaluationRecord.read(scored.record(task))
     seeds = [one.seed for one in record.seeds]
     is_fine_tuned = "seed" not in record.settings
     if seed is not None and is_fine_tuned and seed not in seeds:
         raise EvaluationError(f"{task} was not run with the seed {seed}", "one of " + ", ".join(map(str, seeds)))
     chosen = seed if seed is not None and is_fine_tuned else seeds[0]
-    return record, Items.read(places.items(task, chosen))
+    return record, Items.read(scored.items(task, chosen))
 
 
 def label_predictions(items: Items, name: str, part: LabelsPart) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def label_predictions(items: Items, name: str, part: LabelsPart) -> list[dict[st
     ]
 
 
-def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, year: Year) -> Predictions:
+def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, year: ChallengeYear) -> Predictions:
     """Return the preferred sentence of each pair, by the name of its file; of equally likely ones the good one.
 
     Args:
@@ -86,7 +86,7 @@ def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, 
     """
     task = build_task(record.kind, _config(record), record.task)
     assert isinstance(task, MinimalPairs)
-    subject = Subject(record.model, data=data)
+    subject = EvaluatedModel(record.model, data=data)
     found = task.data_sha256(subject)
     changed = next(
         (name for name in sorted({*found, *record.data_sha256}) if found.get(name) != record.data_sha256.get(name)),
@@ -97,7 +97,7 @@ def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, 
             f"{record.task}: {changed} is not the data that was scored", "the same --data", "evaluate again"
         )
     pairs = task.pairs(subject.data)
-    place = {str(name): number for number, name in enumerate(pairs.ids.tolist())}
+    index = {str(name): number for number, name in enumerate(pairs.ids.tolist())}
     is_good = items.columns["good_log_likelihood"] >= items.columns["bad_log_likelihood"]
     space = " " if year.has_leading_space and year.container != "lines" else ""
     predictions: Predictions = {}
@@ -105,17 +105,19 @@ def pair_predictions(items: Items, record: EvaluationRecord, data: Path | None, 
         file = name.rpartition(":")[0]
         sentences = pairs.good if prefers_good else pairs.bad
         rows = predictions.setdefault(file, [])
-        rows.append({"id": f"{file}_{len(rows)}", "pred": space + sentences[place[name]]})
+        rows.append({"id": f"{file}_{len(rows)}", "pred": space + sentences[index[name]]})
     return predictions
 
 
-def scoring_problems(record: EvaluationRecord, part: PairsPart, number: int, year: Year) -> list[Problem]:
+def scoring_problems(
+    record: EvaluationRecord, part: PairsPart, number: int, year: ChallengeYear
+) -> list[SubmissionProblem]:
     """Return where pairs were scored in another way than the year's pipeline does."""
     problems = []
     settings = record.settings
     if settings.get("mode") not in year.modes:
         problems.append(
-            Problem(
+            SubmissionProblem(
                 part.key,
                 f"scored in the mode {settings.get('mode')}",
                 " or ".join(year.modes),
@@ -125,7 +127,7 @@ def scoring_problems(record: EvaluationRecord, part: PairsPart, number: int, yea
     if bool(settings.get("leading_space")) != year.has_leading_space:
         wanted = "true" if year.has_leading_space else "false"
         problems.append(
-            Problem(
+            SubmissionProblem(
                 part.key,
                 f"scored {'with' if settings.get('leading_space') else 'without'} a space before each sentence",
                 f"{'a' if year.has_leading_space else 'no'} space, as the pipeline of {number}",

@@ -13,13 +13,13 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.files import write_bytes_atomically
 from maskwright.evaluation.babylm.predictions import (
     Predictions,
-    Problem,
+    SubmissionProblem,
     label_predictions,
     pair_predictions,
     record_and_items,
     scoring_problems,
 )
-from maskwright.evaluation.babylm.years import AbsentPart, LabelsPart, PairsPart, Year, year_of
+from maskwright.evaluation.babylm.years import AbsentPart, ChallengeYear, LabelsPart, PairsPart, year_of
 
 MOST_TOLD = 3
 """Sub-tasks of one part whose counts are told one by one; the rest is counted."""
@@ -37,7 +37,7 @@ class Submission:
 
     path: Path
     num_predictions: int
-    problems: list[Problem]
+    problems: list[SubmissionProblem]
 
 
 def write_submission(
@@ -63,12 +63,14 @@ def write_submission(
     """
     wanted = year_of(year)
     parts: dict[str, Predictions] = {}
-    problems: list[Problem] = []
+    problems: list[SubmissionProblem] = []
     modes: set[str] = set()
     for part in wanted.parts:
         if isinstance(part, AbsentPart):
             amount = f"{part.num_items:,} items" if part.num_items else "its scores"
-            problems.append(Problem(part.key, f"no task of maskwright scores {part.title}", amount, part.source))
+            problems.append(
+                SubmissionProblem(part.key, f"no task of maskwright scores {part.title}", amount, part.source)
+            )
         elif isinstance(part, LabelsPart):
             parts[part.key], found = _labels(part, evaluation, seed)
             problems += found
@@ -84,13 +86,15 @@ def write_submission(
             "evaluate with --tasks blimp,blimp_supplement,babylm",
         )
     if len(modes) > 1:
-        problems.append(Problem("blimp", "parts were scored in different modes", "one mode", "evaluate again with one"))
+        problems.append(
+            SubmissionProblem("blimp", "parts were scored in different modes", "one mode", "evaluate again with one")
+        )
     path = out / _file_name(wanted, name, wanted.modes.get(min(modes, default=""), "mlm"))
     write_bytes_atomically(path, _content(parts, wanted))
     return Submission(path, num_predictions, problems)
 
 
-def _labels(part: LabelsPart, evaluation: Path, seed: int | None) -> tuple[Predictions, list[Problem]]:
+def _labels(part: LabelsPart, evaluation: Path, seed: int | None) -> tuple[Predictions, list[SubmissionProblem]]:
     """Return the predictions of fine-tuned tasks, and what is missing."""
     predictions: Predictions = {}
     problems = []
@@ -109,7 +113,7 @@ def _labels(part: LabelsPart, evaluation: Path, seed: int | None) -> tuple[Predi
 
 def _pairs(
     part: PairsPart, evaluation: Path, data: Path | None, year: int, seed: int | None
-) -> tuple[Predictions, list[Problem], str | None]:
+) -> tuple[Predictions, list[SubmissionProblem], str | None]:
     """Return the predictions of minimal pairs, what is missing, and the mode they were scored in."""
     wanted = year_of(year)
     found = record_and_items(evaluation, part.task, seed)
@@ -121,13 +125,15 @@ def _pairs(
     if found is None:
         amount = sum(count or 0 for count in part.num_items.values())
         expected = f"{amount:,} items" if amount else "its items"
-        return {}, [Problem(part.key, f"{part.task} was not scored", expected, to_do)], None
+        return {}, [SubmissionProblem(part.key, f"{part.task} was not scored", expected, to_do)], None
     record, items = found
     scored = pair_predictions(items, record, data, wanted)
     predictions = {name: scored[name] for name in part.num_items if name in scored}
     problems = scoring_problems(record, part, year, wanted)
     for name in sorted(set(scored) - set(part.num_items)):
-        problems.append(Problem(f"{part.key}/{name}", f"{len(scored[name])} items", "no such part", "it is left out"))
+        problems.append(
+            SubmissionProblem(f"{part.key}/{name}", f"{len(scored[name])} items", "no such part", "it is left out")
+        )
     miscounted = [
         problem
         for name, count in part.num_items.items()
@@ -136,18 +142,18 @@ def _pairs(
     problems += miscounted[:MOST_TOLD]
     if len(miscounted) > MOST_TOLD:
         left = len(miscounted) - MOST_TOLD
-        problems.append(Problem(part.key, f"{left} more parts have another number of items", "none", to_do))
+        problems.append(SubmissionProblem(part.key, f"{left} more parts have another number of items", "none", to_do))
     return predictions, problems, str(record.settings.get("mode"))
 
 
-def _count_problem(part: str, got: int, expected: int | None, to_do: str) -> list[Problem]:
+def _count_problem(part: str, got: int, expected: int | None, to_do: str) -> list[SubmissionProblem]:
     if got == expected or (got and expected is None):
         return []
     wanted = "some" if expected is None else f"{expected:,}"
-    return [Problem(part, f"{got:,} items", wanted, to_do)]
+    return [SubmissionProblem(part, f"{got:,} items", wanted, to_do)]
 
 
-def _file_name(year: Year, name: str, backend: str) -> str:
+def _file_name(year: ChallengeYear, name: str, backend: str) -> str:
     if year.container == "lines":
         return "all_predictions.json"
     if year.container == "gzip":
@@ -155,7 +161,7 @@ def _file_name(year: Year, name: str, backend: str) -> str:
     return f"all_full_preds_and_fast_scores_{backend}.json"
 
 
-def _content(parts: dict[str, Predictions], year: Year) -> bytes:
+def _content(parts: dict[str, Predictions], year: ChallengeYear) -> bytes:
     """Return the file's bytes; the same predictions give the same bytes."""
     if year.container == "lines":
         lines = [

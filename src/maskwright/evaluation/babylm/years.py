@@ -65,7 +65,7 @@ class AbsentPart:
 
 
 @dataclass(frozen=True)
-class Year:
+class ChallengeYear:
     """A year's submission.
 
     Attributes:
@@ -165,7 +165,7 @@ def _labels(counts: Mapping[str, int], are_texts: bool, key: str = "glue") -> La
     return LabelsPart(key, {name: name.replace("-", "_") for name in counts}, counts, are_texts)
 
 
-_YEAR_2025 = Year(
+_YEAR_2025 = ChallengeYear(
     container="json",
     has_leading_space=False,
     modes={"original": "mlm", "mntp": "mntp"},
@@ -190,8 +190,8 @@ _YEAR_2025 = Year(
     ),
 )
 
-YEARS: Mapping[int, Year] = {
-    2023: Year(
+YEARS: Mapping[int, ChallengeYear] = {
+    2023: ChallengeYear(
         container="lines",
         has_leading_space=True,
         modes={"original": "hf-mlm"},
@@ -202,7 +202,7 @@ YEARS: Mapping[int, Year] = {
             PairsPart("supplement", "blimp_supplement", SUPPLEMENT),
         ),
     ),
-    2024: Year(
+    2024: ChallengeYear(
         container="gzip",
         has_leading_space=True,
         modes={"original": "hf-mlm"},
@@ -218,7 +218,7 @@ YEARS: Mapping[int, Year] = {
 }
 
 
-def year_of(year: int) -> Year:
+def year_of(year: int) -> ChallengeYear:
     """Return what a year's challenge wants.
 
     Raises:

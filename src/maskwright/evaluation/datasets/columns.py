@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from maskwright.core.errors import nearest
-from maskwright.evaluation.datasets.section import Reading, written
-from maskwright.evaluation.datasets.table_files import Row
+from maskwright.core.errors import suggest_nearest
+from maskwright.evaluation.datasets.section import ReadingOptions, format_value
+from maskwright.evaluation.datasets.table_files import TableRow
 
-PLACE = re.compile(r"\{([^{}]+)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 """Where a template takes a column in; the name inside is looked up and never evaluated."""
 
 
@@ -32,7 +32,7 @@ def value_at(values: dict[str, Any], name: str) -> Any:
         elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
             found = found[int(part)]
         else:
-            raise BadRow(f"no column {name!r}{nearest(name, values)}; there are {', '.join(values) or 'none'}")
+            raise BadRow(f"no column {name!r}{suggest_nearest(name, values)}; there are {', '.join(values) or 'none'}")
     return found
 
 
@@ -43,15 +43,15 @@ def text_of(values: dict[str, Any], template: str) -> str:
         BadRow: the row has no such column, or what stands there is no text.
     """
     if "{" not in template:
-        return _plain(values, template)
-    return PLACE.sub(lambda place: _plain(values, place[1]), template)
+        return _plain_value(values, template)
+    return PLACEHOLDER.sub(lambda match: _plain_value(values, match[1]), template)
 
 
-def _plain(values: dict[str, Any], name: str) -> str:
+def _plain_value(values: dict[str, Any], name: str) -> str:
     value = value_at(values, name)
     if value is None or isinstance(value, dict | list):
         raise BadRow(f"{name} holds {'null' if value is None else 'a ' + type(value).__name__}, not text")
-    return written(value)
+    return format_value(value)
 
 
 def texts_of(values: dict[str, Any], text: str | Sequence[str]) -> tuple[str, ...]:
@@ -67,20 +67,20 @@ def words_of(values: dict[str, Any], name: str) -> list[Any]:
     """
     value = value_at(values, name)
     if not isinstance(value, list):
-        raise BadRow(f"{name} holds {written(value)[:40]!r}, not a list with one item a word")
+        raise BadRow(f"{name} holds {format_value(value)[:40]!r}, not a list with one item a word")
     return value
 
 
-def is_taken(values: dict[str, Any], where: dict[str, list[str]]) -> bool:
+def is_selected(values: dict[str, Any], where: dict[str, list[str]]) -> bool:
     """Return whether a row is one of those that are taken.
 
     Raises:
         BadRow: it has no such column.
     """
-    return all(written(value_at(values, name)) in wanted for name, wanted in where.items())
+    return all(format_value(value_at(values, name)) in wanted for name, wanted in where.items())
 
 
-def opened(row: Row, path: str) -> Iterator[Row]:
+def expand_items(row: TableRow, path: str) -> Iterator[TableRow]:
     """Yield a row for each item of a list inside a row, with everything that stands above it.
 
     Args:
@@ -89,36 +89,38 @@ def opened(row: Row, path: str) -> Iterator[Row]:
             row have the same paths: "passage.questions.question".
     """
     try:
-        values = list(_opened(row.values, path.split("."), path))
+        values = list(_expand_row(row.values, path.split("."), path))
     except BadRow as error:
         yield replace(row, problem=str(error))
         return
     for number, one in enumerate(values, start=1):
-        yield Row(f"{row.place}, item {number}", one)
+        yield TableRow(f"{row.location}, item {number}", one)
 
 
-def _opened(values: Any, parts: Sequence[str], path: str) -> Iterator[dict[str, Any]]:
+def _expand_row(values: Any, parts: Sequence[str], path: str) -> Iterator[dict[str, Any]]:
     first, rest = parts[0], parts[1:]
     if not isinstance(values, dict) or first not in values:
-        raise BadRow(f"there is no list at {path!r}{nearest(first, values) if isinstance(values, dict) else ''}")
+        raise BadRow(
+            f"there is no list at {path!r}{suggest_nearest(first, values) if isinstance(values, dict) else ''}"
+        )
     inner = values[first]
     if not rest and not isinstance(inner, list):
         raise BadRow(f"what stands at {path!r} is no list")
     for item in inner if isinstance(inner, list) else [inner]:
-        for below in _opened(item, rest, path) if rest else [item]:
+        for below in _expand_row(item, rest, path) if rest else [item]:
             yield {**values, first: below}
 
 
-def choices_of(row: Row, reading: Reading) -> Iterator[Row]:
+def choices_of(row: TableRow, reading: ReadingOptions) -> Iterator[TableRow]:
     """Yield a row a choice: its text as the column `choice`, and as label whether it is the right one."""
     columns = reading.choices or []
     try:
-        label = written(value_at(row.values, reading.label))
-        texts = [_plain(row.values, column) for column in columns]
+        label = format_value(value_at(row.values, reading.label))
+        texts = [_plain_value(row.values, column) for column in columns]
         if label not in [str(number) for number in range(len(columns))]:
             raise BadRow(f"{reading.label} is {label!r}, not the number of a choice from 0 to {len(columns) - 1}")
     except BadRow as error:
         yield replace(row, problem=str(error))
         return
     for number, text in enumerate(texts):
-        yield Row(row.place, row.values | {"choice": text, "is_right": written(label == str(number))})
+        yield TableRow(row.location, row.values | {"choice": text, "is_right": format_value(label == str(number))})

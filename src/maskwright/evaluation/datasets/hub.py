@@ -7,10 +7,10 @@ from typing import Any
 
 from maskwright.core.errors import MissingData
 from maskwright.evaluation.datasets.section import DataSection
-from maskwright.evaluation.datasets.table_files import Row
+from maskwright.evaluation.datasets.table_files import TableRow
 
 
-def rows_of_split(section: DataSection, hub: str, split: str, title: str) -> Iterator[Row]:
+def rows_of_split(section: DataSection, hub: str, split: str, title: str) -> Iterator[TableRow]:
     """Yield the rows of a split of the hub.
 
     Args:
@@ -23,7 +23,7 @@ def rows_of_split(section: DataSection, hub: str, split: str, title: str) -> Ite
         MissingData: `datasets` is not installed, or the data set can't be loaded; names both ways out.
     """
     for number, values in enumerate(_load(section, hub, split, title)):
-        yield Row(f"row {number}", values)
+        yield TableRow(f"row {number}", values)
 
 
 def sha256_of_split(section: DataSection, hub: str, split: str, title: str) -> str:

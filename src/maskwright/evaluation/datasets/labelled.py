@@ -19,7 +19,7 @@ class LabelledTexts:
         origin: file or hub name, for messages.
         strata: [N], the part of the data that a row belongs to; empty where there are no parts.
         question_ids: [N] for multiple choice, empty else: rows with one id are the choices of one question. The model's
-            choice is the row with the highest score of class 1 ("right"); see `chosen_and_right`.
+            choice is the row with the highest score of class 1 ("right"); see `choose_answers`.
     """
 
     ids: Sequence[str]
@@ -45,7 +45,7 @@ class LabelledTexts:
             [self.question_ids[row] for row in rows] if self.question_ids else (),
         )
 
-    def chosen_and_right(self, scores: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+    def choose_answers(self, scores: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Turn scores of choices into answers of questions.
 
         Args:

@@ -10,7 +10,7 @@ from maskwright.core.errors import MissingData
 from maskwright.core.files import sha256_of_file
 from maskwright.core.options import Options
 from maskwright.evaluation.datasets.hub import sha256_of_split
-from maskwright.evaluation.datasets.section import DataSection, Layout
+from maskwright.evaluation.datasets.section import DataLayout, DataSection
 
 
 class Whereabouts(Options):
@@ -49,10 +49,10 @@ def find_files(whereabouts: Whereabouts, names: Sequence[str], data: Path, title
         found = [sorted((data / folder).glob(name)) for name in names]
         if all(found):
             return [path for paths in found for path in paths]
-    place = data / whereabouts.folders[0]
-    absent = next((name for name in names if not list(place.glob(name))), names[0])
-    problem = f"{title}: {place / absent} does not exist" if data.is_dir() else f"{title}: {data} is no folder"
-    layout = f"{place}/ with {', '.join(names)}"
+    base = data / whereabouts.folders[0]
+    absent = next((name for name in names if not list(base.glob(name))), names[0])
+    problem = f"{title}: {base / absent} does not exist" if data.is_dir() else f"{title}: {data} is no folder"
+    layout = f"{base}/ with {', '.join(names)}"
     others = whereabouts.folders[1:]
     raise MissingData(
         problem,
@@ -62,7 +62,7 @@ def find_files(whereabouts: Whereabouts, names: Sequence[str], data: Path, title
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedData:
     """A data set that is there.
 
     Attributes:
@@ -71,12 +71,12 @@ class Located:
         base: the folder that the files were looked for in.
     """
 
-    layout: Layout
+    layout: DataLayout
     paths: dict[str, Path]
     base: Path | None = None
 
 
-def locate(section: DataSection, data: Path | None, title: str) -> Located:
+def locate(section: DataSection, data: Path | None, title: str) -> LocatedData:
     """Return where a data set is.
 
     Without `--data` the folder of the YAML file is searched, then the hub is asked. Where `--data` is given, nothing is
@@ -93,14 +93,14 @@ def locate(section: DataSection, data: Path | None, title: str) -> Located:
             for folder in layout.folders:
                 paths = {name: base / folder / split.file for name, split in layout.files().items()}
                 if all(path.is_file() for path in paths.values()):
-                    return Located(layout, paths, base)
+                    return LocatedData(layout, paths, base)
     on_hub = [layout for layout in layouts if layout.hub is not None]
     if data is None and on_hub:
-        return Located(on_hub[0], {})
+        return LocatedData(on_hub[0], {})
     raise _missing(section, on_disk, bases, title)
 
 
-def _missing(section: DataSection, layouts: Sequence[Layout], bases: Sequence[Path], title: str) -> MissingData:
+def _missing(section: DataSection, layouts: Sequence[DataLayout], bases: Sequence[Path], title: str) -> MissingData:
     """Return what says which file is missing: of the layout of which most is there."""
     name = title or "the data set"
     described = "; or ".join(layout_in_words(layout) for layout in layouts)
@@ -122,7 +122,7 @@ def _missing(section: DataSection, layouts: Sequence[Layout], bases: Sequence[Pa
     return MissingData(f"{name}: {absent} does not exist", f"below {bases[0]}: {described}", to_do)
 
 
-def layout_in_words(layout: Layout) -> str:
+def layout_in_words(layout: DataLayout) -> str:
     """Return where a layout is, such as "glue/CoLA/ with train.tsv, dev.tsv"."""
     names = ", ".join(dict.fromkeys(split.file for split in layout.files().values()))
     if layout.hub is not None:

@@ -14,7 +14,7 @@ from maskwright.core.errors import EvaluationError, MissingData, MissingDependen
 from maskwright.core.options import Options
 from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.datasets.locate import Whereabouts, find_files
-from maskwright.evaluation.datasets.section import Reading
+from maskwright.evaluation.datasets.section import ReadingOptions
 from maskwright.evaluation.datasets.table_files import rows_of_file
 
 
@@ -100,11 +100,11 @@ def read_pairs(files: Sequence[Path], fields: PairFields, group_names: Mapping[s
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a file and where each stands."""
     is_empty = True
-    for row in rows_of_file(path, Reading()):
+    for row in rows_of_file(path, ReadingOptions()):
         is_empty = False
         if row.problem:
-            raise EvaluationError(f"{path}, {row.place}: {row.problem}", "a pair of sentences in every row")
-        yield f"{path}, {row.place}", row.values
+            raise EvaluationError(f"{path}, {row.location}: {row.problem}", "a pair of sentences in every row")
+        yield f"{path}, {row.location}", row.values
     if is_empty:
         raise EvaluationError(f"{path} is empty", "JSON lines (or a CSV or TSV file), each a pair of sentences")
 
@@ -115,34 +115,34 @@ def _pairs(
     group_names: Mapping[str, str],
 ) -> Pairs:
     """Collect the rows of each paradigm."""
-    place_of_paradigm: dict[str, int] = {}
+    index_of_paradigm: dict[str, int] = {}
     ids, good, bad, index = [], [], [], []
     for stem, rows in sources:
-        for number, (place, row) in enumerate(rows):
-            pair = tuple(_sentence(row, field, place) for field in (fields.good, fields.bad))
+        for number, (location, row) in enumerate(rows):
+            pair = tuple(_sentence(row, field, location) for field in (fields.good, fields.bad))
             paradigm = stem
             if fields.group is not None:
-                group = _sentence(row, fields.group, place)
+                group = _sentence(row, fields.group, location)
                 paradigm = f"{group_names.get(group, group)}/{stem}"
             ids.append(f"{stem}:{number}")
             good.append(pair[0])
             bad.append(pair[1])
-            index.append(place_of_paradigm.setdefault(paradigm, len(place_of_paradigm)))
-    return Pairs(np.array(ids), good, bad, np.array(index, dtype=np.int64), list(place_of_paradigm))
+            index.append(index_of_paradigm.setdefault(paradigm, len(index_of_paradigm)))
+    return Pairs(np.array(ids), good, bad, np.array(index, dtype=np.int64), list(index_of_paradigm))
 
 
-def _sentence(row: Mapping[str, Any], field: str, place: str) -> str:
+def _sentence(row: Mapping[str, Any], field: str, location: str) -> str:
     """Return the text in a field of a row."""
     if field not in row:
         known = ", ".join(map(str, row)) or "none"
         raise EvaluationError(
-            f"{place}: there is no field {field!r}",
+            f"{location}: there is no field {field!r}",
             f"a field {field!r}; found: {known[:200]}",
             "name it under `fields`",
         )
     text = row[field]
     if not isinstance(text, str) or not text.strip():
-        raise EvaluationError(f"{place}: {field} is {json.dumps(text)[:80]}", "text")
+        raise EvaluationError(f"{location}: {field} is {json.dumps(text)[:80]}", "text")
     return text
 
 
@@ -177,8 +177,8 @@ def load_hub_pairs(name: str, fields: PairFields, group_names: Mapping[str, str]
             "a network, or the files in a folder",
             "name the folder with --data",
         ) from error
-    places = [(one, ((f"{name}/{one}, row {row}", each) for row, each in enumerate(rows))) for one, rows in loaded]
-    return _pairs(places, fields, group_names)
+    by_file = [(one, ((f"{name}/{one}, row {row}", each) for row, each in enumerate(rows))) for one, rows in loaded]
+    return _pairs(by_file, fields, group_names)
 
 
 def sha256_of_pairs(pairs: Pairs) -> str:

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.core.errors import EvaluationError, nearest
+from maskwright.core.errors import EvaluationError, suggest_nearest
 from maskwright.core.log import progress, warn
 from maskwright.core.randomness import numpy_generator
-from maskwright.evaluation.datasets.columns import BadRow, choices_of, is_taken, opened, value_at
+from maskwright.evaluation.datasets.columns import BadRow, choices_of, expand_items, is_selected, value_at
 from maskwright.evaluation.datasets.hub import rows_of_split
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
-from maskwright.evaluation.datasets.locate import Located, locate
-from maskwright.evaluation.datasets.section import Cut, DataSection, Kind, Reading, written
-from maskwright.evaluation.datasets.table_files import Row, rows_of_file
+from maskwright.evaluation.datasets.locate import LocatedData, locate
+from maskwright.evaluation.datasets.section import DataSection, Kind, ReadingOptions, TestCut, format_value
+from maskwright.evaluation.datasets.table_files import TableRow, rows_of_file
 from maskwright.evaluation.datasets.targets import (
     ExampleReader,
     UnknownLabel,
     classes_of,
-    indexed,
-    occurring,
-    repeated,
+    collect_classes,
+    find_repeated,
+    index_classes,
 )
 
 
@@ -37,19 +37,19 @@ class RawSplit:
         targets: of each row: the name of a class, a float, a list of names, a list of `Answer`.
         ids: of each row.
         strata: of each row; empty where there are none.
-        places: of each row, such as "line 3".
+        locations: of each row, such as "line 3".
         records: of each row, the number of the record of the file that it is from.
         question_ids: of each row, where rows are choices; else empty.
         skipped: what was wrong with each row that was left out.
     """
 
     origin: str
-    reading: Reading
+    reading: ReadingOptions
     texts: list[tuple[str, ...]] = field(default_factory=list)
     targets: list[Any] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     strata: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
     records: list[int] = field(default_factory=list)
     question_ids: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class RawSplit:
     def take(self, rows: Sequence[int]) -> "RawSplit":
         """Return some rows."""
         taken = RawSplit(self.origin, self.reading, skipped=self.skipped)
-        for name in ("texts", "targets", "ids", "strata", "places", "records", "question_ids"):
+        for name in ("texts", "targets", "ids", "strata", "locations", "records", "question_ids"):
             column = getattr(self, name)
             setattr(taken, name, [column[row] for row in rows] if column else [])
         return taken
@@ -79,12 +79,12 @@ def read_splits(section: DataSection, kind: Kind, data: Path | None, title: str 
     found = locate(section, data, title)
     raw = {name: _raw_split(section, found, name, kind, title) for name in found.layout.files()}
     if found.layout.cut is not None:
-        raw["train"], raw["test"] = _cut(raw["train"], found.layout.cut)
+        raw["train"], raw["test"] = _cut_split(raw["train"], found.layout.cut)
     classes: list[str] = []
     if kind in ("classification", "token_classification"):
         classes = classes_of(raw["train"].reading, raw["train"].targets)
         _require_known_classes(raw, classes, kind)
-    finished = {name: _numbered(split, classes) for name, split in raw.items()}
+    finished = {name: _number_classes(split, classes) for name, split in raw.items()}
     notes = list(dict.fromkeys(_told(split) for split in raw.values() if split.skipped))
     for note in notes:
         warn(note)
@@ -98,7 +98,7 @@ def read_splits(section: DataSection, kind: Kind, data: Path | None, title: str 
     )
 
 
-def _raw_split(section: DataSection, found: Located, name: str, kind: Kind, title: str) -> RawSplit:
+def _raw_split(section: DataSection, found: LocatedData, name: str, kind: Kind, title: str) -> RawSplit:
     """Read one split.
 
     Raises:
@@ -118,14 +118,14 @@ def _raw_split(section: DataSection, found: Located, name: str, kind: Kind, titl
     split = RawSplit(origin, as_read)
     reader = ExampleReader(as_read, kind)
     with progress(f"Reading {origin}", None) as advance:
-        for number, source in enumerate(_expanded(rows, reading), start=1):
+        for number, source in enumerate(_expand(rows, reading), start=1):
             _add(split, source, reader, kind)
             if number % 1000 == 0:
                 advance(1000)
     if not split.ids:
         taken = " with " + " and ".join(f"{key} {' or '.join(value)}" for key, value in reading.where.items())
         raise EvaluationError(f"{origin} has no rows{taken if reading.where else ''}", f"rows for the split {name}")
-    if (twice := repeated(split.ids)) is not None:
+    if (twice := find_repeated(split.ids)) is not None:
         raise EvaluationError(
             f"{origin}: {reading.id} {twice!r} stands twice",
             "an id of its own for each row",
@@ -135,7 +135,7 @@ def _raw_split(section: DataSection, found: Located, name: str, kind: Kind, titl
 
 
 @dataclass(frozen=True)
-class Source:
+class RowOrigin:
     """A row, and what it is a part of.
 
     Attributes:
@@ -145,52 +145,52 @@ class Source:
         choice: number of the choice that it is; None where there are no choices.
     """
 
-    row: Row
+    row: TableRow
     record: int
     name: str
     choice: int | None = None
 
 
-def _expanded(rows: Iterator[Row], reading: Reading) -> Iterator[Source]:
+def _expand(rows: Iterator[TableRow], reading: ReadingOptions) -> Iterator[RowOrigin]:
     """Yield rows; items of lists and choices become rows of their own."""
     for record, row in enumerate(rows, start=1):
-        items = opened(row, reading.rows) if reading.rows and not row.problem else [row]
+        items = expand_items(row, reading.rows) if reading.rows and not row.problem else [row]
         for item, one in enumerate(items, start=1):
             name = f"{record}.{item}" if reading.rows else str(record)
             if reading.choices and not one.problem:
                 for number, choice in enumerate(choices_of(one, reading)):
-                    yield Source(choice, record, name, number)
+                    yield RowOrigin(choice, record, name, number)
             else:
-                yield Source(one, record, name)
+                yield RowOrigin(one, record, name)
 
 
-def _add(split: RawSplit, source: Source, reader: ExampleReader, kind: Kind) -> None:
+def _add(split: RawSplit, source: RowOrigin, reader: ExampleReader, kind: Kind) -> None:
     """Read a row into a split."""
     reading, row = split.reading, source.row
     try:
         if row.problem:
             raise BadRow(row.problem)
-        if reading.where and not is_taken(row.values, reading.where):
+        if reading.where and not is_selected(row.values, reading.where):
             return
         example = reader.read(row.values)
-        name = written(value_at(row.values, reading.id)) if reading.id else source.name
-        stratum = written(value_at(row.values, reading.strata)) if reading.strata else None
+        name = format_value(value_at(row.values, reading.id)) if reading.id else source.name
+        stratum = format_value(value_at(row.values, reading.strata)) if reading.strata else None
     except BadRow as error:
         if not reading.skip_bad_rows:
             raise EvaluationError(
-                f"{split.origin}, {row.place}: {error}",
+                f"{split.origin}, {row.location}: {error}",
                 "rows as the task's YAML describes them",
                 "mend the row or the YAML; skip_bad_rows: true leaves such rows out and counts them",
             ) from error
-        split.skipped.append(f"{row.place}: {error}")
+        split.skipped.append(f"{row.location}: {error}")
         return
     except UnknownLabel as error:
         wanted = "a number" if kind == "regression" else "one of the labels that the task's YAML names"
-        raise EvaluationError(f"{split.origin}, {row.place}: {error}", wanted) from error
+        raise EvaluationError(f"{split.origin}, {row.location}: {error}", wanted) from error
     split.texts.append(example.texts)
     split.targets.append(example.target)
     split.ids.append(name if source.choice is None else f"{name}.{source.choice}")
-    split.places.append(row.place)
+    split.locations.append(row.location)
     split.records.append(source.record)
     if stratum is not None:
         split.strata.append(stratum)
@@ -198,7 +198,7 @@ def _add(split: RawSplit, source: Source, reader: ExampleReader, kind: Kind) -> 
         split.question_ids.append(name)
 
 
-def _cut(split: RawSplit, cut: Cut) -> tuple[RawSplit, RawSplit]:
+def _cut_split(split: RawSplit, cut: TestCut) -> tuple[RawSplit, RawSplit]:
     """Cut a split into training and test rows; rows of one record of the file stay together.
 
     Raises:
@@ -224,29 +224,29 @@ def _require_known_classes(raw: dict[str, RawSplit], classes: Sequence[str], kin
         EvaluationError: a split has a label that the training data does not have, or the training data has only one.
     """
     train = raw["train"]
-    learned = occurring(train.targets)
+    learned = collect_classes(train.targets)
     if kind == "classification" and len(learned) < 2:
         raise EvaluationError(
             f"{train.origin}: every row is labelled {next(iter(learned))!r}", "training data with two classes or more"
         )
     known = learned if kind == "classification" else set(classes)
     for name, split in raw.items():
-        for place, target in zip(split.places, split.targets, strict=True):
-            unknown = occurring([target]) - known
+        for location, target in zip(split.locations, split.targets, strict=True):
+            unknown = collect_classes([target]) - known
             if unknown:
                 label = min(unknown)
                 raise EvaluationError(
-                    f"{split.origin}, {place}: the training data ({train.origin}) has no label {label!r}"
-                    f"{nearest(label, known)}",
+                    f"{split.origin}, {location}: the training data ({train.origin}) has no label {label!r}"
+                    f"{suggest_nearest(label, known)}",
                     "one of " + ", ".join(one for one in classes if one in known),
                     f"mend the file, or say under labels of the split {name} which class the label stands for",
                 )
 
 
-def _numbered(split: RawSplit, classes: Sequence[str]) -> LabelledTexts:
+def _number_classes(split: RawSplit, classes: Sequence[str]) -> LabelledTexts:
     """Return a split with classes as numbers."""
     index_of = {name: index for index, name in enumerate(classes)}
-    targets = [indexed(target, index_of) for target in split.targets]
+    targets = [index_classes(target, index_of) for target in split.targets]
     return LabelledTexts(split.ids, split.texts, targets, split.origin, split.strata, split.question_ids)
 
 

@@ -29,7 +29,7 @@ FORMAT_BY_SUFFIX: dict[str, Format] = {
 }
 
 
-class Reading(Options):
+class ReadingOptions(Options):
     """How rows are read. All of it may stand under `data`, in a layout or in a split."""
 
     format: Format | None = Field(
@@ -91,10 +91,10 @@ class Reading(Options):
     def _values_by_class(cls, value: Any) -> Any:
         """Read a list as names that stand for themselves."""
         if isinstance(value, list):
-            value = {written(name): name for name in value}
+            value = {format_value(name): name for name in value}
         if not isinstance(value, dict):
             return value
-        return {written(name): _texts(inner) for name, inner in value.items()}
+        return {format_value(name): _texts(inner) for name, inner in value.items()}
 
     @field_validator("labels")
     @classmethod
@@ -125,26 +125,26 @@ class Reading(Options):
         """Keep records readable: defaults are in the documentation."""
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
-    def over(self, base: "Reading") -> "Reading":
+    def over(self, base: "ReadingOptions") -> "ReadingOptions":
         """Return how rows are read where `base` is said for all and this for some."""
-        said = {name: getattr(self, name) for name in self.model_fields_set & set(Reading.model_fields)}
+        said = {name: getattr(self, name) for name in self.model_fields_set & set(ReadingOptions.model_fields)}
         return base.model_copy(update=said)
 
 
-class SplitFile(Reading):
+class SplitFile(ReadingOptions):
     """A split that is read in its own way."""
 
     file: str = Field(description="its name in the folder; on the hub the name of the split")
 
 
-class Cut(Options):
+class TestCut(Options):
     """A part of the training file that is held back as the test split, the same one every time."""
 
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the rows")
     seed: int = Field(default=1, description="another seed holds back other rows")
 
 
-class Layout(Reading):
+class DataLayout(ReadingOptions):
     """One way in which the data set lies in a folder or on the hub."""
 
     folders: list[str] = Field(
@@ -164,7 +164,7 @@ class Layout(Reading):
     selected_by_babylm: SplitFile | None = Field(
         default=None, description="what the BabyLM pipelines choose checkpoints on, where it is not `test`"
     )
-    cut: Cut | None = Field(default=None, description="holds a part of `train` back, where there is no `test`")
+    cut: TestCut | None = Field(default=None, description="holds a part of `train` back, where there is no `test`")
 
     @field_validator("train", "validation", "test", "selected_by_babylm", mode="before")
     @classmethod
@@ -178,11 +178,11 @@ class Layout(Reading):
         return {name: split for name, split in named.items() if split is not None}
 
 
-class DataSection(Layout):
+class DataSection(DataLayout):
     """Which data a task is applied to."""
 
     source: str = Field(default="", description="where to get it, for the message when it is missing")
-    layouts: list[Layout] = Field(
+    layouts: list[DataLayout] = Field(
         default=[], description="several ways in which it may lie; the first that is there is read"
     )
     folder: Path | None = Field(
@@ -201,12 +201,12 @@ class DataSection(Layout):
                 raise ValueError("either test (a file) or cut (a part of train) says what is scored")
         return self
 
-    def all_layouts(self) -> list[Layout]:
+    def all_layouts(self) -> list[DataLayout]:
         """Return the layouts in the order in which they are looked for."""
         return self.layouts or [self]
 
 
-def written(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value of YAML, JSON or the hub as it would stand in a file: `true`, `3`, `text`."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -216,4 +216,4 @@ def written(value: Any) -> str:
 def _texts(value: Any) -> Any:
     """Return a value, or a list of values, as a list of texts; anything else as it is, for pydantic to refuse."""
     values = value if isinstance(value, list) else [value]
-    return [written(one) for one in values] if not any(isinstance(one, dict | list) for one in values) else value
+    return [format_value(one) for one in values] if not any(isinstance(one, dict | list) for one in values) else value

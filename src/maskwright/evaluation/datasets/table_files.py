@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.core.errors import EvaluationError
-from maskwright.evaluation.datasets.section import FORMAT_BY_SUFFIX, Format, Reading
+from maskwright.evaluation.datasets.section import FORMAT_BY_SUFFIX, Format, ReadingOptions
 
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Of the CoNLL-U format, https://universaldependencies.org/format.html."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a file.
 
     Attributes:
-        place: where it begins, such as "line 3", for messages.
+        location: where it begins, such as "line 3", for messages.
         values: by column; of a JSON object as they are, of a CoNLL file a list a column.
         problem: what is wrong with it; empty where nothing is.
     """
 
-    place: str
+    location: str
     values: dict[str, Any]
     problem: str = ""
 
 
-def format_of(path: Path, reading: Reading) -> Format:
+def format_of(path: Path, reading: ReadingOptions) -> Format:
     """Return the format of a file.
 
     Raises:
@@ -45,13 +45,13 @@ def format_of(path: Path, reading: Reading) -> Format:
     return found
 
 
-def rows_of_file(path: Path, reading: Reading) -> Iterator[Row]:
+def rows_of_file(path: Path, reading: ReadingOptions) -> Iterator[TableRow]:
     r"""Yield the rows of a file. Lines end at "\n" only: texts may hold other line breaks of Unicode.
 
     Raises:
         EvaluationError: the file can't be read, with the line.
     """
-    text = decoded(path, reading.encoding)
+    text = decode_file(path, reading.encoding)
     match format_of(path, reading):
         case "csv":
             yield from _table(path, text, ",", reading.quoting is not False, reading.columns)
@@ -69,7 +69,7 @@ def rows_of_file(path: Path, reading: Reading) -> Iterator[Row]:
             yield from _conll(text, list(CONLLU_COLUMNS), is_conllu=True)
 
 
-def decoded(path: Path, encoding: str) -> str:
+def decode_file(path: Path, encoding: str) -> str:
     """Return the text of a file, without a byte order mark.
 
     Raises:
@@ -95,8 +95,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield number, line.removesuffix("\r")
 
 
-def _table(path: Path, text: str, delimiter: str, is_quoted: bool, columns: list[str] | None) -> Iterator[Row]:
-    records = _quoted(path, text, delimiter) if is_quoted else _unquoted(text, delimiter)
+def _table(path: Path, text: str, delimiter: str, is_quoted: bool, columns: list[str] | None) -> Iterator[TableRow]:
+    records = _read_quoted(path, text, delimiter) if is_quoted else _read_unquoted(text, delimiter)
     if columns is None:
         _, columns = next(records, (1, None))
         if columns is None:
@@ -110,18 +110,18 @@ def _table(path: Path, text: str, delimiter: str, is_quoted: bool, columns: list
         )
     for number, fields in records:
         if len(fields) == len(columns):
-            yield Row(f"line {number}", dict(zip(columns, fields, strict=True)))
+            yield TableRow(f"line {number}", dict(zip(columns, fields, strict=True)))
         else:
-            yield Row(f"line {number}", {}, f"{len(fields)} columns, not {len(columns)} ({', '.join(columns)})")
+            yield TableRow(f"line {number}", {}, f"{len(fields)} columns, not {len(columns)} ({', '.join(columns)})")
 
 
-def _unquoted(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _read_unquoted(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in _lines(text):
         if line:
             yield number, line.split(delimiter)
 
 
-def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _read_quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader((f"{line}\n" for _, line in _lines(text)), delimiter=delimiter, strict=True)
     begin = 1
     try:
@@ -137,21 +137,21 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[s
         ) from error
 
 
-def _json_row(place: str, text: str) -> Row:
+def _json_row(location: str, text: str) -> TableRow:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Row(place, {}, f"no JSON: {error}")
-    return _object_row(place, value)
+        return TableRow(location, {}, f"no JSON: {error}")
+    return _object_row(location, value)
 
 
-def _object_row(place: str, value: Any) -> Row:
+def _object_row(location: str, value: Any) -> TableRow:
     if not isinstance(value, dict):
-        return Row(place, {}, f"a JSON {type(value).__name__}, not an object")
-    return Row(place, value)
+        return TableRow(location, {}, f"a JSON {type(value).__name__}, not an object")
+    return TableRow(location, value)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
+def _json_rows(path: Path, text: str) -> Iterator[TableRow]:
     """Yield the object of a file, or the objects of a list; a file with an object a line is known by its look."""
     try:
         value = json.loads(text)
@@ -169,7 +169,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         yield _object_row(f"entry {number}", entry)
 
 
-def _conll(text: str, columns: list[str] | None, is_conllu: bool) -> Iterator[Row]:
+def _conll(text: str, columns: list[str] | None, is_conllu: bool) -> Iterator[TableRow]:
     """Yield sentences: a list a column."""
     words: list[list[str]] = []
     facts: dict[str, Any] = {}
@@ -194,13 +194,13 @@ def _conll(text: str, columns: list[str] | None, is_conllu: bool) -> Iterator[Ro
 
 
 def _sentence(
-    place: str, words: list[list[str]], facts: dict[str, Any], columns: list[str] | None, problem: str
-) -> Row:
+    location: str, words: list[list[str]], facts: dict[str, Any], columns: list[str] | None, problem: str
+) -> TableRow:
     if problem:
-        return Row(place, {}, problem)
+        return TableRow(location, {}, problem)
     if columns is None:
-        return Row(place, {"text": [word[0] for word in words], "label": [word[-1] for word in words]})
+        return TableRow(location, {"text": [word[0] for word in words], "label": [word[-1] for word in words]})
     if columns[0] == CONLLU_COLUMNS[0]:
         # Ranges such as 3-4 and empty nodes such as 3.1 stand beside the words that they are about.
         words = [word for word in words if word[0].isdigit()]
-    return Row(place, facts | {name: [word[index] for word in words] for index, name in enumerate(columns)})
+    return TableRow(location, facts | {name: [word[index] for word in words] for index, name in enumerate(columns)})

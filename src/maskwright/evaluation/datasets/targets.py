@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maskwright.core.errors import nearest
+from maskwright.core.errors import suggest_nearest
 from maskwright.evaluation.datasets.columns import BadRow, texts_of, value_at, words_of
 from maskwright.evaluation.datasets.labelled import Answer
-from maskwright.evaluation.datasets.section import Kind, Reading, written
+from maskwright.evaluation.datasets.section import Kind, ReadingOptions, format_value
 
 
 class UnknownLabel(ValueError):
@@ -16,7 +16,7 @@ class UnknownLabel(ValueError):
 
 
 @dataclass(frozen=True)
-class Example:
+class ParsedExample:
     """A row, read: `target` as it stands in the file, but checked and with its class by name."""
 
     texts: tuple[str, ...]
@@ -26,13 +26,13 @@ class Example:
 class ExampleReader:
     """Reads rows of one split."""
 
-    def __init__(self, reading: Reading, kind: Kind) -> None:
+    def __init__(self, reading: ReadingOptions, kind: Kind) -> None:
         """Look labels up once."""
         self._reading = reading
         self._kind = kind
         self._class_by_value = {value: name for name, values in (reading.labels or {}).items() for value in values}
 
-    def read(self, values: dict[str, Any]) -> Example:
+    def read(self, values: dict[str, Any]) -> ParsedExample:
         """Read a row.
 
         Returns:
@@ -50,24 +50,24 @@ class ExampleReader:
         if self._kind == "question_answering":
             if len(texts) != 2:
                 raise BadRow("text names one column; it must name two, of the question and of the passage")
-            return Example(texts, _answers(label, texts[1]))
-        return Example(texts, _number(label) if self._kind == "regression" else self._class_name(label))
+            return ParsedExample(texts, _answers(label, texts[1]))
+        return ParsedExample(texts, _number(label) if self._kind == "regression" else self._class_name(label))
 
-    def _words(self, values: dict[str, Any]) -> Example:
+    def _words(self, values: dict[str, Any]) -> ParsedExample:
         text = self._reading.text
         if not isinstance(text, str):
             raise BadRow("text names two columns; the words of a sentence stand in one")
-        words = [written(word) for word in words_of(values, text)]
+        words = [format_value(word) for word in words_of(values, text)]
         labels = words_of(values, self._reading.label)
         if len(words) != len(labels) or not words:
             raise BadRow(f"{len(words)} words and {len(labels)} labels")
-        return Example(tuple(words), [self._class_name(label) for label in labels])
+        return ParsedExample(tuple(words), [self._class_name(label) for label in labels])
 
     def _class_name(self, label: Any) -> str:
         column = self._reading.label
         if isinstance(label, dict | list):
             raise UnknownLabel(f"{column} holds a {type(label).__name__}, not a label")
-        text = written(label)
+        text = format_value(label)
         if not text:
             raise UnknownLabel(f"{column} is empty")
         if not self._class_by_value:
@@ -75,7 +75,9 @@ class ExampleReader:
         name = self._class_by_value.get(text)
         if name is None:
             known = list(self._class_by_value)
-            raise UnknownLabel(f"{column} {text!r} is none of the labels {', '.join(known)}{nearest(text, known)}")
+            raise UnknownLabel(
+                f"{column} {text!r} is none of the labels {', '.join(known)}{suggest_nearest(text, known)}"
+            )
         return name
 
 
@@ -83,9 +85,9 @@ def _number(label: Any) -> float:
     try:
         number = float(label)
     except (TypeError, ValueError) as error:
-        raise UnknownLabel(f"{written(label)!r} is no number") from error
+        raise UnknownLabel(f"{format_value(label)!r} is no number") from error
     if not math.isfinite(number):
-        raise UnknownLabel(f"{written(label)!r} is no number that can be learned")
+        raise UnknownLabel(f"{format_value(label)!r} is no number that can be learned")
     return number
 
 
@@ -109,7 +111,7 @@ def _answers(label: Any, passage: str) -> list[Answer]:
     return answers
 
 
-def classes_of(reading: Reading, targets: Iterable[Any]) -> list[str]:
+def classes_of(reading: ReadingOptions, targets: Iterable[Any]) -> list[str]:
     """Return the names of the classes in order of their index.
 
     Args:
@@ -118,10 +120,10 @@ def classes_of(reading: Reading, targets: Iterable[Any]) -> list[str]:
     """
     if reading.labels is not None:
         return list(reading.labels)
-    return sorted(occurring(targets), key=_number_first)
+    return sorted(collect_classes(targets), key=_number_first)
 
 
-def occurring(targets: Iterable[Any]) -> set[str]:
+def collect_classes(targets: Iterable[Any]) -> set[str]:
     """Return the names of classes among targets."""
     found: set[str] = set()
     for target in targets:
@@ -133,7 +135,7 @@ def _number_first(name: str) -> tuple[bool, int, str]:
     return (False, int(name), name) if name.lstrip("-").isdecimal() else (True, 0, name)
 
 
-def indexed(target: Any, index_of: dict[str, int]) -> Any:
+def index_classes(target: Any, index_of: dict[str, int]) -> Any:
     """Return a target with classes as their index; numbers and answers as they are."""
     if isinstance(target, str):
         return index_of[target]
@@ -142,7 +144,7 @@ def indexed(target: Any, index_of: dict[str, int]) -> Any:
     return target
 
 
-def repeated(ids: Sequence[str]) -> str | None:
+def find_repeated(ids: Sequence[str]) -> str | None:
     """Return an id that stands twice; None where none does."""
     seen: set[str] = set()
     for one in ids:

@@ -16,7 +16,7 @@ TEXTS_PER_CALL = 4096
 
 
 @dataclass(frozen=True)
-class Sequences:
+class TokenSequences:
     """N complete token sequences, one after the other.
 
     Attributes:
@@ -58,7 +58,7 @@ class TextEncoder:
         # What a model is not given by its own tokenizer, it has not learned to use.
         self._has_segments = "token_type_ids" in tokenizer.model_input_names
 
-    def encode(self, texts: Sequence[tuple[str, ...]]) -> Sequences:
+    def encode(self, texts: Sequence[tuple[str, ...]]) -> TokenSequences:
         """Return the sequences of texts or of pairs of texts."""
         encodings = self.encodings(texts)
         return self.sequences(encodings, num_cut(encodings))
@@ -84,7 +84,7 @@ class TextEncoder:
                 yield self._tokenizer.encode_batch(part)
                 advance(len(part))
 
-    def shortened(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+    def shorten_texts(self, texts: Sequence[str], max_tokens: int) -> list[str]:
         """Return texts, those of more than `max_tokens` tokens without their ends."""
         self._tokenizer.enable_truncation(max_tokens)
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -93,7 +93,7 @@ class TextEncoder:
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
-    def sequences(self, encodings: Sequence[Encoding], num_cut: int) -> Sequences:
+    def sequences(self, encodings: Sequence[Encoding], num_cut: int) -> TokenSequences:
         """Join encodings.
 
         Args:
@@ -110,9 +110,9 @@ class TextEncoder:
                 "texts with a word, or a tokenizer that adds special tokens",
                 "leave empty texts out of the data",
             )
-        token_ids = joined([encoding.ids for encoding in encodings])
-        segment_ids = joined([encoding.type_ids for encoding in encodings]) if self._has_segments else None
-        return Sequences(
+        token_ids = concatenate([encoding.ids for encoding in encodings])
+        segment_ids = concatenate([encoding.type_ids for encoding in encodings]) if self._has_segments else None
+        return TokenSequences(
             token_ids,
             np.zeros_like(token_ids) if segment_ids is None else segment_ids,
             sizes,
@@ -125,6 +125,6 @@ def num_cut(encodings: Sequence[Encoding]) -> int:
     return sum(bool(encoding.overflowing) for encoding in encodings)
 
 
-def joined(lists: Sequence[list[int]]) -> np.ndarray:
+def concatenate(lists: Sequence[list[int]]) -> np.ndarray:
     """Return lists of numbers as one int64 array."""
     return np.concatenate([np.array(numbers, dtype=np.int64) for numbers in lists] or [np.zeros(0, dtype=np.int64)])

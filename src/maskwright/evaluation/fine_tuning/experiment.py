@@ -19,14 +19,14 @@ from maskwright.core.randomness import numpy_generator, torch_generator
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.fine_tuning.adaptation import adapt
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
-from maskwright.evaluation.fine_tuning.loop import Machine, Trained, outputs, train
-from maskwright.evaluation.fine_tuning.model import FineTuned
-from maskwright.evaluation.fine_tuning.questions import Questions, require_some
+from maskwright.evaluation.fine_tuning.loop import ComputeSettings, TrainingSummary, outputs, train
+from maskwright.evaluation.fine_tuning.model import FineTunedModel
+from maskwright.evaluation.fine_tuning.questions import Questions, require_rows
 from maskwright.evaluation.fine_tuning.settings import FineTuning
-from maskwright.evaluation.fine_tuning.watch import Watch
+from maskwright.evaluation.fine_tuning.watch import BestStepWatch
 from maskwright.evaluation.items import Items
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ FIXED_SEED = 12
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A fine-tuned model with the weights that count, and how it came about."""
 
-    model: FineTuned
+    model: FineTunedModel
     questions: Questions
-    trained: Trained
-    watch: Watch
+    trained: TrainingSummary
+    watch: BestStepWatch
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Experiment:
     """
 
     task: "FineTunedTask"
-    subject: Subject
+    subject: EvaluatedModel
     splits: Splits
     seed: int
     notes: list[str] = field(default_factory=list)
@@ -81,8 +81,8 @@ class Experiment:
         Raises:
             EvaluationError: the data or the settings can't be used.
         """
-        chosen, tried = self._searched()
-        settings = changed(self.settings, chosen)
+        chosen, tried = self._search_grid()
+        settings = change_settings(self.settings, chosen)
         train_rows, watched = self._parts(settings.selection)
         fitted = self.fit(settings, train_rows, watched)
         self._note_selection(fitted)
@@ -109,7 +109,7 @@ class Experiment:
         }
         return items, facts
 
-    def fit(self, settings: FineTuning, train_rows: LabelledTexts, watched: LabelledTexts | None) -> Fitted:
+    def fit(self, settings: FineTuning, train_rows: LabelledTexts, watched: LabelledTexts | None) -> FittedModel:
         """Fine-tune a fresh copy of the encoder.
 
         Args:
@@ -123,23 +123,23 @@ class Experiment:
         if watched is not None:
             watched_questions = self.questions(watched, "watched")
             score = functools.partial(self._score, model, watched, watched_questions)
-        watch = Watch(model, score, settings)
+        watch = BestStepWatch(model, score, settings)
         machine = self._machine(model)
         trained = train(model, questions, self.task.loss, settings, machine, self.course_seed, watch)
         watch.restore_best()
-        return Fitted(model, questions, trained, watch)
+        return FittedModel(model, questions, trained, watch)
 
-    def new_model(self, settings: FineTuning) -> FineTuned:
+    def new_model(self, settings: FineTuning) -> FineTunedModel:
         """Return the pre-trained encoder with a fresh head, on the device."""
         encoder = self.subject.new_encoder(settings.dropout)
         is_dense = encoder.config.attention_dropout > 0 or encoder.has_attention_bias
         length = self.text_encoder.max_length
         encoder.use_attention("padded" if is_dense else choose_backend(self.subject.device, self.dtype, length))
         adapt(encoder, settings, torch_generator(self.course_seed, "fine_tuning_lora"))
-        dropout = own_dropout(encoder) if settings.dropout is None else settings.dropout
+        dropout = largest_dropout(encoder) if settings.dropout is None else settings.dropout
         head = self.task.head(encoder.config.hidden_size, self.splits, dropout)
         head.initialize(torch_generator(self.seed, "fine_tuning_head"))
-        return FineTuned(encoder, head).to(self.subject.device)
+        return FineTunedModel(encoder, head).to(self.subject.device)
 
     def questions(self, rows: LabelledTexts, role: str) -> Questions:
         """Return the questions about a split.
@@ -148,7 +148,7 @@ class Experiment:
             EvaluationError: there are none.
         """
         questions = self.task.questions(self.text_encoder, rows, self.splits)
-        require_some(questions, f"{rows.origin} ({role} split)")
+        require_rows(questions, f"{rows.origin} ({role} split)")
         if num_cut := questions.sequences.num_cut:
             length = self.text_encoder.max_length
             whose = ", the model's limit," if length < self.settings.max_length else ""
@@ -158,19 +158,19 @@ class Experiment:
             )
         return questions
 
-    def _machine(self, model: FineTuned) -> Machine:
+    def _machine(self, model: FineTunedModel) -> ComputeSettings:
         pad_id, limit = model.encoder.config.pad_token_id, model.encoder.config.max_positions
-        return Machine(self.subject.device, self.dtype, pad_id, limit, self.settings.tokens_per_pass)
+        return ComputeSettings(self.subject.device, self.dtype, pad_id, limit, self.settings.tokens_per_pass)
 
-    def _answers(self, model: FineTuned, questions: Questions) -> np.ndarray:
+    def _answers(self, model: FineTunedModel, questions: Questions) -> np.ndarray:
         return outputs(model, questions, self._machine(model))
 
-    def _score(self, model: FineTuned, rows: LabelledTexts, questions: Questions) -> float:
+    def _score(self, model: FineTunedModel, rows: LabelledTexts, questions: Questions) -> float:
         """Return the score that decides, of the model as it is."""
         items = self.task.items(questions, self._answers(model, questions), rows, self.splits)
         return self.task.deciding_score(items, self.splits)
 
-    def _searched(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _search_grid(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the best combination of the search grid on held-back data, and the score of every one."""
         grid = self.settings.grid
         if len(grid) == 1:
@@ -185,7 +185,7 @@ class Experiment:
                 + ", ".join(f"{key} {value:g}" for key, value in combination.items())
             )
             is_watched = self.settings.selection != "none"
-            fitted = self.fit(changed(self.settings, combination), kept, held_back if is_watched else None)
+            fitted = self.fit(change_settings(self.settings, combination), kept, held_back if is_watched else None)
             tried.append(combination | {"score": self._score(fitted.model, held_back, questions)})
         best = max(range(len(grid)), key=lambda index: tried[index]["score"])
         self._note(
@@ -204,7 +204,7 @@ class Experiment:
             return train_rows, self.splits.validation
         return hold_back(train_rows, self.settings.held_back_fraction, self.course_seed)
 
-    def _note_selection(self, fitted: Fitted) -> None:
+    def _note_selection(self, fitted: FittedModel) -> None:
         selection, history = self.settings.selection, fitted.watch.history
         if selection == "reported" and history:
             asked_by = (
@@ -223,7 +223,7 @@ class Experiment:
             self.notes.append(note)
 
 
-def changed(settings: FineTuning, combination: dict[str, Any]) -> FineTuning:
+def change_settings(settings: FineTuning, combination: dict[str, Any]) -> FineTuning:
     """Return the settings with some changed, validated."""
     return FineTuning.model_validate(settings.model_dump() | combination)
 
@@ -248,7 +248,7 @@ def hold_back(rows: LabelledTexts, fraction: float, seed: int) -> tuple[Labelled
     return rows.take(np.flatnonzero(~is_held_back)), rows.take(np.flatnonzero(is_held_back))
 
 
-def own_dropout(encoder: Encoder) -> float:
+def largest_dropout(encoder: Encoder) -> float:
     """Return the largest dropout rate of hidden states that an encoder has."""
     rates = [module.p for module in encoder.modules() if isinstance(module, nn.Dropout)]
     return max([*rates, getattr(encoder.config, "hidden_dropout", 0.0)])

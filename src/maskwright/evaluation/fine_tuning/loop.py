@@ -12,14 +12,14 @@ from torch import nn
 
 from maskwright.batching.loader import Loader
 from maskwright.core.errors import EvaluationError
-from maskwright.core.hardware import allocation_errors_explained
+from maskwright.core.hardware import explain_allocation_errors
 from maskwright.core.log import progress
 from maskwright.core.randomness import derived_seed
 from maskwright.evaluation.fine_tuning.adaptation import parameter_groups
-from maskwright.evaluation.fine_tuning.model import FineTuned, Loss
-from maskwright.evaluation.fine_tuning.questions import AskedBatch, Order, Questions, passes
+from maskwright.evaluation.fine_tuning.model import FineTunedModel, TaskLoss
+from maskwright.evaluation.fine_tuning.questions import AskedBatch, Questions, SequenceOrder, cut_into_passes
 from maskwright.evaluation.fine_tuning.settings import FineTuning
-from maskwright.evaluation.fine_tuning.watch import Watch
+from maskwright.evaluation.fine_tuning.watch import BestStepWatch
 from maskwright.evaluation.scorer import evaluation_mode
 
 CHECK_EVERY = 20
@@ -27,7 +27,7 @@ CHECK_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Machine:
+class ComputeSettings:
     """Where and how a model is computed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSummary:
     """What a training did.
 
     Attributes:
@@ -87,8 +87,14 @@ def schedule_factor(step: int, num_steps: int, settings: FineTuning) -> float:
 
 
 def train(
-    model: FineTuned, questions: Questions, loss: Loss, settings: FineTuning, machine: Machine, seed: int, watch: Watch
-) -> Trained:
+    model: FineTunedModel,
+    questions: Questions,
+    loss: TaskLoss,
+    settings: FineTuning,
+    machine: ComputeSettings,
+    seed: int,
+    watch: BestStepWatch,
+) -> TrainingSummary:
     """Fine-tune a model in place.
 
     Args:
@@ -104,20 +110,20 @@ def train(
         EvaluationError: the loss is not finite.
         MemoryShortage: a pass does not fit.
     """
-    order = Order(len(questions), settings.batch_size, seed)
+    order = SequenceOrder(len(questions), settings.batch_size, seed)
     num_steps = settings.epochs * order.steps_per_epoch
     optimizer = torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, 0.999), eps=1e-8, fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def batches_of(step: int) -> list[AskedBatch]:
-        parts = passes(questions.sequences.sizes, order.step(step), machine.tokens_per_pass)
+        parts = cut_into_passes(questions.sequences.sizes, order.step(step), machine.tokens_per_pass)
         return [machine.batch(questions, chosen) for chosen in parts]
 
-    loader, tally = Loader(batches_of, 0, num_steps), Tally(num_steps)
+    loader, tally = Loader(batches_of, 0, num_steps), TrainingTally(num_steps)
     model.train()
     try:
-        with memory_errors_explained(settings), progress("Fine-tuning", num_steps * settings.batch_size) as advance:
+        with explain_memory_errors(settings), progress("Fine-tuning", num_steps * settings.batch_size) as advance:
             for step in range(num_steps):
                 batches = loader.take()
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -130,16 +136,16 @@ def train(
                 num_examples = sum(batch.num_sequences for batch in batches)
                 tally.step_done(num_examples)
                 advance(num_examples)
-                with tally.paused():
+                with tally.pause_clock():
                     if watch.wants_to_stop(step + 1, (step + 1) % order.steps_per_epoch == 0):
                         break
     finally:
         loader.close()
-    return tally.trained()
+    return tally.summarize()
 
 
 def accumulate(
-    model: FineTuned, batches: Sequence[AskedBatch], loss: Loss, machine: Machine, dropout_seed: int
+    model: FineTunedModel, batches: Sequence[AskedBatch], loss: TaskLoss, machine: ComputeSettings, dropout_seed: int
 ) -> torch.Tensor:
     """Add the gradients of one step; return its mean loss, a scalar on the device.
 
@@ -158,7 +164,7 @@ def accumulate(
     return torch.stack(totals).sum()
 
 
-class Tally:
+class TrainingTally:
     """Counts steps, examples, seconds and losses, and refuses losses that are not finite."""
 
     def __init__(self, num_steps: int) -> None:
@@ -194,22 +200,22 @@ class Tally:
         self._examples += num_examples
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def pause_clock(self) -> Iterator[None]:
         """Stop the clock for a while."""
         begin = time.perf_counter()
         yield
         self._paused_seconds += time.perf_counter() - begin
 
-    def trained(self) -> Trained:
+    def summarize(self) -> TrainingSummary:
         """Stop the clock."""
         if self._unchecked:
             self._check()
         seconds = time.perf_counter() - self._begin - self._paused_seconds
-        return Trained(self._steps, self._examples, seconds, tuple(self._losses))
+        return TrainingSummary(self._steps, self._examples, seconds, tuple(self._losses))
 
 
-def outputs(model: FineTuned, questions: Questions, machine: Machine) -> np.ndarray:
-    """Return the outputs at all asked places, float32 [M, C], in their order; the model is left in its mode.
+def outputs(model: FineTunedModel, questions: Questions, machine: ComputeSettings) -> np.ndarray:
+    """Return the outputs at all asked positions, float32 [M, C], in their order; the model is left in its mode.
 
     Raises:
         EvaluationError: an output is not finite.
@@ -218,7 +224,7 @@ def outputs(model: FineTuned, questions: Questions, machine: Machine) -> np.ndar
     rows: list[np.ndarray] = []
     values: list[np.ndarray] = []
     with evaluation_mode(model), progress("Answering", len(questions)) as advance:
-        for chosen in passes(questions.sequences.sizes, by_size, machine.tokens_per_pass):
+        for chosen in cut_into_passes(questions.sequences.sizes, by_size, machine.tokens_per_pass):
             with machine.autocast():
                 values.append(model(machine.batch(questions, chosen).to(machine.device)).cpu().numpy())
             rows.append(questions.asked_rows(chosen))
@@ -235,9 +241,9 @@ def outputs(model: FineTuned, questions: Questions, machine: Machine) -> np.ndar
     return in_order
 
 
-def memory_errors_explained(settings: FineTuning) -> AbstractContextManager[None]:
-    """Turn "out of memory" into a message that says what to lower (`allocation_errors_explained`)."""
-    return allocation_errors_explained(
+def explain_memory_errors(settings: FineTuning) -> AbstractContextManager[None]:
+    """Turn "out of memory" into a message that says what to lower (`explain_allocation_errors`)."""
+    return explain_allocation_errors(
         f"not enough memory to fine-tune with {settings.tokens_per_pass} tokens in a pass",
         "a pass that fits",
         f"--set training.tokens_per_pass={max(256, settings.tokens_per_pass // 4)} (results stay the same), or "

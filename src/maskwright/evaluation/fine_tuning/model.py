@@ -15,8 +15,8 @@ INITIALIZER_RANGE = 0.02
 """Standard deviation of a head's fresh weights, as BERT and RoBERTa."""
 
 
-class Head(nn.Module, ABC):
-    """Turns hidden states into outputs at the asked places."""
+class TaskHead(nn.Module, ABC):
+    """Turns hidden states into outputs at the asked positions."""
 
     @abstractmethod
     def forward(self, x_TD: Tensor, batch: AskedBatch) -> Tensor:
@@ -24,7 +24,7 @@ class Head(nn.Module, ABC):
 
         Args:
             x_TD: float [T, D], the encoder's hidden states.
-            batch: says which places are asked.
+            batch: says which positions are asked.
         """
 
     def initialize(self, generator: torch.Generator) -> None:
@@ -37,7 +37,7 @@ class Head(nn.Module, ABC):
                     parameter.zero_()
 
 
-class SequenceHead(Head):
+class SequenceHead(TaskHead):
     """One output a sequence: pooled, dropout, dense layer with tanh, dropout, linear layer.
 
     Source: BERT's pooler (Devlin et al. 2018, arXiv:1810.04805, as released) and `RobertaClassificationHead` of
@@ -61,14 +61,14 @@ class SequenceHead(Head):
         self.out = nn.Linear(width, num_outputs)
 
     def forward(self, x_TD: Tensor, batch: AskedBatch) -> Tensor:
-        """See `Head`."""
+        """See `TaskHead`."""
         x_MD = mean_over_sequences(x_TD, batch) if self.pooling == "mean" else x_TD[batch.positions_M]
         x_MD = torch.tanh(self.dense(self.dropout(x_MD)))
         return self.out(self.dropout(x_MD))
 
 
-class PlaceHead(Head):
-    """Outputs at every asked place: dropout and a linear layer, as BERT's for tags and for the borders of answers."""
+class PositionHead(TaskHead):
+    """Dropout and a linear layer at every asked position, as in BERT for tags and for the borders of answers."""
 
     def __init__(self, width: int, num_outputs: int, dropout: float) -> None:
         """Make the head.
@@ -83,12 +83,12 @@ class PlaceHead(Head):
         self.out = nn.Linear(width, num_outputs)
 
     def forward(self, x_TD: Tensor, batch: AskedBatch) -> Tensor:
-        """See `Head`."""
+        """See `TaskHead`."""
         return self.out(self.dropout(x_TD[batch.positions_M]))
 
 
 def mean_over_sequences(x_TD: Tensor, batch: AskedBatch) -> Tensor:
-    """Return, for every asked place, the mean hidden state of its sequence, float32 [M, D]."""
+    """Return, for every asked position, the mean hidden state of its sequence, float32 [M, D]."""
     layout = batch.packed.layout
     lengths_S = layout.sequence_starts.diff().clamp(min=1)
     index_T = layout.sequence_index_T.long()
@@ -96,20 +96,20 @@ def mean_over_sequences(x_TD: Tensor, batch: AskedBatch) -> Tensor:
     return (sums_SD / lengths_S[:, None])[index_T[batch.positions_M]]
 
 
-class FineTuned(nn.Module):
+class FineTunedModel(nn.Module):
     """A pre-trained encoder and a head that was not."""
 
-    def __init__(self, encoder: Encoder, head: Head) -> None:
+    def __init__(self, encoder: Encoder, head: TaskHead) -> None:
         """Join the two; neither is copied."""
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, batch: AskedBatch) -> Tensor:
-        """Return the outputs at the asked places, float32 [M, C]."""
+        """Return the outputs at the asked positions, float32 [M, C]."""
         return self.head(self.encoder(batch.packed.input), batch).float()
 
 
-class Loss(ABC):
+class TaskLoss(ABC):
     """A sum over what was asked, and the count that it is divided by."""
 
     @abstractmethod
@@ -117,38 +117,38 @@ class Loss(ABC):
         """Return the sum over a batch, a scalar."""
 
     def count(self, batch: AskedBatch) -> int:
-        """Return what the sum is divided by: the asked places."""
+        """Return what the sum is divided by: the asked positions."""
         return len(batch.positions_M)
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(TaskLoss):
     """Of classes: one a sequence, or one a word."""
 
     def total(self, outputs_MC: Tensor, batch: AskedBatch) -> Tensor:
-        """See `Loss`; nats."""
+        """See `TaskLoss`; nats."""
         return F.cross_entropy(outputs_MC, batch.targets, reduction="sum")
 
 
-class SquaredError(Loss):
+class SquaredError(TaskLoss):
     """Of numbers."""
 
     def total(self, outputs_MC: Tensor, batch: AskedBatch) -> Tensor:
-        """See `Loss`."""
+        """See `TaskLoss`."""
         return F.mse_loss(outputs_MC[:, 0], batch.targets, reduction="sum")
 
 
-class SpanCrossEntropy(Loss):
-    """Of an answer's start and end among the asked places of its sequence; the mean of the two, as BERT's."""
+class SpanCrossEntropy(TaskLoss):
+    """Of an answer's start and end among the asked positions of its sequence; the mean of the two, as BERT's."""
 
     def total(self, outputs_MC: Tensor, batch: AskedBatch) -> Tensor:
-        """See `Loss`; nats."""
+        """See `TaskLoss`; nats."""
         index_M = batch.sequence_index_M
-        place_M = torch.arange(len(index_M), device=index_M.device)
+        slot_M = torch.arange(len(index_M), device=index_M.device)
         first_S = torch.searchsorted(index_M, torch.arange(batch.num_sequences, device=index_M.device))
         longest = int(index_M.bincount().max())
-        # [S, longest, 2]: the places of each sequence side by side; a slot without a place can't be an answer.
+        # [S, longest, 2]: the positions of each sequence side by side; a slot without a position can't be an answer.
         scores_SLC = outputs_MC.new_full((batch.num_sequences, longest, 2), -math.inf)
-        scores_SLC = scores_SLC.index_put((index_M, place_M - first_S[index_M]), outputs_MC)
+        scores_SLC = scores_SLC.index_put((index_M, slot_M - first_S[index_M]), outputs_MC)
         return (scores_SLC.logsumexp(dim=1).sum() - outputs_MC.masked_fill(~batch.targets, 0).sum()) / 2
 
     def count(self, batch: AskedBatch) -> int:

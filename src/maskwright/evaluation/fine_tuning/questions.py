@@ -1,7 +1,7 @@
-"""Token sequences with the places that are asked about, and their packed batches.
+"""Token sequences with the positions that are asked about, and their packed batches.
 
-Every kind of task is the same here: some places of every sequence are asked (its first token, the first token of every
-word, all tokens of a passage), each with a target.
+All kinds of task look the same here: some positions of every sequence are asked about (its first token, the first
+token of every word, or all tokens of a passage), and each of them has a target.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from maskwright.batching.pack import pack_complete
 from maskwright.core.batches import Movable, PackedBatch
 from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
-from maskwright.core.ranges import ranges
-from maskwright.evaluation.fine_tuning.encoding import Sequences
+from maskwright.core.ranges import expand_ranges
+from maskwright.evaluation.fine_tuning.encoding import TokenSequences
 
 ROW_MULTIPLE = 32
 """Rows are as long as the longest sequence of a batch needs, rounded up to this."""
@@ -28,9 +28,9 @@ class AskedBatch(Movable):
 
     Attributes:
         packed: the sequences.
-        positions_M: int64 [M], the asked places in the packed tokens.
-        sequence_index_M: int64 [M], to which of the S sequences a place belongs, in the order they were asked for.
-        targets: [M] or [M, 2], one row for each asked place.
+        positions_M: int64 [M], the asked positions in the packed tokens.
+        sequence_index_M: int64 [M], to which of the S sequences a position belongs, in the order they were asked for.
+        targets: [M] or [M, 2], one row for each asked position.
         num_sequences: S.
     """
 
@@ -47,18 +47,18 @@ class Questions:
 
     Attributes:
         sequences: the encoder's input.
-        asked: int64 [M], places in their own sequences, sequence after sequence.
-        num_asked: int64 [N], asked places of each sequence.
-        targets: [M] or [M, 2]: a class, a number, or whether the place is the answer's start and end.
+        asked: int64 [M], positions in their own sequences, sequence after sequence.
+        num_asked: int64 [N], asked positions of each sequence.
+        targets: [M] or [M, 2]: a class, a number, or whether the position is the answer's start and end.
     """
 
-    sequences: Sequences
+    sequences: TokenSequences
     asked: np.ndarray
     num_asked: np.ndarray
     targets: np.ndarray
 
     @classmethod
-    def about_first_tokens(cls, sequences: Sequences, targets: np.ndarray) -> "Questions":
+    def ask_first_tokens(cls, sequences: TokenSequences, targets: np.ndarray) -> "Questions":
         """Return one question a sequence, asked at its first token."""
         num_sequences = len(sequences)
         return cls(sequences, np.zeros(num_sequences, dtype=np.int64), np.ones(num_sequences, dtype=np.int64), targets)
@@ -68,8 +68,8 @@ class Questions:
         return len(self.sequences)
 
     def asked_rows(self, chosen: np.ndarray) -> np.ndarray:
-        """Return where the asked places of some sequences are among all M, int64."""
-        return ranges((np.cumsum(self.num_asked) - self.num_asked)[chosen], self.num_asked[chosen])
+        """Return where the asked positions of some sequences are among all M, int64."""
+        return expand_ranges((np.cumsum(self.num_asked) - self.num_asked)[chosen], self.num_asked[chosen])
 
     def batch(self, chosen: np.ndarray, pad_id: int, longest_row: int) -> AskedBatch:
         """Pack some sequences.
@@ -80,7 +80,7 @@ class Questions:
             longest_row: rows are no longer than this, the model's limit.
         """
         sizes = self.sequences.sizes[chosen]
-        tokens = ranges(self.sequences.starts[chosen], sizes)
+        tokens = expand_ranges(self.sequences.starts[chosen], sizes)
         row_length = min(-(-int(sizes.max()) // ROW_MULTIPLE) * ROW_MULTIPLE, longest_row)
         packed = pack_complete(
             self.sequences.token_ids[tokens], self.sequences.segment_ids[tokens], sizes, pad_id, row_length
@@ -100,7 +100,7 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Order:
+class SequenceOrder:
     """Which sequences a training step sees: a function of the seed and the number of the step.
 
     Attributes:
@@ -120,12 +120,12 @@ class Order:
 
     def step(self, number: int) -> np.ndarray:
         """Return the sequences of a step, counted from 0 over all epochs."""
-        epoch, place = divmod(number, self.steps_per_epoch)
+        epoch, position = divmod(number, self.steps_per_epoch)
         order = numpy_generator(self.seed, "fine_tuning_order", epoch).permutation(self.num_sequences)
-        return order[place * self.batch_size : (place + 1) * self.batch_size]
+        return order[position * self.batch_size : (position + 1) * self.batch_size]
 
 
-def passes(sizes: np.ndarray, chosen: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+def cut_into_passes(sizes: np.ndarray, chosen: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
     """Cut sequences, in their order, into runs of about `max_tokens` tokens: over it by less than one sequence.
 
     Args:
@@ -137,7 +137,7 @@ def passes(sizes: np.ndarray, chosen: np.ndarray, max_tokens: int) -> Iterator[n
     yield from np.split(chosen, np.flatnonzero(np.diff(number)) + 1)
 
 
-def require_some(questions: Questions, origin: str) -> None:
+def require_rows(questions: Questions, origin: str) -> None:
     """Refuse an empty split.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from maskwright.core.errors import nearest
+from maskwright.core.errors import suggest_nearest
 from maskwright.core.options import Options
-from maskwright.core.strict_yaml import laid_over, load_yaml
+from maskwright.core.strict_yaml import load_yaml, merge_mappings
 
 DEFAULT = "default"
 """The preset that changes nothing."""
@@ -26,7 +26,7 @@ class Lora(Options):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of what enters the updates")
 
 
-class Search(Options):
+class GridSearch(Options):
     """A grid; what is best on text held back from training is then trained on all of it. Empty lists: no search."""
 
     learning_rate: list[float] = Field(default=[], description="learning rates to try")
@@ -87,7 +87,7 @@ class FineTuning(Options):
         default=None, ge=1, description="stop after so many of these without improvement; null: never"
     )
     min_improvement: float = Field(default=0.0, ge=0, description="what counts as improvement")
-    search: Search = Field(default_factory=Search, description="a grid to choose hyper-parameters from")
+    search: GridSearch = Field(default_factory=GridSearch, description="a grid to choose hyper-parameters from")
     seed_changes: Literal["everything", "head"] = Field(
         default="everything",
         description="what the seeds change: head, order and dropout, or only the head's first weights",
@@ -102,7 +102,7 @@ class FineTuning(Options):
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
         """Lay what was given over the preset."""
-        return laid_over(preset(given.get("preset", DEFAULT)), given) if isinstance(given, Mapping) else given
+        return merge_mappings(preset(given.get("preset", DEFAULT)), given) if isinstance(given, Mapping) else given
 
     @property
     def grid(self) -> list[dict[str, Any]]:
@@ -131,5 +131,7 @@ def preset(name: Any) -> dict[str, Any]:
         return {}
     if name not in known:
         every = [DEFAULT, *known]
-        raise ValueError(f"no preset is named {name!r}{nearest(str(name), every)} (there are {', '.join(every)})")
+        raise ValueError(
+            f"no preset is named {name!r}{suggest_nearest(str(name), every)} (there are {', '.join(every)})"
+        )
     return load_yaml(known[name])

@@ -12,10 +12,10 @@ from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.datasets.locate import files_sha256
 from maskwright.evaluation.datasets.read_splits import read_splits
 from maskwright.evaluation.datasets.section import DataSection, Kind
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.experiment import Experiment
-from maskwright.evaluation.fine_tuning.model import Head, Loss
+from maskwright.evaluation.fine_tuning.model import TaskHead, TaskLoss
 from maskwright.evaluation.fine_tuning.questions import Questions
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.items import Items
@@ -38,7 +38,7 @@ class FineTunedTask(Task):
         )
 
     kind: ClassVar[Kind]
-    loss: ClassVar[Loss]
+    loss: ClassVar[TaskLoss]
     is_repeated = True
 
     def __init__(self, config: Any = None) -> None:
@@ -56,7 +56,7 @@ class FineTunedTask(Task):
         """What people call the task, for messages."""
         return self.config.title or self.kind.replace("_", " ")
 
-    def data_sha256(self, subject: Subject) -> dict[str, str]:
+    def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
         """Return the checksum of every file.
 
         Raises:
@@ -64,7 +64,7 @@ class FineTunedTask(Task):
         """
         return files_sha256(self.config.data, subject.data, self.title)
 
-    def evaluate(self, subject: Subject, seed: int) -> TaskResult:
+    def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Fine-tune a model and score it on the reported split.
 
         Raises:
@@ -88,7 +88,7 @@ class FineTunedTask(Task):
         """Return rows as token sequences with targets; of `splits` only what is known from `train` may be used."""
 
     @abstractmethod
-    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+    def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
         """Return a head for hidden states of some width; its weights are drawn later."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class FineTunedTask(Task):
 
         Args:
             questions: what `questions` made of the rows.
-            outputs_MC: float32 [M, C], the head's outputs at the asked places.
+            outputs_MC: float32 [M, C], the head's outputs at the asked positions.
             rows: the rows that were asked.
             splits: the whole data set; only what is known from `train` may be used.
         """
@@ -140,7 +140,7 @@ class FineTunedTask(Task):
         return {name: self.scores(items.take(part)) for name, part in parts.items()}
 
 
-def items_of(
+def order_items(
     rows: LabelledTexts,
     columns: Mapping[str, np.ndarray],
     ids: list[str] | None = None,
@@ -158,6 +158,6 @@ def items_of(
     if not rows.strata or ids is not None:
         return Items(names, columns, np.zeros(len(names), dtype=np.int64), texts=dict(texts or {}))
     strata = sorted(set(rows.strata))
-    place = {name: index for index, name in enumerate(strata)}
-    index = np.array([place[name] for name in rows.strata], dtype=np.int64)
+    index_of = {name: index for index, name in enumerate(strata)}
+    index = np.array([index_of[name] for name in rows.strata], dtype=np.int64)
     return Items(names, columns, index, strata, dict(texts or {}))

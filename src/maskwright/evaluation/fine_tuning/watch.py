@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 
 
-class Watch:
+class BestStepWatch:
     """Keeps the best step of a training, as `Trainer` of transformers does with `EarlyStoppingCallback`.
 
     Any higher score is the best; only one that is higher by more than `min_improvement` renews the patience

@@ -17,7 +17,7 @@ from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import MaskedLanguageModel
 
 if TYPE_CHECKING:
-    from maskwright.evaluation.evaluated_model import Subject
+    from maskwright.evaluation.evaluated_model import EvaluatedModel
 
 
 LOWER_IS_BETTER = frozenset({"cross_entropy", "mean_absolute_error"})
@@ -81,7 +81,7 @@ class Task(ABC):
         self.config: Any = config or self.Config()
 
     @abstractmethod
-    def data_sha256(self, subject: "Subject") -> dict[str, str]:
+    def data_sha256(self, subject: "EvaluatedModel") -> dict[str, str]:
         """Return the checksum of everything that the task reads, by name; cheap, and before anything is computed.
 
         Raises:
@@ -90,7 +90,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, subject: "Subject", seed: int) -> TaskResult:
+    def evaluate(self, subject: "EvaluatedModel", seed: int) -> TaskResult:
         """Score a model.
 
         Args:
@@ -106,7 +106,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no single items")
 
 
-def corpus_of(subject: "Subject") -> Corpus:
+def corpus_of(subject: "EvaluatedModel") -> Corpus:
     """Return the corpus that is scored.
 
     Raises:

@@ -11,11 +11,11 @@ import numpy as np
 
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
-from maskwright.evaluation.fine_tuning.model import CrossEntropy, Head, SequenceHead
+from maskwright.evaluation.fine_tuning.model import CrossEntropy, SequenceHead, TaskHead
 from maskwright.evaluation.fine_tuning.questions import Questions
-from maskwright.evaluation.fine_tuning.task import FineTunedTask, items_of
+from maskwright.evaluation.fine_tuning.task import FineTunedTask, order_items
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.metrics import undefined
+from maskwright.evaluation.metrics import note_undefined
 
 
 class Classification(FineTunedTask):
@@ -31,9 +31,9 @@ class Classification(FineTunedTask):
 
     def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Questions:
         """See `FineTunedTask`."""
-        return Questions.about_first_tokens(encoder.encode(rows.texts), np.array(rows.targets, dtype=np.int64))
+        return Questions.ask_first_tokens(encoder.encode(rows.texts), np.array(rows.targets, dtype=np.int64))
 
-    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+    def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
         """See `FineTunedTask`."""
         return SequenceHead(width, len(splits.label_names), dropout, self.config.training.pooling)
 
@@ -41,30 +41,30 @@ class Classification(FineTunedTask):
         """See `FineTunedTask`; further the probability that the model gave to the right class."""
         probabilities_NC = softmax(outputs_MC)
         if rows.question_ids:
-            names, chosen, right = rows.chosen_and_right(probabilities_NC[:, 1])
-            return items_of(rows, {"prediction": chosen, "target": right}, ids=names)
+            names, chosen, right = rows.choose_answers(probabilities_NC[:, 1])
+            return order_items(rows, {"prediction": chosen, "target": right}, ids=names)
         target = np.array(rows.targets, dtype=np.int64)
         columns = {
             "prediction": probabilities_NC.argmax(axis=1),
             "target": target,
             "probability_of_target": probabilities_NC[np.arange(len(target)), target].round(6),
         }
-        return items_of(rows, columns)
+        return order_items(rows, columns)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         """See `FineTunedTask`."""
         rows = splits.test
         if rows.question_ids:
-            names, chosen, right = rows.chosen_and_right(np.zeros(len(rows)))
-            return {"first_choice": items_of(rows, {"prediction": chosen, "target": right}, ids=names)}
+            names, chosen, right = rows.choose_answers(np.zeros(len(rows)))
+            return {"first_choice": order_items(rows, {"prediction": chosen, "target": right}, ids=names)}
         target = np.array(rows.targets, dtype=np.int64)
         most_frequent = np.bincount(np.array(splits.train.targets, dtype=np.int64)).argmax()
-        return {"majority": items_of(rows, {"prediction": np.full_like(target, most_frequent), "target": target})}
+        return {"majority": order_items(rows, {"prediction": np.full_like(target, most_frequent), "target": target})}
 
     def notes(self, items: Items) -> list[str]:
         """See `FineTunedTask`."""
         has_correlation = "matthews_correlation" in self.metrics
-        return undefined(items.columns["prediction"], items.columns["target"]) if has_correlation else []
+        return note_undefined(items.columns["prediction"], items.columns["target"]) if has_correlation else []
 
 
 def softmax(logits_NC: np.ndarray) -> np.ndarray:

@@ -9,21 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import nn
 
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.errors import EvaluationError
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.corpus.corpus import Corpus, TokenSplit
-from maskwright.encoders.encoder import Encoder
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.corpus.corpus import TokenSplit
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.scorer import Cloze, ClozeScores, MaskedLanguageModel
+from maskwright.evaluation.scorer import Cloze, ClozeScores
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
 
 
@@ -126,7 +123,7 @@ class HeldOutClozes:
 
 
 @dataclass
-class Tally:
+class ScoreTally:
     """Sums over scored tokens; means are taken once, at the end."""
 
     count: int = 0
@@ -196,7 +193,7 @@ class HeldOut(Task):
     needs_corpus = True
     compared_by = "cross_entropy"
 
-    def data_sha256(self, subject: Subject) -> dict[str, str]:
+    def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
         """Return the corpus's checksum.
 
         Raises:
@@ -204,7 +201,7 @@ class HeldOut(Task):
         """
         return {"corpus": corpus_of(subject).manifest.content_sha256}
 
-    def evaluate(self, subject: Subject, seed: int) -> TaskResult:
+    def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on the held-out split of a corpus.
 
         Raises:
@@ -216,10 +213,10 @@ class HeldOut(Task):
         sequence_length = min(self.config.sequence_length or limit, limit)
         split, vocabulary = corpus.split("held_out"), corpus.vocabulary
         clozes = HeldOutClozes(split, vocabulary, sequence_length, seed, self.config.mask_rate, self.config.max_tokens)
-        of_unigrams, found = Tally(), []
+        of_unigrams, found = ScoreTally(), []
         documents: list[int] = []
         with progress("Scoring held-out text", len(clozes)) as advance:
-            for scores in model.score(advancing(clozes, documents, advance)):
+            for scores in model.score(track_documents(clozes, documents, advance)):
                 found.append(scores)
                 of_unigrams.add(unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids))
         items = items_by_document(documents, found)
@@ -251,7 +248,7 @@ class HeldOut(Task):
         }
 
 
-def advancing(clozes: HeldOutClozes, documents: list[int], advance: Callable[[float], None]) -> Iterator[Cloze]:
+def track_documents(clozes: HeldOutClozes, documents: list[int], advance: Callable[[float], None]) -> Iterator[Cloze]:
     """Pass sequences through, report each, and note the document of each hidden token."""
     for document, cloze in clozes.by_document():
         documents.extend([document] * len(cloze.positions))
@@ -271,50 +268,14 @@ def items_by_document(documents: Sequence[int], found: Sequence[ClozeScores]) ->
     """
     if not documents:
         raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
-    names, place_M = np.unique(np.array(documents), return_inverse=True)
+    names, document_index_M = np.unique(np.array(documents), return_inverse=True)
     nats_M = np.concatenate([scores.nats for scores in found])
     ranks_M = np.concatenate([scores.ranks for scores in found])
     columns = {
-        "nats": np.bincount(place_M, nats_M),
-        "num_scored_tokens": np.bincount(place_M),
-        "num_top1_correct": np.bincount(place_M[ranks_M < 1], minlength=len(names)),
-        "num_top5_correct": np.bincount(place_M[ranks_M < 5], minlength=len(names)),
+        "nats": np.bincount(document_index_M, nats_M),
+        "num_scored_tokens": np.bincount(document_index_M),
+        "num_top1_correct": np.bincount(document_index_M[ranks_M < 1], minlength=len(names)),
+        "num_top5_correct": np.bincount(document_index_M[ranks_M < 5], minlength=len(names)),
     }
     ids = np.array([f"document {number}" for number in names])
     return Items(ids, columns, np.zeros(len(ids), dtype=np.int64))
-
-
-class HeldOutProbe:
-    """The held-out scores as a probe during training: cheap, and the same questions every time."""
-
-    def __init__(self, corpus: Corpus, sequence_length: int, seed: int, max_tokens: int = 20_000) -> None:
-        """Read the questions once.
-
-        Args:
-            corpus: its held-out split is sampled.
-            sequence_length: longest sequence, with [CLS] and [SEP].
-            seed: of the sample; the final evaluation with the same seed hides the same tokens.
-            max_tokens: size of the sample.
-        """
-        self._tokenizer = corpus.load_tokenizer()
-        self._clozes = list(
-            HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
-        )
-
-    def __call__(
-        self,
-        encoder: Encoder,
-        head: nn.Module,
-        dtype: torch.dtype = torch.float32,
-        reader: nn.Module | None = None,
-    ) -> dict[str, float]:
-        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
-
-        Returns:
-            "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
-        """
-        model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype, reader=reader)
-        tally = Tally()
-        for scores in model.score(self._clozes):
-            tally.add(scores)
-        return {f"held_out_{metric}": value for metric, value in tally.means().items()}

@@ -26,11 +26,17 @@ from maskwright.evaluation.datasets.pairs import (
     read_pairs,
     sha256_of_pairs,
 )
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.pseudo_likelihood import Mode, Sentences, Work, pseudo_log_likelihoods, tokenize
+from maskwright.evaluation.pseudo_likelihood import (
+    Mode,
+    ScoringWork,
+    TokenizedSentences,
+    pseudo_log_likelihoods,
+    tokenize,
+)
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.screening import SAFETY, Screening, screened_log_likelihoods
+from maskwright.evaluation.screening import SAFETY, ScreeningResult, screened_log_likelihoods
 from maskwright.evaluation.significance import percentiles
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult
 
@@ -59,7 +65,7 @@ class MinimalPairs(Task):
         mode: Mode = Field(
             default="original",
             description="original: one mask at a time; within_word_l2r: the later tokens of a word masked too; mntp: "
-            "the prediction is read one place to the left, for models of the next token",
+            "the prediction is read one position to the left, for models of the next token",
         )
         ties: Ties = Field(
             default="half", description="what a tie is worth: half a pair, or a whole one (correct) as in BabyLM"
@@ -79,7 +85,7 @@ class MinimalPairs(Task):
     citation = "Salazar et al. 2020, Masked Language Model Scoring, arXiv:1910.14659"
     main_metric = "accuracy"
 
-    def data_sha256(self, subject: Subject) -> dict[str, str]:
+    def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
         """Return the checksum of every file, or of what the hub gave.
 
         Raises:
@@ -91,7 +97,7 @@ class MinimalPairs(Task):
             return {hub: sha256_of_pairs(load_hub_pairs(hub, self.config.fields, self.config.group_names))}
         return {path.name: sha256_of_file(path) for path in self._files(subject.data)}
 
-    def evaluate(self, subject: Subject, seed: int) -> TaskResult:
+    def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on all pairs.
 
         Raises:
@@ -101,7 +107,7 @@ class MinimalPairs(Task):
         if self.config.max_pairs is not None:
             pairs = pairs.sample(self.config.max_pairs, seed)
         config = self.config
-        scored = scored_items(
+        scored = score_pairs(
             model, pairs, config.mode, config.ties, config.leading_space, seed if config.screen else None
         )
         items, work = scored.items, scored.work
@@ -158,7 +164,7 @@ class MinimalPairs(Task):
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPairs:
     """Scored pairs.
 
     Attributes:
@@ -169,18 +175,18 @@ class Scored:
     """
 
     items: Items
-    work: Work
-    screening: Screening | None = None
+    work: ScoringWork
+    screening: ScreeningResult | None = None
 
 
-def scored_items(
+def score_pairs(
     model: MaskedLanguageModel,
     pairs: Pairs,
     mode: Mode,
     ties: Ties,
     leading_space: bool = False,
     screening_seed: int | None = None,
-) -> Scored:
+) -> ScoredPairs:
     """Score pairs.
 
     Args:
@@ -206,10 +212,10 @@ def scored_items(
         "bad_log_likelihood": bad,
         **_sizes(sentences),
     }
-    return Scored(Items(pairs.ids, columns, pairs.paradigm_index, pairs.paradigms), work, screening)
+    return ScoredPairs(Items(pairs.ids, columns, pairs.paradigm_index, pairs.paradigms), work, screening)
 
 
-def _sizes(sentences: Sentences) -> dict[str, np.ndarray]:
+def _sizes(sentences: TokenizedSentences) -> dict[str, np.ndarray]:
     lengths, is_truncated = sentences.lengths, sentences.is_truncated.astype(np.int64)
     return {
         "good_num_tokens": lengths[0::2],
@@ -266,7 +272,7 @@ def _is_tie(items: Items) -> np.ndarray:
     return items.columns["good_log_likelihood"] == items.columns["bad_log_likelihood"]
 
 
-def _notes(scored: Scored, pairs: Pairs, model: MaskedLanguageModel, ties: Ties) -> list[str]:
+def _notes(scored: ScoredPairs, pairs: Pairs, model: MaskedLanguageModel, ties: Ties) -> list[str]:
     """Return what a reader must know."""
     notes, items = [], scored.items
     if (screening := scored.screening) is not None:

@@ -15,15 +15,15 @@ from tokenizers import Encoding
 
 from maskwright.evaluation.datasets.labelled import Answer, LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
-from maskwright.evaluation.fine_tuning.model import Head, PlaceHead, SpanCrossEntropy
+from maskwright.evaluation.fine_tuning.model import PositionHead, SpanCrossEntropy, TaskHead
 from maskwright.evaluation.fine_tuning.questions import Questions
-from maskwright.evaluation.fine_tuning.task import FineTunedTask, items_of
+from maskwright.evaluation.fine_tuning.task import FineTunedTask, order_items
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.metrics import answer_f1, exact_match
 
 
 @dataclass(frozen=True)
-class Windows(Questions):
+class PassageWindows(Questions):
     """Questions about windows of passages; asked are the first token (no answer) and the passage's tokens.
 
     Attributes:
@@ -52,36 +52,36 @@ class QuestionAnswering(FineTunedTask):
     loss = SpanCrossEntropy()
     citation = "Rajpurkar et al. 2016, SQuAD: 100,000+ Questions for Machine Comprehension of Text, arXiv:1606.05250"
 
-    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Windows:
+    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> PassageWindows:
         """See `FineTunedTask`; a window that does not hold the answer learns that there is none."""
         stride = min(self.config.stride, encoder.max_length // 4)
         # A question may fill half of a window; what is left must hold more than the windows share.
-        asked_for = encoder.shortened([question for question, _ in rows.texts], encoder.max_length // 2)
+        asked_for = encoder.shorten_texts([question for question, _ in rows.texts], encoder.max_length // 2)
         texts = [(question, passage) for question, (_, passage) in zip(asked_for, rows.texts, strict=True)]
         encodings = encoder.encodings(texts, strategy="only_second", stride=stride)
         windows = [(row, one) for row, first in enumerate(encodings) for one in (first, *first.overflowing)]
         asked = [asked_tokens(window) for _, window in windows]
-        offsets = [passage_offsets(window, places) for (_, window), places in zip(windows, asked, strict=True)]
+        offsets = [passage_offsets(window, positions) for (_, window), positions in zip(windows, asked, strict=True)]
         targets = [span_targets(one, rows.targets[row]) for one, (row, _) in zip(offsets, windows, strict=True)]
-        return Windows(
+        return PassageWindows(
             sequences=encoder.sequences(
                 [window for _, window in windows],
                 num_cut=sum(len(one) < len(question) for one, (question, _) in zip(asked_for, rows.texts, strict=True)),
             ),
             asked=np.concatenate(asked),
-            num_asked=np.array([len(places) for places in asked], dtype=np.int64),
+            num_asked=np.array([len(positions) for positions in asked], dtype=np.int64),
             targets=np.concatenate(targets),
             row_of_window=np.array([row for row, _ in windows], dtype=np.int64),
             offsets=np.concatenate(offsets),
         )
 
-    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+    def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
         """See `FineTunedTask`."""
-        return PlaceHead(width, 2, dropout)
+        return PositionHead(width, 2, dropout)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
         """See `FineTunedTask`."""
-        assert isinstance(questions, Windows)
+        assert isinstance(questions, PassageWindows)
         may_be_none = any(not answers for answers in splits.train.targets)
         answers = [""] * len(rows)
         best = np.full(len(rows), -np.inf)
@@ -95,39 +95,39 @@ class QuestionAnswering(FineTunedTask):
             score, first, last = best_span(scores_LC[1:], self.config.max_answer_tokens)
             if score > best[row]:
                 best[row] = score
-                # Place 0 is that of no answer.
+                # Position 0 stands for no answer.
                 answers[row] = rows.texts[row][1][offsets_LC[first + 1, 0] : offsets_LC[last + 1, 1]].strip()
         if may_be_none:
             answers = ["" if none[row] > best[row] else answer for row, answer in enumerate(answers)]
-        return answered(rows, answers)
+        return make_items(rows, answers)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         """See `FineTunedTask`."""
         return {
-            "passage": answered(splits.test, [passage for _, passage in splits.test.texts]),
-            "no_answer": answered(splits.test, [""] * len(splits.test)),
+            "passage": make_items(splits.test, [passage for _, passage in splits.test.texts]),
+            "no_answer": make_items(splits.test, [""] * len(splits.test)),
         }
 
 
 def asked_tokens(window: Encoding) -> np.ndarray:
-    """Return the places of a window that are asked: the first token, and all of the passage; int64."""
+    """Return the positions of a window that are asked: the first token, and all of the passage; int64."""
     # None, for special tokens, becomes NaN.
     text_of_token = np.array(window.sequence_ids, dtype=np.float64)
     return np.concatenate([[0], np.flatnonzero(text_of_token == 1)])
 
 
-def passage_offsets(window: Encoding, places: np.ndarray) -> np.ndarray:
+def passage_offsets(window: Encoding, positions: np.ndarray) -> np.ndarray:
     """Return the characters that the asked tokens stand for, int64 [L, 2]; (0, 0) for no answer."""
-    offsets_LC = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[places]
+    offsets_LC = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[positions]
     offsets_LC[0] = 0
     return offsets_LC
 
 
 def span_targets(offsets_LC: np.ndarray, answers: Sequence[Answer]) -> np.ndarray:
-    """Return where an answer starts and ends among the asked places, bool [L, 2].
+    """Return where an answer starts and ends among the asked positions, bool [L, 2].
 
     The first of several accepted answers is learned. Without one, and where the window does not hold all of it, the
-    place of no answer is start and end.
+    position of no answer is start and end.
     """
     is_border_LC = np.zeros(offsets_LC.shape, dtype=bool)
     first = last = np.zeros(0, dtype=np.int64)
@@ -158,11 +158,11 @@ def best_span(scores_LC: np.ndarray, max_tokens: int) -> tuple[float, int, int]:
     return float(total_LK[first, more]), int(first), int(first + more)
 
 
-def answered(rows: LabelledTexts, answers: list[str]) -> Items:
+def make_items(rows: LabelledTexts, answers: list[str]) -> Items:
     """Return one item a question."""
     accepted = [[answer.text for answer in target] for target in rows.targets]
     columns = {
         "f1": np.array([answer_f1(*pair) for pair in zip(answers, accepted, strict=True)]),
         "exact_match": np.array([exact_match(*pair) for pair in zip(answers, accepted, strict=True)]),
     }
-    return items_of(rows, columns, texts={"prediction": answers})
+    return order_items(rows, columns, texts={"prediction": answers})

@@ -11,11 +11,11 @@ import numpy as np
 
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
-from maskwright.evaluation.fine_tuning.model import Head, SequenceHead, SquaredError
+from maskwright.evaluation.fine_tuning.model import SequenceHead, SquaredError, TaskHead
 from maskwright.evaluation.fine_tuning.questions import Questions
-from maskwright.evaluation.fine_tuning.task import FineTunedTask, items_of
+from maskwright.evaluation.fine_tuning.task import FineTunedTask, order_items
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.metrics import undefined
+from maskwright.evaluation.metrics import note_undefined
 
 
 class Regression(FineTunedTask):
@@ -33,9 +33,9 @@ class Regression(FineTunedTask):
         """See `FineTunedTask`; targets are relative to the training data."""
         mean, deviation = scale_of(splits)
         targets = (np.array(rows.targets, dtype=np.float64) - mean) / deviation
-        return Questions.about_first_tokens(encoder.encode(rows.texts), targets.astype(np.float32))
+        return Questions.ask_first_tokens(encoder.encode(rows.texts), targets.astype(np.float32))
 
-    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+    def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
         """See `FineTunedTask`."""
         return SequenceHead(width, 1, dropout, self.config.training.pooling)
 
@@ -43,17 +43,17 @@ class Regression(FineTunedTask):
         """See `FineTunedTask`."""
         mean, deviation = scale_of(splits)
         prediction = outputs_MC[:, 0].astype(np.float64) * deviation + mean
-        return items_of(rows, {"prediction": prediction, "target": np.array(rows.targets, dtype=np.float64)})
+        return order_items(rows, {"prediction": prediction, "target": np.array(rows.targets, dtype=np.float64)})
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         """See `FineTunedTask`."""
         target = np.array(splits.test.targets, dtype=np.float64)
         prediction = np.full(len(target), scale_of(splits)[0])
-        return {"mean": items_of(splits.test, {"prediction": prediction, "target": target})}
+        return {"mean": order_items(splits.test, {"prediction": prediction, "target": target})}
 
     def notes(self, items: Items) -> list[str]:
         """See `FineTunedTask`."""
-        return undefined(items.columns["prediction"], items.columns["target"])
+        return note_undefined(items.columns["prediction"], items.columns["target"])
 
 
 def scale_of(splits: Splits) -> tuple[float, float]:

@@ -13,15 +13,15 @@ from tokenizers import Encoding
 
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder, num_cut
-from maskwright.evaluation.fine_tuning.model import CrossEntropy, Head, PlaceHead
+from maskwright.evaluation.fine_tuning.model import CrossEntropy, PositionHead, TaskHead
 from maskwright.evaluation.fine_tuning.questions import Questions
-from maskwright.evaluation.fine_tuning.task import FineTunedTask, items_of
+from maskwright.evaluation.fine_tuning.task import FineTunedTask, order_items
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.metrics import entity_counts
 
 
 @dataclass(frozen=True)
-class Words(Questions):
+class WordQuestions(Questions):
     """Questions about words.
 
     Attributes:
@@ -43,36 +43,36 @@ class TokenClassification(FineTunedTask):
     loss = CrossEntropy()
     citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
 
-    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Words:
+    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> WordQuestions:
         """See `FineTunedTask`."""
         encodings = encoder.encodings([(" ".join(words),) for words in rows.texts])
-        places = [first_tokens(encoding, words) for encoding, words in zip(encodings, rows.texts, strict=True)]
-        place, num_words = np.concatenate(places), np.array([len(one) for one in places], dtype=np.int64)
-        is_seen = place >= 0
+        positions = [first_tokens(encoding, words) for encoding, words in zip(encodings, rows.texts, strict=True)]
+        position, num_words = np.concatenate(positions), np.array([len(one) for one in positions], dtype=np.int64)
+        is_seen = position >= 0
         row_of_word = np.repeat(np.arange(len(rows)), num_words)
-        return Words(
+        return WordQuestions(
             sequences=encoder.sequences(encodings, num_cut(encodings)),
-            asked=place[is_seen],
+            asked=position[is_seen],
             num_asked=np.bincount(row_of_word[is_seen], minlength=len(rows)),
             targets=flat_targets(rows)[is_seen],
             words=np.flatnonzero(is_seen),
         )
 
-    def head(self, width: int, splits: Splits, dropout: float) -> Head:
+    def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
         """See `FineTunedTask`."""
-        return PlaceHead(width, len(splits.label_names), dropout)
+        return PositionHead(width, len(splits.label_names), dropout)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
         """See `FineTunedTask`."""
-        assert isinstance(questions, Words)
+        assert isinstance(questions, WordQuestions)
         target = flat_targets(rows)
-        prediction = np.full_like(target, most_frequent(flat_targets(splits.train)))
+        prediction = np.full_like(target, most_frequent_class(flat_targets(splits.train)))
         prediction[questions.words] = outputs_MC.argmax(axis=1)
-        return counted(rows, prediction, splits.label_names)
+        return count_items(rows, prediction, splits.label_names)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         """See `FineTunedTask`."""
-        majority = most_frequent(flat_targets(splits.train))
+        majority = most_frequent_class(flat_targets(splits.train))
         seen: dict[str, Counter[int]] = defaultdict(Counter)
         for words, targets in zip(splits.train.texts, splits.train.targets, strict=True):
             for word, target in zip(words, targets, strict=True):
@@ -80,13 +80,13 @@ class TokenClassification(FineTunedTask):
         usual = {word: max(counts, key=lambda one: (counts[one], -one)) for word, counts in seen.items()}
         by_word = np.array([usual.get(word, majority) for words in splits.test.texts for word in words])
         return {
-            "majority": counted(splits.test, np.full_like(by_word, majority), splits.label_names),
-            "by_word": counted(splits.test, by_word, splits.label_names),
+            "majority": count_items(splits.test, np.full_like(by_word, majority), splits.label_names),
+            "by_word": count_items(splits.test, by_word, splits.label_names),
         }
 
 
 def first_tokens(encoding: Encoding, words: Sequence[str]) -> np.ndarray:
-    """Return the place of each word's first token in its sequence, int64; -1 for words without one.
+    """Return the position of each word's first token in its sequence, int64; -1 for words without one.
 
     Args:
         encoding: of the words, joined with spaces.
@@ -101,14 +101,14 @@ def first_tokens(encoding: Encoding, words: Sequence[str]) -> np.ndarray:
     is_text = np.flatnonzero(token_ends >= 0)
     nth = np.searchsorted(token_ends[is_text], word_starts, side="right")
     is_found = nth < len(is_text)
-    place = np.full(len(words), -1, dtype=np.int64)
+    position = np.full(len(words), -1, dtype=np.int64)
     candidate = is_text[nth[is_found]]
     begins_inside = offsets[candidate, 0] < word_ends[is_found]
-    place[np.flatnonzero(is_found)[begins_inside]] = candidate[begins_inside]
-    return place
+    position[np.flatnonzero(is_found)[begins_inside]] = candidate[begins_inside]
+    return position
 
 
-def counted(rows: LabelledTexts, prediction: np.ndarray, label_names: Sequence[str]) -> Items:
+def count_items(rows: LabelledTexts, prediction: np.ndarray, label_names: Sequence[str]) -> Items:
     """Return one item a sentence, with counts of words and entities.
 
     Args:
@@ -131,7 +131,7 @@ def counted(rows: LabelledTexts, prediction: np.ndarray, label_names: Sequence[s
         "num_predicted_entities": num_predicted,
         "num_true_entities": num_true,
     }
-    return items_of(rows, columns, texts={"prediction": [" ".join(one.tolist()) for one in predicted]})
+    return order_items(rows, columns, texts={"prediction": [" ".join(one.tolist()) for one in predicted]})
 
 
 def flat_targets(rows: LabelledTexts) -> np.ndarray:
@@ -139,6 +139,6 @@ def flat_targets(rows: LabelledTexts) -> np.ndarray:
     return np.array([target for targets in rows.targets for target in targets], dtype=np.int64)
 
 
-def most_frequent(targets: np.ndarray) -> int:
+def most_frequent_class(targets: np.ndarray) -> int:
     """Return the class that occurs most often; the lowest of equals."""
     return int(np.bincount(targets).argmax())

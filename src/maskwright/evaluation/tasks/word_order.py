@@ -15,13 +15,13 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.randomness import numpy_generator
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.datasets.pairs import Pairs
-from maskwright.evaluation.evaluated_model import Subject
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.examples import short_texts
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.pseudo_likelihood import Mode
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
-from maskwright.evaluation.tasks.minimal_pairs import scored_items
+from maskwright.evaluation.tasks.minimal_pairs import score_pairs
 
 WORD = re.compile(r"[^\W\d_]+")
 
@@ -43,7 +43,7 @@ class WordOrder(Task):
     main_metric = "accuracy"
     needs_corpus = True
 
-    def data_sha256(self, subject: Subject) -> dict[str, str]:
+    def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
         """Return the corpus's checksum.
 
         Raises:
@@ -51,7 +51,7 @@ class WordOrder(Task):
         """
         return {"corpus": corpus_of(subject).manifest.content_sha256}
 
-    def evaluate(self, subject: Subject, seed: int) -> TaskResult:
+    def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on sentences of its corpus's held-out split.
 
         Raises:
@@ -59,8 +59,8 @@ class WordOrder(Task):
         """
         model, corpus = subject.masked_language_model, corpus_of(subject)
         require_same_tokenizer(model, corpus)
-        pairs = exchanged_pairs(model, corpus, self.config.num_pairs, seed)
-        items = scored_items(model, pairs, self.config.mode, "half").items
+        pairs = make_exchanged_pairs(model, corpus, self.config.num_pairs, seed)
+        items = score_pairs(model, pairs, self.config.mode, "half").items
         shown = [{"good": good, "bad": bad} for good, bad in zip(pairs.good[:3], pairs.bad[:3], strict=True)]
         return TaskResult(
             scores=self.scores(items),
@@ -79,45 +79,45 @@ class WordOrder(Task):
         }
 
 
-def exchanged_pairs(model: MaskedLanguageModel, corpus: Corpus, num_pairs: int, seed: int) -> Pairs:
+def make_exchanged_pairs(model: MaskedLanguageModel, corpus: Corpus, num_pairs: int, seed: int) -> Pairs:
     """Return sentences of held-out text, each with the same sentence after an exchange; the model has no part in it.
 
     Raises:
-        EvaluationError: no sentence has two neighbouring words that could change places.
+        EvaluationError: no sentence has two neighbouring words that could be exchanged.
     """
     generator = numpy_generator(seed, "word_order")
     exchanges: dict[str, str] = {}
     for sentence in short_texts(model, corpus.split("held_out"), generator):
-        if sentence not in exchanges and (exchanged := with_exchange(sentence, generator)) is not None:
+        if sentence not in exchanges and (exchanged := exchange_words(sentence, generator)) is not None:
             exchanges[sentence] = exchanged
         if len(exchanges) == num_pairs:
             break
     if not exchanges:
         raise EvaluationError(
-            f"the held-out text of {corpus.folder} has no sentence in which two words can change places",
+            f"the held-out text of {corpus.folder} has no sentence in which two words can be exchanged",
             "text whose words stand between spaces",
         )
     # The text is in the name: models that read shorter texts find other sentences, which are not to be paired.
     ids = np.array([f"sentence {number} ({crc32(text.encode()):08x})" for number, text in enumerate(exchanges, 1)])
-    places = np.zeros(len(ids), dtype=np.int64)
-    return Pairs(ids, list(exchanges), list(exchanges.values()), places, ["word_order"])
+    paradigm_index = np.zeros(len(ids), dtype=np.int64)
+    return Pairs(ids, list(exchanges), list(exchanges.values()), paradigm_index, ["word_order"])
 
 
-def with_exchange(sentence: str, generator: np.random.Generator) -> str | None:
+def exchange_words(sentence: str, generator: np.random.Generator) -> str | None:
     """Exchange two neighbouring words; None where no two can be.
 
     The first word stays, its capital would tell; so do words with punctuation or digits.
     """
     words = sentence.split()
     candidates = [
-        place
-        for place in range(1, len(words) - 1)
-        if WORD.fullmatch(words[place])
-        and WORD.fullmatch(words[place + 1])
-        and words[place].casefold() != words[place + 1].casefold()
+        position
+        for position in range(1, len(words) - 1)
+        if WORD.fullmatch(words[position])
+        and WORD.fullmatch(words[position + 1])
+        and words[position].casefold() != words[position + 1].casefold()
     ]
     if not candidates:
         return None
-    place = candidates[int(generator.integers(len(candidates)))]
-    words[place], words[place + 1] = words[place + 1], words[place]
+    position = candidates[int(generator.integers(len(candidates)))]
+    words[position], words[position + 1] = words[position + 1], words[position]
     return " ".join(words)

@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
-from maskwright.core.records.comparison import ArmRecord, CurvePoint, RecipeComparison
+from maskwright.core.records.comparison import ArmRecord, CurvePoint, RecipeComparisonRecord
 from maskwright.reports.tables import NOTHING, Table
 
 COSTS = {"tokens": "tokens", "flops": "FLOPs", "seconds": "time"}
 """Of a point of a learning curve, and what they are called."""
 
 
-def reached_table(record: RecipeComparison) -> Table | None:
+def cost_to_quality_table(record: RecipeComparisonRecord) -> Table | None:
     """Return one row an arm: the share of the baseline's cost at which it reached the baseline's last held-out loss.
 
     Returns:
@@ -22,7 +22,7 @@ def reached_table(record: RecipeComparison) -> Table | None:
     """
     (baseline,) = (arm for arm in record.arms if arm.name == record.baseline)
     rows = [
-        [arm.name, *(shown_shares(shares(arm, baseline, cost)) for cost in COSTS)]
+        [arm.name, *(format_shares(shares(arm, baseline, cost)) for cost in COSTS)]
         for arm in record.arms
         if arm is not baseline and shares(arm, baseline, "tokens")
     ]
@@ -61,7 +61,7 @@ def cost_to_reach(curve: Sequence[CurvePoint], cross_entropy: float, cost: str) 
     return None
 
 
-def shown_shares(found: Sequence[float | None]) -> str:
+def format_shares(found: Sequence[float | None]) -> str:
     """Return the mean in per cent; beside it how many seeds got there, where not all did."""
     percent = [100 * share for share in found if share is not None]
     if not percent:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from maskwright.core.files import write_text_atomically
-from maskwright.core.records.comparison import RecipeComparison, comparison_page, comparison_record
+from maskwright.core.records.comparison import RecipeComparisonRecord, comparison_page_path, comparison_path
 from maskwright.reports.comparison.charts import curve_charts, pareto_charts
-from maskwright.reports.comparison.cost_to_quality import reached_table
+from maskwright.reports.comparison.cost_to_quality import cost_to_quality_table
 from maskwright.reports.comparison.tables import arms_table, differences_table, runs_table, settings_table
-from maskwright.reports.html import markup, page_environment
+from maskwright.reports.html import mark_safe, page_environment
 
 MOST_MEASURES = 3
 """Drawn over cost; the table has them all."""
@@ -22,12 +22,12 @@ def write_comparison(folder: Path) -> Path:
     Raises:
         CheckpointError: the record is missing or damaged.
     """
-    path = comparison_page(folder)
-    write_text_atomically(path, render(RecipeComparison.read(comparison_record(folder))))
+    path = comparison_page_path(folder)
+    write_text_atomically(path, render(RecipeComparisonRecord.read(comparison_path(folder))))
     return path
 
 
-def render(record: RecipeComparison) -> str:
+def render(record: RecipeComparisonRecord) -> str:
     """Return the page as HTML. Equal records give equal bytes."""
     table = arms_table(record)
     return (
@@ -41,8 +41,8 @@ def render(record: RecipeComparison) -> str:
             differences=differences_table(record) if record.differences else None,
             settings=settings_table(record),
             runs=runs_table(record),
-            pareto=[markup(chart) for chart in pareto_charts(record, MOST_MEASURES)],
-            curves=[markup(chart) for chart in curve_charts(record)],
-            reached=reached_table(record),
+            pareto=[mark_safe(chart) for chart in pareto_charts(record, MOST_MEASURES)],
+            curves=[mark_safe(chart) for chart in curve_charts(record)],
+            reached=cost_to_quality_table(record),
         )
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from maskwright.core.records.semantics import Atom, AtomsRecord, Context, Profile, Profiled
+    from maskwright.core.records.semantics import Atom, AtomsRecord, Context, Profile, ProfiledWords
 
 SHOWN_ATOMS = 12
 
@@ -25,7 +25,7 @@ def print_dictionary(record: "AtomsRecord") -> None:
     from rich.table import Table
 
     from maskwright.core.log import printable
-    from maskwright.core.records.semantics import middling_atoms
+    from maskwright.core.records.semantics import sample_atoms
 
     out = Console(highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -39,7 +39,7 @@ def print_dictionary(record: "AtomsRecord") -> None:
     atoms.add_column("of tokens", justify="right")
     atoms.add_column("its words")
     atoms.add_column("where it is strongest")
-    for number in middling_atoms(record, SHOWN_ATOMS):
+    for number in sample_atoms(record, SHOWN_ATOMS):
         atom = record.atoms[number]
         strongest = in_context(atom.contexts[0]) if atom.contexts else ""
         atoms.add_row(str(number), f"{100 * atom.frequency:.2f} %", printable(atom.name), strongest)
@@ -60,7 +60,7 @@ def dictionary_facts(record: "AtomsRecord") -> list[tuple[str, str]]:
     ]
 
 
-def print_profiles(profiled: "Profiled", num_contexts: int) -> None:
+def print_profiles(profiled: "ProfiledWords", num_contexts: int) -> None:
     """Print the profiles of words side by side, the atoms that they share marked."""
     from rich.console import Console
     from rich.table import Table
@@ -84,7 +84,7 @@ def print_profiles(profiled: "Profiled", num_contexts: int) -> None:
         _print_shared(out, profiled, shared)
 
 
-def _print_shared(out: "Console", profiled: "Profiled", shared: frozenset[int]) -> None:
+def _print_shared(out: "Console", profiled: "ProfiledWords", shared: frozenset[int]) -> None:
     from maskwright.core.log import printable
 
     if not shared:
@@ -154,7 +154,7 @@ def marked(context: "Context") -> str:
     return f"{printable(context.left)}[bold green]{word}[/bold green]{printable(context.right)}"
 
 
-def prediction(word: "Profile", predicted: "Profile", profiled: "Profiled") -> "RenderableType":
+def prediction(word: "Profile", predicted: "Profile", profiled: "ProfiledWords") -> "RenderableType":
     """Return what the student predicts for a masked word; the atoms that the teacher has as well are marked."""
     from rich.console import Group
 

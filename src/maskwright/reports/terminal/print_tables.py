@@ -5,7 +5,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskwright.core.records.evaluation import ComparisonRecord, EvaluationRecord
+    from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
     from maskwright.reports.tables import Table
 
 
@@ -27,17 +27,19 @@ def print_scores(evaluation: "EvaluationRecord") -> None:
     from rich.table import Table
 
     from maskwright.core.log import printable
-    from maskwright.reports.formatting import score, spoken
+    from maskwright.reports.formatting import format_score, label_of
 
-    table = Table(title=printable(spoken(evaluation.task)), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=printable(label_of(evaluation.task)), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     table.add_column("model", justify="right", style="bold")
     for baseline in evaluation.baselines:
         table.add_column(printable(baseline), justify="right", style="dim")
     for name, value in evaluation.scores.items():
         if not name.startswith("sum_"):
-            others = [score(name, values[name]) if name in values else "" for values in evaluation.baselines.values()]
-            table.add_row(printable(spoken(name)), score(name, value), *others)
+            others = [
+                format_score(name, values[name]) if name in values else "" for values in evaluation.baselines.values()
+            ]
+            table.add_row(printable(label_of(name)), format_score(name, value), *others)
     Console(highlight=False).print(table)
 
 
@@ -54,7 +56,7 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
         out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")
 
 
-def print_comparison(comparison: "ComparisonRecord") -> None:
+def print_comparison(comparison: "ModelComparisonRecord") -> None:
     """Print two models side by side; the verdicts stand below, as a terminal has no room for them in the table."""
     from dataclasses import replace
 
@@ -86,8 +88,8 @@ def print_table(table: "Table", *, is_result: bool = True, spare: Collection[str
         table = without_columns(table, spare)
         widths, _ = fitted(table, out.width)
     grid = Grid(title=printable(table.title), title_justify="left", box=None, pad_edge=False)
-    for place, (heading, width) in enumerate(zip(table.columns, widths, strict=True)):
-        is_worded = place == 0 or place in table.worded
+    for index, (heading, width) in enumerate(zip(table.columns, widths, strict=True)):
+        is_worded = index == 0 or index in table.worded
         grid.add_column(printable(heading), justify="left" if is_worded else "right", width=width)
     for row in table.all_rows:
         grid.add_row(*map(printable, row), style="bold" if row is table.total else None)
@@ -114,14 +116,14 @@ def fitted(table: "Table", available: int) -> tuple[list[int], int]:
     widths = [max(cell_len(word) for text in column for word in text.split() or [""]) for column in columns]
     whole = [max(map(cell_len, column)) for column in columns]
 
-    def lines(place: int) -> int:
-        return ceil(whole[place] / max(widths[place], 1))
+    def lines(index: int) -> int:
+        return ceil(whole[index] / max(widths[index], 1))
 
-    def missing(place: int) -> float:
-        return whole[place] / max(lines(place) - 1, 1) - widths[place]
+    def missing(index: int) -> float:
+        return whole[index] / max(lines(index) - 1, 1) - widths[index]
 
     for _ in range(available - sum(widths) - GAP * (len(columns) - 1)):
-        tallest = max(range(len(columns)), key=lambda place: (lines(place), -missing(place)))
+        tallest = max(range(len(columns)), key=lambda index: (lines(index), -missing(index)))
         if lines(tallest) <= 1:
             break
         widths[tallest] += 1
@@ -132,14 +134,14 @@ def without_columns(table: "Table", names: Collection[str]) -> "Table":
     """Return a table without some columns, and with a note that says so."""
     from dataclasses import replace
 
-    kept = [place for place, name in enumerate(table.columns) if name not in names]
-    rows = [[row[place] for place in kept] for row in table.rows]
+    kept = [index for index, name in enumerate(table.columns) if name not in names]
+    rows = [[row[index] for index in kept] for row in table.rows]
     note = f"Not shown, as the terminal is narrow: {', '.join(names)}."
     return replace(
         table,
-        columns=[table.columns[place] for place in kept],
+        columns=[table.columns[index] for index in kept],
         rows=rows,
-        total=table.total and [table.total[place] for place in kept],
+        total=table.total and [table.total[index] for index in kept],
         notes=[*table.notes, note],
         worded=frozenset(new for new, old in enumerate(kept) if old in table.worded),
     )

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.batching.segments import Segments
 from maskwright.core.batches import WORD, PackedBatch
 from maskwright.core.log import progress
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.core.records.semantics import Context
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
@@ -75,7 +75,7 @@ class CodedText:
         is_long = np.diff(places) > LONGEST_WORD
         if not is_long.any():
             return places
-        apart = ranges(places[:-1][is_long], np.diff(places)[is_long])
+        apart = expand_ranges(places[:-1][is_long], np.diff(places)[is_long])
         return np.union1d(places, apart)
 
     @cached_property
@@ -109,7 +109,7 @@ class CodedText:
         """
         lengths = np.diff(self.word_places)
         padded = np.full((len(lengths), LONGEST_WORD), -1)
-        padded[self.word_of_token, ranges(np.zeros_like(lengths), lengths)] = self.token_ids
+        padded[self.word_of_token, expand_ranges(np.zeros_like(lengths), lengths)] = self.token_ids
         different, number = np.unique(padded, axis=0, return_inverse=True)
         texts = decoded(tokenizer, [row[row >= 0].tolist() for row in different])
         texts = [plain_word(text.casefold() if is_case_ignored else text) for text in texts]

@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 
 from maskwright.batching.segments import Segments
 from maskwright.core.batches import PackedBatch
-from maskwright.core.files import disk_errors_explained, make_folder, require_free_bytes, sync
+from maskwright.core.files import explain_disk_errors, make_folder, require_free_bytes, sync
 from maskwright.core.log import progress, say
 from maskwright.core.randomness import numpy_generator
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.corpus.corpus import Corpus
 from maskwright.models.teacher import Teacher
 from maskwright.semantics.dictionary import Dictionary
@@ -117,7 +117,7 @@ def _only_one_builds(folder: Path) -> Iterator[None]:
     """Hold a folder; wait for another process that does. A killed one gives it up at once."""
     make_folder(folder)
     lock = FileLock(folder / ".lock")
-    with disk_errors_explained(folder):
+    with explain_disk_errors(folder):
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -243,7 +243,7 @@ class _Building:
         stored = {kind: content[kind].tobytes() for kind in DTYPES}
         for kind, values in stored.items():
             path = self.folder / kind
-            with disk_errors_explained(path):
+            with explain_disk_errors(path):
                 path.touch()
                 with path.open("r+b") as file:
                     file.seek(self.manifest.num_bytes(kind))
@@ -270,6 +270,6 @@ def _laid_out(found: list[_Entries], num_tokens: int) -> dict[str, np.ndarray]:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     content = {kind: np.zeros(offsets[-1], DTYPES[kind]) for kind in (ATOMS, WEIGHTS)}
     for each in found:
-        entries = ranges(offsets[each.places], each.counts)
+        entries = expand_ranges(offsets[each.places], each.counts)
         content[ATOMS][entries], content[WEIGHTS][entries] = each.atom_ids, each.levels
     return content | {OFFSETS: offsets.astype(DTYPES[OFFSETS])}

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import CheckpointError
-from maskwright.core.ranges import ranges
+from maskwright.core.ranges import expand_ranges
 from maskwright.core.records.base import Record
 from maskwright.semantics.sparse_coding.codes import Solver
 from maskwright.semantics.targets import CodedStates, TopTargets
@@ -300,8 +300,8 @@ class TargetCache:
         place_M = numbers_M + part_M  # every part before has one offset more than tokens
         begin_M = self._values[OFFSETS][place_M].astype(np.int64)
         counts_M = np.where(has_token_M, self._values[OFFSETS][place_M + 1] - begin_M, 0)
-        entries = ranges(self._first_entries[part_M] + begin_M, counts_M)
-        rows, columns = np.repeat(np.arange(len(counts_M)), counts_M), ranges(np.zeros_like(counts_M), counts_M)
+        entries = expand_ranges(self._first_entries[part_M] + begin_M, counts_M)
+        rows, columns = np.repeat(np.arange(len(counts_M)), counts_M), expand_ranges(np.zeros_like(counts_M), counts_M)
         atom_ids_MW = np.zeros((len(counts_M), self.width), np.int64)
         weights_MW = np.zeros((len(counts_M), self.width), np.float32)
         atom_ids_MW[rows, columns] = self._values[ATOMS][entries]

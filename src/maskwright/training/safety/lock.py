@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from maskwright.core.errors import RunFolderBusy
 from maskwright.core.files import (
-    disk_errors_explained,
+    explain_disk_errors,
     make_folder,
     write_text_atomically,
 )
@@ -27,7 +27,7 @@ def exclusive(run_folder: Path) -> Iterator[None]:
     owner = run_folder / ".owner"
     lock = FileLock(run_folder / ".lock")
     try:
-        with disk_errors_explained(run_folder):
+        with explain_disk_errors(run_folder):
             lock.acquire(timeout=0)
     except Timeout as error:
         who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"

@@ -9,10 +9,10 @@ from torch import Tensor
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import NonFiniteError
 from maskwright.core.files import (
-    folder_written_atomically,
+    write_folder_atomically,
     write_json_atomically,
 )
-from maskwright.core.hardware import allocation_errors_explained
+from maskwright.core.hardware import explain_allocation_errors
 
 
 def refuse_non_finite(
@@ -29,7 +29,7 @@ def refuse_non_finite(
         run_folder: a folder `non_finite/step-...-micro-batch-...` is made in it by every rank.
     """
     folder = run_folder / "non_finite" / f"step-{step:06d}-micro-batch-{numbers[0]}"
-    with folder_written_atomically(folder) as new:
+    with write_folder_atomically(folder) as new:
         for number, batch in zip(numbers, batches, strict=True):
             tensors = {
                 "token_ids_T": batch.clean.token_ids_T,
@@ -57,8 +57,8 @@ def refuse_non_finite(
 
 
 def memory_errors_explained(micro_batch_tokens: int) -> AbstractContextManager[None]:
-    """Turn "out of memory" into a message that says what to lower (`allocation_errors_explained`)."""
-    return allocation_errors_explained(
+    """Turn "out of memory" into a message that says what to lower (`explain_allocation_errors`)."""
+    return explain_allocation_errors(
         f"not enough memory for micro-batches of {micro_batch_tokens} tokens",
         "a micro-batch that fits",
         f"halve batch.micro_batch_tokens: --set batch.micro_batch_tokens={micro_batch_tokens // 2} (the global "

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.files import disk_errors_explained, write_text_atomically
+from maskwright.core.files import explain_disk_errors, write_text_atomically
 
 
 class MetricsLog:
@@ -23,7 +23,7 @@ class MetricsLog:
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= resumed_step]
         write_text_atomically(path, "".join(kept))
         self._path = path
-        with disk_errors_explained(path):
+        with explain_disk_errors(path):
             self._stream = path.open("a", encoding="utf-8")
             self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
 
@@ -33,7 +33,7 @@ class MetricsLog:
         Raises:
             StorageError: the disk is full.
         """
-        with disk_errors_explained(self._path):
+        with explain_disk_errors(self._path):
             self._stream.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
             self._stream.flush()
             if self._tensorboard is not None:
@@ -42,7 +42,7 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close both."""
-        with disk_errors_explained(self._path):
+        with explain_disk_errors(self._path):
             self._stream.close()
             if self._tensorboard is not None:
                 self._tensorboard.close()

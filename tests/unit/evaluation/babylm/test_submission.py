@@ -16,7 +16,7 @@ from maskwright.evaluation.babylm.submission import write_submission
 from maskwright.evaluation.babylm.years import BLIMP, SUPPLEMENT, YEARS
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import Places, evaluate
+from maskwright.evaluation.run_tasks import EvaluationFolder, evaluate
 
 FILTERED = Path(__file__).parents[5] / "shared" / "data" / "babylm_eval" / "babylm_eval_2025.tar.xz"
 
@@ -63,7 +63,7 @@ def fine_tuned(evaluation: Path, task: str, predictions: dict[int, list[int]]) -
     for seed, labels in predictions.items():
         ids = np.array([str(number) for number in range(len(labels))])
         columns = {"prediction": np.array(labels), "target": np.zeros(len(labels), dtype=np.int64)}
-        Items(ids, columns, np.zeros(len(labels), dtype=np.int64)).write(Places(evaluation).items(task, seed))
+        Items(ids, columns, np.zeros(len(labels), dtype=np.int64)).write(EvaluationFolder(evaluation).items(task, seed))
     EvaluationRecord(
         task=task,
         kind="classification",
@@ -74,7 +74,7 @@ def fine_tuned(evaluation: Path, task: str, predictions: dict[int, list[int]]) -
         seeds=[SeedRecord(seed=seed, scores={"accuracy": 0.5}, seconds=1.0) for seed in predictions],
         environment={},
         seconds=1.0,
-    ).write(Places(evaluation).record(task))
+    ).write(EvaluationFolder(evaluation).record(task))
 
 
 def preferred(evaluation: Path, task: str) -> dict[str, bool]:

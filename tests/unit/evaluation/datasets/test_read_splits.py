@@ -129,7 +129,7 @@ def test_choices_become_rows_and_the_likeliest_is_the_answer(data):
         ["1.0", "1.1", "2.0", "2.1"],
         ["1", "1", "2", "2"],
     )
-    names, chosen, right = rows.chosen_and_right(np.array([0.2, 0.3, 0.1, 0.9]))
+    names, chosen, right = rows.choose_answers(np.array([0.2, 0.3, 0.1, 0.9]))
     assert (names, chosen.tolist(), right.tolist()) == (["1", "2"], [1, 1], [0, 1])
     assert rows.take(np.array([2, 3])).question_ids == ["2", "2"]
     data(a_dot_jsonl=lines({"premise": "x", "a": "y", "b": "z", "label": 2}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.core.errors import EvaluationError
-from maskwright.evaluation.datasets.section import Reading
+from maskwright.evaluation.datasets.section import ReadingOptions
 from maskwright.evaluation.datasets.table_files import rows_of_file
 
 
@@ -17,7 +17,7 @@ def read(tmp_path: Path):
     def rows(name: str, content: str | bytes, **reading):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return list(rows_of_file(path, Reading(**reading)))
+        return list(rows_of_file(path, ReadingOptions(**reading)))
 
     return rows
 

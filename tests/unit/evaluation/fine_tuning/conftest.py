@@ -18,7 +18,7 @@ NOUNS = ["dog", "door", "bridge", "shop", "table", "baker", "stairs", "afternoon
 
 
 class TinySubject:
-    """A `Subject` in memory: `new_encoder` always gives the same weights."""
+    """A `EvaluatedModel` in memory: `new_encoder` always gives the same weights."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, family: str = "bert", max_positions: int = 64) -> None:
         self.tokenizer = tokenizer

@@ -7,7 +7,7 @@ import torch
 
 from maskwright.core.errors import EvaluationError, MissingDependency
 from maskwright.evaluation.fine_tuning.adaptation import adapt, parameter_groups
-from maskwright.evaluation.fine_tuning.model import FineTuned, SequenceHead
+from maskwright.evaluation.fine_tuning.model import FineTunedModel, SequenceHead
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 
 
@@ -20,7 +20,7 @@ def settings(**values) -> FineTuning:
 
 
 def test_all_weights_are_in_one_group_of_matrices_and_one_of_vectors(subject):
-    model = FineTuned(subject.new_encoder(), SequenceHead(32, 2, 0.0, "first"))
+    model = FineTunedModel(subject.new_encoder(), SequenceHead(32, 2, 0.0, "first"))
     groups = parameter_groups(model, settings(weight_decay=0.1))
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert {parameter.ndim for parameter in groups[1]["params"]} == {1}
@@ -29,7 +29,7 @@ def test_all_weights_are_in_one_group_of_matrices_and_one_of_vectors(subject):
 
 
 def test_layer_wise_learning_rates(subject):
-    model = FineTuned(subject.new_encoder(), SequenceHead(32, 2, 0.0, "first"))
+    model = FineTunedModel(subject.new_encoder(), SequenceHead(32, 2, 0.0, "first"))
     groups = parameter_groups(model, settings(learning_rate=1.0, layer_decay=0.5))
     rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     named = dict(model.named_parameters())

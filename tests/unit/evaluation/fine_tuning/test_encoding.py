@@ -54,4 +54,4 @@ def test_a_text_without_any_token_is_refused(tokenizer):
 def test_questions_are_shortened_at_a_token(tokenizer):
     encoder = TextEncoder(tokenizer, 64)
     text = "Nobody knew why the old bridge had been painted green."
-    assert encoder.shortened([text, "A dog"], 3) == ["Nobody knew why", "A dog"]
+    assert encoder.shorten_texts([text, "A dog"], 3) == ["Nobody knew why", "A dog"]

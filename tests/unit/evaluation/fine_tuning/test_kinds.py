@@ -12,8 +12,8 @@ from maskwright.evaluation.catalogue import build_task
 from maskwright.evaluation.datasets.labelled import Answer, LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.task import FineTunedTask
-from maskwright.evaluation.tasks.question_answering import QuestionAnswering, Windows, best_span
-from maskwright.evaluation.tasks.token_classification import Words
+from maskwright.evaluation.tasks.question_answering import PassageWindows, QuestionAnswering, best_span
+from maskwright.evaluation.tasks.token_classification import WordQuestions
 
 FAST = {"learning_rate": 3e-3, "epochs": 6, "batch_size": 16, "precision": "float32", "dropout": 0.0}
 PASSAGE = (
@@ -46,7 +46,7 @@ def test_the_first_token_of_every_word_is_asked(any_tokenizer):
     rows = tagged()
     splits = Splits(rows, rows, label_names=["N", "V"])
     words = task_of("token_classification").questions(TextEncoder(any_tokenizer, 64), rows, splits)
-    assert isinstance(words, Words)
+    assert isinstance(words, WordQuestions)
     place = words.sequences.starts.repeat(words.num_asked) + words.asked
     flat = [word for sentence in SENTENCES for word in sentence]
     for number, token_id in zip(words.words, words.sequences.token_ids[place], strict=True):
@@ -101,7 +101,7 @@ def test_the_right_borders_give_the_answer_back(any_tokenizer, max_length, repea
     rows = questions_about(passage, answers_of(passage, text))
     task = task_of("question_answering", stride=16)
     windows = task.questions(TextEncoder(any_tokenizer, max_length), rows, Splits(rows, rows))
-    assert isinstance(windows, Windows)
+    assert isinstance(windows, PassageWindows)
     assert (len(windows) > 1) == (repeats > 1)
     assert (windows.targets.sum(axis=0) == len(windows)).all()
     assert (windows.sequences.sizes <= max_length).all()

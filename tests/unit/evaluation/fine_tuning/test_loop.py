@@ -7,7 +7,7 @@ import torch
 from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from maskwright.core.errors import EvaluationError, MemoryShortage
-from maskwright.evaluation.fine_tuning.loop import Tally, memory_errors_explained, schedule_factor
+from maskwright.evaluation.fine_tuning.loop import TrainingTally, explain_memory_errors, schedule_factor
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 
 
@@ -29,7 +29,7 @@ def test_the_schedule_is_that_of_transformers(schedule, warmup_fraction):
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_is_scored():
-    tally = Tally(num_steps=5)
+    tally = TrainingTally(num_steps=5)
     tally.add(torch.tensor(1.0))
     tally.step_done(4)
     tally.add(torch.tensor(float("nan")))
@@ -39,7 +39,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_scored():
 
 
 def test_the_mean_loss_and_the_counts():
-    tally = Tally(num_steps=21)
+    tally = TrainingTally(num_steps=21)
     for step in range(21):
         tally.add(torch.tensor(float(step)))
         tally.step_done(2)
@@ -52,8 +52,8 @@ def test_the_mean_loss_and_the_counts():
 def test_running_out_of_memory_says_what_to_lower():
     with (
         pytest.raises(MemoryShortage, match=r"training.tokens_per_pass=4096 \(results stay the same\)"),
-        memory_errors_explained(FineTuning()),
+        explain_memory_errors(FineTuning()),
     ):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained(FineTuning()):
+    with pytest.raises(RuntimeError, match="shapes"), explain_memory_errors(FineTuning()):
         raise RuntimeError("shapes differ")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from maskwright.evaluation.fine_tuning.encoding import Sequences
+from maskwright.evaluation.fine_tuning.encoding import TokenSequences
 from maskwright.evaluation.fine_tuning.model import CrossEntropy, SpanCrossEntropy, SquaredError
 from maskwright.evaluation.fine_tuning.questions import AskedBatch, Questions
 
@@ -15,7 +15,9 @@ def batch_of(num_asked: list[int], targets: np.ndarray) -> AskedBatch:
     """Ask for the first places of each sequence."""
     token_ids = np.arange(SIZES.sum()) + 10
     asked = np.concatenate([np.arange(count) for count in num_asked])
-    questions = Questions(Sequences(token_ids, np.zeros_like(token_ids), SIZES), asked, np.array(num_asked), targets)
+    questions = Questions(
+        TokenSequences(token_ids, np.zeros_like(token_ids), SIZES), asked, np.array(num_asked), targets
+    )
     return questions.batch(np.arange(len(SIZES)), 0, 64)
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
 from maskwright.evaluation.fine_tuning.settings import FineTuning
-from maskwright.evaluation.fine_tuning.watch import Watch
+from maskwright.evaluation.fine_tuning.watch import BestStepWatch
 
 SCORES = [0.5, 0.6, 0.6005, 0.599, 0.6008, 0.7, 0.7, 0.7, 0.3, 0.1, 0.9]
 
@@ -43,7 +43,7 @@ def test_it_stops_and_chooses_as_transformers_does(tmp_path, patience, min_impro
     model = torch.nn.Module()
     model.weight = weight
     settings = FineTuning(patience=patience, min_improvement=min_improvement, evaluate_every_steps=1)
-    watch = Watch(model, lambda: next(script), settings)
+    watch = BestStepWatch(model, lambda: next(script), settings)
     stop = len(SCORES)
     for step in range(1, len(SCORES) + 1):
         weight.data.fill_(step)
@@ -59,7 +59,7 @@ def test_it_stops_and_chooses_as_transformers_does(tmp_path, patience, min_impro
 def test_it_looks_after_epochs_or_every_few_steps():
     model = torch.nn.Linear(1, 1)
     for every, expected in ((None, [3, 6]), (2, [2, 4, 6])):
-        watch = Watch(model, lambda: 0.0, FineTuning(evaluate_every_steps=every))
+        watch = BestStepWatch(model, lambda: 0.0, FineTuning(evaluate_every_steps=every))
         for step in range(1, 7):
             watch.wants_to_stop(step, is_epoch_end=step % 3 == 0)
         assert [step for step, _ in watch.history] == expected
@@ -67,6 +67,6 @@ def test_it_looks_after_epochs_or_every_few_steps():
 
 def test_without_a_score_the_last_weights_stay():
     model = SimpleNamespace(named_parameters=lambda: [])
-    watch = Watch(model, None, FineTuning(patience=1))  # pyright: ignore[reportArgumentType]
+    watch = BestStepWatch(model, None, FineTuning(patience=1))  # pyright: ignore[reportArgumentType]
     assert not any(watch.wants_to_stop(step, True) for step in range(1, 9))
     assert watch.best_step is None
