@@ -16,13 +16,15 @@ from pydantic.fields import FieldInfo
 
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
+from maskwright.core.plug_in_field import Chosen
 from maskwright.encoders.build import FAMILIES, load_family
 from maskwright.evaluation.datasets.section import DataLayout, DataSection, ReadingOptions, SplitFile, TestCut
 from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.tasks.base import Task
 from maskwright.masking.masking import STRATEGIES
 from maskwright.masking.strategies.base import Strategy
-from maskwright.objectives.base import Objective
+from maskwright.objectives.base import TERMS, Objective
+from maskwright.objectives.terms.base import Term
 from maskwright.training.recipe.recipe import Recipe
 
 REFERENCE = Path(__file__).with_name("recipes.md")
@@ -67,8 +69,11 @@ def reference() -> str:
     for name in plug_in_names(OBJECTIVES):
         objective = load_plug_in(OBJECTIVES, name, Objective)
         parts += plug_in(objective, objective.Config, f"Objective `{name}`", "phases.0.objective.", set())
-    for name in plug_in_names(STRATEGIES):
-        strategy = load_plug_in(STRATEGIES, name, Strategy)
+    for name in plug_in_names(TERMS.package):
+        term = load_plug_in(TERMS.package, name, Term)
+        parts += plug_in(term, term.Config, f"Term `{name}`", "phases.0.objective.terms.0.", set())
+    for name in plug_in_names(STRATEGIES.package):
+        strategy = load_plug_in(STRATEGIES.package, name, Strategy)
         parts += plug_in(strategy, strategy.Config, f"Strategy `{name}`", "phases.0.objective.strategy.", set())
     for name in plug_in_names(FAMILIES):
         family = load_family(name)
@@ -176,6 +181,8 @@ def kind_of_field(field: FieldInfo) -> str:
 def kind_of(annotation: Any) -> str:
     """Return what an annotation takes, in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Chosen:
+        return "name, or mapping with a name"
     if annotation in PLAIN:
         return PLAIN[annotation]
     if origin is Annotated:
@@ -203,7 +210,12 @@ def default_of(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel) or (isinstance(value, tuple) and value and isinstance(value[0], BaseModel)):
         return "see below"
-    return f"`{json.dumps(value, ensure_ascii=False)}`"
+    return f"`{json.dumps(value, ensure_ascii=False, default=plug_in_name)}`"
+
+
+def plug_in_name(chosen: Chosen[Any]) -> str:
+    """Return how a recipe names a plug-in that has its default options."""
+    return chosen.name
 
 
 if __name__ == "__main__":

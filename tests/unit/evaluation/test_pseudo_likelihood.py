@@ -165,14 +165,14 @@ def test_equal_copies_go_through_the_model_once(model: MaskedLanguageModel, monk
 
 def test_memory_is_bounded_by_the_chunk(model: MaskedLanguageModel, monkeypatch):
     sizes: list[int] = []
-    made = pseudo_likelihood.masked_copies
+    made = pseudo_likelihood.mask_each_token
 
     def watched(*arguments):
         copies = made(*arguments)
         sizes.append(copies.size)
         return copies
 
-    monkeypatch.setattr(pseudo_likelihood, "masked_copies", watched)
+    monkeypatch.setattr(pseudo_likelihood, "mask_each_token", watched)
     monkeypatch.setattr(pseudo_likelihood, "CHUNK_TOKENS", 500)
     monkeypatch.setattr(model, "score", lambda clozes, with_ranks: iter([zeros(list(clozes))]))
     sentences = tokenize(model.tokenizer, SENTENCES * 40)

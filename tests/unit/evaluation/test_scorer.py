@@ -132,7 +132,7 @@ def test_sequences_of_one_length_are_not_padded_and_score_the_same(
     clozes = sorted(random_clozes(model, 300, 20), key=lambda cloze: len(cloze.token_ids))
     alone = [np.concatenate([part.nats for part in model.score([cloze])]) for cloze in clozes]
     layouts = []
-    model.encoder.register_forward_pre_hook(lambda _, inputs: layouts.append(inputs[3]))
+    model.encoder.register_forward_pre_hook(lambda _, inputs: layouts.append(inputs[0].layout))
     in_groups = [part.nats for part in replace_budget(model, 400).score(clozes)]
     np.testing.assert_allclose(np.concatenate(in_groups), np.concatenate(alone), atol=2e-5)
     uniform = [layout for layout in layouts if layout.one_sequence_per_row]

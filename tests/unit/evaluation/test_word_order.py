@@ -46,7 +46,7 @@ def test_a_model_without_an_opinion_is_at_chance(corpus, model, make_subject, mo
 
 def test_text_without_words_is_told(corpus, model, make_subject, monkeypatch):
     monkeypatch.setattr("maskwright.evaluation.tasks.word_order.short_texts", lambda *_: iter(["acgt", "ggta"]))
-    with pytest.raises(EvaluationError, match="change places"):
+    with pytest.raises(EvaluationError, match="can be exchanged"):
         WordOrder().evaluate(make_subject(model, corpus), seed=1)
 
 

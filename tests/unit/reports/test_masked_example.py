@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
 from maskwright.core.records.masked_example import FILE, MaskedExample
 from maskwright.core.records.run import RunFolder
@@ -23,7 +24,7 @@ def test_a_paragraph_is_written_as_it_was_hidden(corpus, encoder, vocabulary, vo
     clean = beginning_of_a_document(corpus, 48)
     corrupted = mlm.corrupt(clean, torch_generator(0, "test"), 0.0)
     folder, tokenizer = RunFolder(tmp_path), corpus.load_tokenizer()
-    write_masked_example(folder, 0, {"name": "mlm", "strategy": {"name": "span"}}, corrupted, tokenizer)
+    write_masked_example(folder, 0, Chosen("mlm", Mlm, mlm.config), corrupted, tokenizer)
     example = MaskedExample.read(folder.phase(0) / FILE)
     is_text = ~torch.isin(clean.token_ids_T, torch.tensor(vocabulary.special_ids))
     assert (example.objective, example.strategy) == ("mlm", "span")

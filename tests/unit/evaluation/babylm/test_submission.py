@@ -196,7 +196,7 @@ def test_a_complete_submission_has_no_problem(scored, data, tmp_path, monkeypatc
         years.PairsPart("blimp", "blimp", counts),
         years.PairsPart("supplement", "blimp_supplement", {"hypernym": 1}),
     )
-    monkeypatch.setattr(years, "YEARS", {2025: years.Year("json", False, {"original": "mlm"}, parts)})
+    monkeypatch.setattr(years, "YEARS", {2025: years.ChallengeYear("json", False, {"original": "mlm"}, parts)})
     assert write_submission(scored(), data, 2025, tmp_path / "out", "mine").problems == []
 
 

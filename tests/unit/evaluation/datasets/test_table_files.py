@@ -25,7 +25,7 @@ def read(tmp_path: Path):
 def test_csv_has_quotes_and_a_header(read):
     rows = read("a.csv", 'text,label\n"a ""b"", c\nd",1\nplain,0\n')
     assert [row.values for row in rows] == [{"text": 'a "b", c\nd', "label": "1"}, {"text": "plain", "label": "0"}]
-    assert [row.place for row in rows] == ["line 2", "line 4"]
+    assert [row.location for row in rows] == ["line 2", "line 4"]
 
 
 def test_tsv_has_no_quotes(read):
@@ -74,7 +74,7 @@ def test_two_columns_of_one_name_are_no_header(read):
 def test_a_row_with_another_number_of_columns_is_a_problem(read, line):
     good, bad = read("a.tsv", f"text\tlabel\na\tb\n{line}\n")
     assert not good.problem
-    assert bad.place == "line 3"
+    assert bad.location == "line 3"
     assert "columns, not 2 (text, label)" in bad.problem
 
 
@@ -89,7 +89,7 @@ def test_json_lines_and_json_files(read):
     assert [row.values for row in read("a.json", '{"a": 1}\n{"a": 2}\n')] == [{"a": 1}, {"a": 2}]
     assert [row.values for row in read("a.json", '{\n "a": {"b": 1}\n}')] == [{"a": {"b": 1}}]
     broken, number = read("a.jsonl", '{"a": \n3\n')
-    assert (broken.place, number.place) == ("line 1", "line 2")
+    assert (broken.location, number.location) == ("line 1", "line 2")
     assert broken.problem.startswith("no JSON") and "a JSON int" in number.problem
     assert "no JSON" in read("a.jsonl", "[" * 100_000)[0].problem
     with pytest.raises(EvaluationError, match="too many brackets"):
@@ -105,7 +105,7 @@ def test_conll_has_a_word_a_line(read):
         {"text": ["EU", "#"], "label": ["B-ORG", "O"]},
         {"text": ["Peter"], "label": ["B-PER"]},
     ]
-    assert [row.place for row in rows] == ["line 3", "line 6"]
+    assert [row.location for row in rows] == ["line 3", "line 6"]
     named = read("a.conll", content, columns=["word", "pos", "chunk", "ner"])
     assert named[0].values["pos"] == ["NNP", "NN"]
     (bad,) = read("a.conll", "EU B-ORG\nPeter\n")

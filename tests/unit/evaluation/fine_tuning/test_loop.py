@@ -35,7 +35,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_scored():
     tally.add(torch.tensor(float("nan")))
     tally.step_done(4)
     with pytest.raises(EvaluationError, match=r"lower training\.learning_rate"):
-        tally.trained()
+        tally.summarize()
 
 
 def test_the_mean_loss_and_the_counts():
@@ -43,7 +43,7 @@ def test_the_mean_loss_and_the_counts():
     for step in range(21):
         tally.add(torch.tensor(float(step)))
         tally.step_done(2)
-    trained = tally.trained()
+    trained = tally.summarize()
     assert trained.losses == (9.5, 20.0)
     assert (trained.num_steps, trained.num_examples) == (21, 42)
     assert trained.examples_per_second > 0
