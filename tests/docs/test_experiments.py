@@ -24,7 +24,7 @@ def test_every_table_is_that_of_its_record():
 
 def test_the_pictures_of_mask_rates_are_those_of_the_record_and_of_the_table():
     drawer = module_of("draw_mask_rates")
-    record = drawer.RecipeComparison.read(drawer.RECORD)
+    record = drawer.RecipeComparisonRecord.read(drawer.RECORD)
     for name, measure, shown in (("held_out", "held_out", "{:.3f}"), ("fine_tuned", "sst2", "{:.1f}")):
         factor = 100 if measure == "sst2" else 1
         picture = (drawer.DOCS / f"mask_rates_{name}.svg").read_text(encoding="utf-8")
@@ -33,5 +33,5 @@ def test_the_pictures_of_mask_rates_are_those_of_the_record_and_of_the_table():
                 "run: .venv/bin/python docs/draw_mask_rates.py"
             )
     table = (drawer.DOCS / "masking.md").read_text(encoding="utf-8")
-    for place, rate in enumerate(drawer.RATES):
-        assert f"| {rate} % | {' | '.join(str(row[place]) for row in drawer.PUBLISHED.values())} |" in table
+    for index, rate in enumerate(drawer.RATES):
+        assert f"| {rate} % | {' | '.join(str(row[index]) for row in drawer.PUBLISHED.values())} |" in table

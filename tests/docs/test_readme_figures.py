@@ -1,4 +1,4 @@
-"""A figure in the README is the one in its record."""
+"""A figure in the README and in docs/measured.md is the one in its record."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import re
 from tests.docs.conftest import ROOT
 
 ROW = re.compile(r"^\|(?P<cells>.*)\|\s*<!-- record: (?P<file>\S+) (?P<key>\S+) -->[ \t]*$", re.MULTILINE)
+PAGES = ("README.md", "docs/measured.md")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
@@ -33,7 +34,10 @@ def problems(readme: str) -> list[str]:
 
 
 def test_every_figure_is_that_of_its_record():
-    assert problems((ROOT / "README.md").read_text(encoding="utf-8")) == []
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert ROW.search(results_of(text)), page
+        assert problems(text) == [], page
 
 
 def test_wrong_figures_are_noticed(tmp_path, monkeypatch):

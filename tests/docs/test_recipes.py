@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.docs.conftest import PAGES, ROOT, Snippet, name_of, snippets
+from tests.docs.conftest import PAGES, ROOT, name_of, snippets
 
+from maskwright.core.errors import RecipeError
 from maskwright.core.strict_yaml import parse_yaml
 from maskwright.training.recipe.recipe import parse_recipe, read_recipe
 
@@ -31,17 +31,33 @@ def written_files(page: Path, folder: Path) -> None:
             (folder / snippet.mark.removeprefix("file: ")).write_text(snippet.text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("snippet", YAML_SNIPPETS, ids=lambda snippet: name_of(snippet.page))
-def test_every_snippet_is_a_recipe_or_a_part_of_one(snippet: Snippet, tmp_path, monkeypatch):
-    written_files(snippet.page, tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    parse_recipe(LEAST_RECIPE | parse_yaml(snippet.text, name_of(snippet.page)), name_of(snippet.page))
+def test_every_snippet_is_a_recipe_or_a_part_of_one(tmp_path, monkeypatch):
+    assert YAML_SNIPPETS
+    problems = []
+    for number, snippet in enumerate(YAML_SNIPPETS):
+        folder, origin = tmp_path / str(number), name_of(snippet.page)
+        folder.mkdir()
+        written_files(snippet.page, folder)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            try:
+                parse_recipe(LEAST_RECIPE | parse_yaml(snippet.text, origin), origin)
+            except RecipeError as error:
+                problems.append(f"{origin}: {error}")
+    assert not problems
 
 
 EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*/*.yaml")) if not path.read_text().startswith(TASKS)]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
-def test_every_example_is_a_recipe(path, monkeypatch):
-    monkeypatch.syspath_prepend(str(path.parent))
-    read_recipe(path)
+def test_every_example_is_a_recipe(monkeypatch):
+    assert EXAMPLES
+    problems = []
+    for path in EXAMPLES:
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(path.parent))
+            try:
+                read_recipe(path)
+            except RecipeError as error:
+                problems.append(f"{name_of(path)}: {error}")
+    assert not problems

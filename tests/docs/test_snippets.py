@@ -77,7 +77,7 @@ def test_filling_a_mask_as_the_readme_does(home, monkeypatch, capsys):
     assert "%" in capsys.readouterr().out
 
 
-def test_the_places_in_a_run_folder_are_those_that_are_listed(home):
+def test_the_paths_in_a_run_folder_are_those_that_are_listed(home):
     run = home / "runs" / "mine"
     tree = (ROOT / "docs" / "journey.md").read_text(encoding="utf-8").partition("  mine/\n")[2].partition("```")[0]
     listed = {line.split()[0].rstrip("/") for line in tree.splitlines()}

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.docs.conftest import PAGES, ROOT, Snippet, name_of, snippets
+from tests.docs.conftest import PAGES, ROOT, name_of, snippets
 from tests.docs.test_recipes import TASKS, written_files
 
+from maskwright.core.errors import MaskwrightError
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.read_splits import read_splits
@@ -29,9 +30,9 @@ FILES: dict[str, str] = {
     "ag_news/subset_dev_1k.csv": "More talks.,0\nAnother goal.,1\n",
     "ag_news/test.csv": '"3","Fears","Unions say so."\n"4","The Race","A rocket."\n',
     "zero_shot/boolq_val.jsonl": "".join(
-        json.dumps({"query": f"Passage: It rains.\nQuestion: {place}?\n", "choices": ["no", "yes"], "gold": place % 2})
+        json.dumps({"query": f"Passage: It rains.\nQuestion: {item}?\n", "choices": ["no", "yes"], "gold": item % 2})
         + "\n"
-        for place in range(20)
+        for item in range(20)
     ),
 }
 """Files as those that the page's tasks are about, only short."""
@@ -62,12 +63,22 @@ def model(encoder, vocabulary_head, corpus, tmp_path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("snippet", TASK_SNIPPETS, ids=lambda snippet: f"{name_of(snippet.page)}:{snippet.mark}")
-def test_every_snippet_is_a_task_or_a_suite(snippet: Snippet, tmp_path):
-    written_files(snippet.page, tmp_path)
-    path = tmp_path / "my_snippet.yaml"
-    path.write_text(snippet.text, encoding="utf-8")
-    assert find_tasks([str(path)], {})
+def test_every_snippet_is_a_task_or_a_suite(tmp_path):
+    assert TASK_SNIPPETS
+    problems = []
+    for number, snippet in enumerate(TASK_SNIPPETS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        written_files(snippet.page, folder)
+        path = folder / "my_snippet.yaml"
+        path.write_text(snippet.text, encoding="utf-8")
+        try:
+            found = find_tasks([str(path)], {})
+        except MaskwrightError as error:
+            problems.append(f"{name_of(snippet.page)}: {error}")
+        else:
+            assert found, snippet
+    assert not problems
 
 
 def test_the_shortest_task_on_the_page_runs(written, model, maskwright):
