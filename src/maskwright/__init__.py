@@ -1,1 +1,40 @@
-"""Pre-train text encoders: any masked objective, one engine, a Hugging Face model out."""
+"""Maskwright pre-trains text encoders: any masked objective, one engine, a Hugging Face model out.
+
+The command line's verbs are functions here, and nothing else is needed in a notebook:
+
+    import maskwright
+
+    run = maskwright.train("recipes/tiny.yaml", run="runs/mine")
+    scores = maskwright.evaluate("runs/mine", tasks="held_out,word_order")
+
+They are imported when they are first used, so that `import maskwright` takes no time (docs/python.md).
+"""
+
+import importlib
+from typing import Any
+
+FUNCTIONS = {
+    "prepare": "maskwright.pipeline.corpora",
+    "train": "maskwright.pipeline.train",
+    "evaluate": "maskwright.pipeline.evaluate",
+    "compare": "maskwright.comparison.run_comparison",
+    "export": "maskwright.pipeline.export_run",
+    "fill": "maskwright.pipeline.fill_masks",
+    "report": "maskwright.pipeline.draw_report",
+    "plan": "maskwright.pipeline.plan_recipe",
+}
+"""The functions of this package, by the module that holds them."""
+
+__all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function when it is first asked for (PEP 562)."""
+    if name not in FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(FUNCTIONS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name the functions, for completion."""
+    return sorted([*globals(), *FUNCTIONS])

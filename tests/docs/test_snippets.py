@@ -29,8 +29,7 @@ OBJECTIVES = [
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, text_file: Path) -> Path:
     """A folder as the pages suppose it: texts, a recipe, and a run that was made of them."""
-    from maskwright.core.ranks import Ranks
-    from maskwright.pipeline.train import Text, begin
+    from maskwright.pipeline.train import train
 
     folder = tmp_path_factory.mktemp("home")
     recipe = {
@@ -49,7 +48,7 @@ def home(tmp_path_factory, text_file: Path) -> Path:
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    begin(path, Text(), (), None, folder / "runs" / "mine", Ranks())
+    train(path, run=folder / "runs" / "mine")
     return folder
 
 

@@ -14,9 +14,9 @@ import yaml
 from safetensors.torch import load_file
 from tests.integration.conftest import TINY_ENCODER, written
 
-from maskwright.cli.compare import HowToCompare
 from maskwright.comparison import run_comparison as comparing
 from maskwright.comparison.asked import read_comparison, resolved_arms
+from maskwright.comparison.comparison_options import ComparisonOptions
 from maskwright.comparison.process import Ended
 from maskwright.core.records.comparison import RecipeComparisonRecord
 from maskwright.core.records.evaluation import EvaluationRecord
@@ -453,7 +453,7 @@ def test_a_run_of_another_corpus_is_no_arm_for_its_held_out_text(compared, tmp_p
 
 
 def test_an_arm_of_the_mask_rate_curve_trains(tmp_path, text_file, maskwright):
-    path, how = Path(__file__).parents[2] / "comparisons" / "mask_rates.yaml", HowToCompare(tokens=256)
+    path, how = Path(__file__).parents[2] / "comparisons" / "mask_rates.yaml", ComparisonOptions(tokens=256)
     arm = resolved_arms(read_comparison([path], how), how)[-1]
     small = {
         "data": {"data": str(text_file), "held_out_fraction": 0.1},

@@ -149,12 +149,12 @@ def test_training_continues_from_a_run_folder_as_from_its_model(maskwright, reci
 
 def test_an_objective_of_ones_own_needs_no_edit_in_the_package(maskwright, recipe, tmp_path):
     shutil.copy(REPOSITORY / "examples" / "own_objective" / "confident_mlm.py", tmp_path)
-    settings = ["--set", "phases.0.objective={name: 'confident_mlm:ConfidentMlm', entropy_weight: 0.2}"]
+    settings = ["--set", "phases.0.objective={name: 'confident_mlm:ConfidentMlm', rate: 0.2}"]
     run = tmp_path / "run"
     said = maskwright("train", recipe, "--run", run, *settings)
     assert said.code == 0, said.err
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert "negative_entropy" in lines[0]
+    assert "Confidence" in lines[0]
     assert "Pereyra" in (run / "report.html").read_text()
     assert maskwright("export", run).code == 0
 

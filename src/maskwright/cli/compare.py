@@ -1,50 +1,15 @@
 """`maskwright compare`: several recipes under one budget, several seeds, one table and one page."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-
-@dataclass(frozen=True)
-class HowToCompare:
-    """Under which budget, how often, by what.
-
-    Attributes:
-        tokens: budget of every run in tokens seen.
-        flops: budget of every run in FLOPs, by the formula that `maskwright plan` shows.
-        hours: budget of every run in hours of training; each measures itself before its first step.
-        seeds: how many runs of each recipe, from the first recipe's seed up; 3 by default.
-        tasks: what to score the runs by, as in `maskwright evaluate`; held_out,word_order by default.
-        data: folder with the tasks' data sets.
-        preset: how to fine-tune, such as bert or babylm2023.
-        task_set: a setting of tasks, such as --task-set cola.training.epochs=5; may be given several times.
-        baseline: name of the recipe that the others are compared with; the first by default.
-        names: what to call the recipes, with commas between them; their files' names by default.
-        set: a value that replaces that of every recipe, such as --set probes.num_probes=8; may be given several times.
-        out: folder of the comparison; compare/NAME by default.
-        corpora: folder for prepared corpora; OUT/corpora by default.
-        dry_run: show what would be done, what is there already and how long it will take, and stop.
-    """
-
-    tokens: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None
-    flops: Annotated[float | None, tyro.conf.arg(metavar="COUNT")] = None
-    hours: Annotated[float | None, tyro.conf.arg(metavar="HOURS")] = None
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None
-    tasks: Annotated[str | None, tyro.conf.arg(metavar="TASKS")] = None
-    data: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    task_set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    baseline: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    names: Annotated[str | None, tyro.conf.arg(metavar="NAMES")] = None
-    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+from maskwright.cli.work import Work
+from maskwright.comparison.comparison_options import ComparisonOptions
 
 
-def compare(files: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RECIPE")], /, how: HowToCompare) -> None:
+def compare(files: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RECIPE")], /, how: ComparisonOptions) -> Work:
     """Train several recipes on the same text in the same order, score them by the same questions, and compare.
 
     Runs that are there are used again, and those that were stopped go on; the same command continues a comparison.
@@ -54,6 +19,4 @@ def compare(files: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RECIPE")],
             that was trained before.
         how: under which budget, how often, by what.
     """
-    from maskwright.comparison.run_comparison import compare as work
-
-    work(files, how)
+    return Work("maskwright.comparison.run_comparison:compare", files, options=how)

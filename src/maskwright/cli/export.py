@@ -5,13 +5,15 @@ from typing import Annotated
 
 import tyro
 
+from maskwright.cli.work import Work
+
 
 def export(
     run: tyro.conf.Positional[Path],
     step: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
     best: tyro.conf.FlagCreatePairsOff[bool] = False,
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
-) -> None:
+) -> Work:
     """Write a run's model as a Hugging Face folder and compare its logits with transformers'.
 
     Args:
@@ -20,12 +22,4 @@ def export(
         best: the checkpoint with the lowest held-out loss.
         out: the folder to write; RUN/model by default.
     """
-    from maskwright.core.records.run import RunFolder
-    from maskwright.pipeline.locate import record_of
-    from maskwright.pipeline.recipes import find_plug_ins_in
-    from maskwright.training.trained_run import export_run
-
-    record = record_of(run)
-    if record.recipe_folder:
-        find_plug_ins_in(Path(record.recipe_folder))
-    print(export_run(RunFolder(run), record, step=step, best=best, out=out))
+    return Work("maskwright.pipeline.export_run:export", run, step=step, best=best, out=out, shown_by="builtins:print")

@@ -1,41 +1,37 @@
 """The `maskwright` command: finds the verb, and turns every error a user can mend into one clear message."""
 
+import importlib
 import os
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import tyro
-
-from maskwright.cli.compare import compare
-from maskwright.cli.dictionary import dictionary
-from maskwright.cli.doctor import doctor
-from maskwright.cli.evaluate import evaluate
-from maskwright.cli.export import export
-from maskwright.cli.fill import fill
-from maskwright.cli.list import list_plug_ins
-from maskwright.cli.plan import plan
-from maskwright.cli.prepare import prepare
-from maskwright.cli.profile import profile
-from maskwright.cli.report import report
-from maskwright.cli.train import train
-from maskwright.core.errors import MaskwrightError, suggest_nearest
+from maskwright.core.errors import MaskwrightError, RunInterrupted, suggest_nearest
 
 VERBS = {
-    "train": train,
-    "fill": fill,
-    "plan": plan,
-    "prepare": prepare,
-    "export": export,
-    "evaluate": evaluate,
-    "compare": compare,
-    "report": report,
-    "dictionary": dictionary,
-    "profile": profile,
-    "list": list_plug_ins,
-    "doctor": doctor,
+    "train": ("maskwright.cli.train:train", "from text to a model, its scores and its report"),
+    "fill": ("maskwright.cli.fill:fill", "what a model would put where a text says [MASK]"),
+    "plan": ("maskwright.cli.plan:plan", "what a recipe will cost on this machine, before anything runs"),
+    "prepare": ("maskwright.cli.prepare:prepare", "text to token shards"),
+    "export": ("maskwright.cli.export:export", "a checkpoint to a Hugging Face folder"),
+    "evaluate": ("maskwright.cli.evaluate:evaluate", "score a model"),
+    "compare": ("maskwright.cli.compare:compare", "several recipes under one budget, several seeds, one table"),
+    "report": ("maskwright.cli.report:report", "draw the report and the model card of a run again"),
+    "dictionary": ("maskwright.cli.dictionary:dictionary", "latent semantic atoms from any encoder's hidden states"),
+    "profile": ("maskwright.cli.profile:profile", "which latent semantic atoms a word in context is made of"),
+    "list": ("maskwright.cli.list:list_plug_ins", "the plug-ins that were discovered"),
+    "doctor": ("maskwright.cli.doctor:doctor", "is everything installed, is a corpus or run whole"),
 }
+"""Every verb: where its arguments are declared, and what it does (the first line of its module says the same)."""
+
+OVERVIEW = """usage: maskwright VERB [ARGUMENTS]
+
+Pre-train your own text encoder: any masked objective, one engine, a Hugging Face model out.
+
+{verbs}
+
+Every verb explains itself: maskwright train --help. Add --debug to see where an error came from."""
 
 
 class Stopped(BaseException):
@@ -47,25 +43,23 @@ def main() -> NoReturn:
     is_debugging = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _stop)
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        sys.exit(0)
+    if arguments[0] not in VERBS:
         _fail(
             f"no verb is named {arguments[0]!r}{suggest_nearest(arguments[0], VERBS)}\n"
             f"expected: one of {', '.join(VERBS)}",
             2,
         )
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            VERBS,
-            prog="maskwright",
-            description="Pre-train your own text encoder: any masked objective, one engine, a Hugging Face model out.\n"
-            "Every verb explains itself: maskwright train --help. Add --debug to see where an error came from.",
-            args=arguments or ["--help"],
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        run(arguments[0], arguments[1:])
     except MaskwrightError as error:
         if is_debugging:
             raise
         _fail(str(error), error.exit_code)
+    except RunInterrupted as stop:
+        sys.exit(128 + stop.signal_number)
     except KeyboardInterrupt:
         _fail("interrupted; nothing is half written", 128 + signal.SIGINT)
     except Stopped:
@@ -75,6 +69,29 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+def overview() -> str:
+    """Return what `maskwright --help` prints."""
+    width = max(map(len, VERBS))
+    return OVERVIEW.format(verbs="\n".join(f"  {verb:{width}}  {line}" for verb, (_, line) in VERBS.items()))
+
+
+def run(verb: str, arguments: list[str]) -> None:
+    """Parse the arguments of a verb, do what it asks for, and show the result.
+
+    The verb's module declares arguments alone, so that `--help` answers before anything heavy is imported.
+    """
+    work = load("maskwright.cli.parse:parse")(load(VERBS[verb][0]), verb, arguments)
+    result = load(work.function)(*work.arguments, **work.options)
+    if work.shown_by is not None and result is not None:
+        load(work.shown_by)(result)
+
+
+def load(path: str) -> Any:
+    """Import and return "module:name". The one place where something is imported when it is asked for."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from maskwright.cli.work import Work
+
 
 def prepare(
     recipe: tyro.conf.Positional[Path],
@@ -13,7 +15,7 @@ def prepare(
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     collocations: tyro.conf.FlagCreatePairsOff[bool] = False,
-) -> None:
+) -> Work:
     """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
 
     Args:
@@ -27,14 +29,13 @@ def prepare(
             they are missing), with the options of the recipe's first phase that has it.
         strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
     """
-    from maskwright.pipeline.corpora import prepared
-    from maskwright.pipeline.recipes import read_with_overrides, with_strict
-
-    asked = read_with_overrides(recipe, data, with_strict(set, strict))
-    corpus = prepared(asked, out)
-    print(corpus.folder)
-    if collocations:
-        from maskwright.corpus.collocations import prepare_collocations
-        from maskwright.pipeline.corpora import collocation_options
-
-        print(prepare_collocations(corpus, collocation_options(asked)))
+    return Work(
+        "maskwright.pipeline.corpora:prepare",
+        recipe,
+        data=data,
+        out=out,
+        set=set,
+        strict=strict,
+        collocations=collocations,
+        shown_by="maskwright.reports.terminal.print_results:print_corpus",
+    )

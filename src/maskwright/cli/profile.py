@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from maskwright.cli.work import Work
+
 
 def profile(
     source: Annotated[Path, tyro.conf.arg(metavar="RUN_OR_DICTIONARY")],
@@ -13,7 +15,7 @@ def profile(
     model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None,
     top: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 8,
     contexts: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 2,
-) -> None:
+) -> Work:
     """Show the latent semantic profile of words: their strongest atoms, with labels and nearest contexts in the corpus.
 
     Words in brackets are profiled; those of several texts stand side by side, and the atoms that they share are marked:
@@ -27,10 +29,12 @@ def profile(
         top: atoms to show for each word.
         contexts: nearest contexts to show for each atom.
     """
-    from maskwright.core.errors import RecipeError
-    from maskwright.pipeline.profile import profiled_words
-    from maskwright.reports.terminal.print_semantics import print_profiles
-
-    if top < 1 or contexts < 0:
-        raise RecipeError(f"--top {top} --contexts {contexts}", "1 or more atoms, 0 or more contexts")
-    print_profiles(profiled_words(source, text, model, top), contexts)
+    return Work(
+        "maskwright.pipeline.profile:profile",
+        source,
+        text,
+        model=model,
+        top=top,
+        num_contexts=contexts,
+        shown_by="maskwright.reports.terminal.print_semantics:print_profiles_of",
+    )

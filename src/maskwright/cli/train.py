@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from maskwright.cli.work import Work
+
 
 def train(
     recipe: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RECIPE")] = None,
@@ -16,7 +18,7 @@ def train(
     strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
-) -> None:
+) -> Work:
     """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
 
     Args:
@@ -34,19 +36,15 @@ def train(
         corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus
             have the same tokenizer and the same held-out text.
     """
-    from maskwright.core.hardware import default_device
-    from maskwright.pipeline.recipes import with_strict
-    from maskwright.pipeline.train import Text, begin, go_on, require_sensible
-    from maskwright.training.distributed import join_ranks, leave_ranks
-
-    require_sensible(recipe, resume, run, bool(data or corpus or set or from_model or strict))
-    ranks = join_ranks(default_device())
-    try:
-        if resume:
-            assert run is not None
-            go_on(run, ranks)
-        else:
-            assert recipe is not None
-            begin(recipe, Text(data, corpora, corpus), with_strict(set, strict), from_model, run, ranks)
-    finally:
-        leave_ranks()
+    return Work(
+        "maskwright.pipeline.train:train",
+        recipe,
+        data=data,
+        run=run,
+        resume=resume,
+        from_model=from_model,
+        set=set,
+        strict=strict,
+        corpora=corpora,
+        corpus=corpus,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from maskwright.cli.compare import HowToCompare
+from maskwright.comparison.comparison_options import ComparisonOptions
 from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.options import Options
 from maskwright.core.strict_yaml import load_yaml
@@ -91,7 +91,7 @@ class Arm:
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
 
 
-def read_comparison(files: Sequence[Path], how: HowToCompare) -> ComparisonFile:
+def read_comparison(files: Sequence[Path], how: ComparisonOptions) -> ComparisonFile:
     """Return what is asked for as one comparison, whatever form it came in; paths can be found from here.
 
     Raises:
@@ -141,7 +141,7 @@ def _read_file(path: Path) -> ComparisonFile:
     return found.model_copy(update={"arms": arms, "tasks": tasks, **places})
 
 
-def resolved_arms(asked: ComparisonFile, how: HowToCompare) -> list[Arm]:
+def resolved_arms(asked: ComparisonFile, how: ComparisonOptions) -> list[Arm]:
     """Return the arms with their recipes, which share text, tokenizer and budget.
 
     Raises:
@@ -166,7 +166,7 @@ def resolved_arms(asked: ComparisonFile, how: HowToCompare) -> list[Arm]:
     return arms
 
 
-def _resolved(arm: ArmSection, asked: ComparisonFile, how: HowToCompare, budget: Budget | None) -> Arm:
+def _resolved(arm: ArmSection, asked: ComparisonFile, how: ComparisonOptions, budget: Budget | None) -> Arm:
     if arm.runs:
         if arm.recipe or arm.set:
             raise RecipeError(f"arm {arm.name or arm.runs[0]}: runs with recipe or set", "runs alone: they are trained")
@@ -213,7 +213,7 @@ def in_yaml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def budget_of(asked: ComparisonFile, how: HowToCompare) -> Budget | None:
+def budget_of(asked: ComparisonFile, how: ComparisonOptions) -> Budget | None:
     """Return the budget of every run; None where the recipes' own is to count.
 
     Raises:
@@ -276,7 +276,7 @@ def budget_in_words(budget: Budget) -> str:
     return f"{value:,.10g} {name if name != 'hours' else 'hours of training'}"
 
 
-def seeds_of(asked: ComparisonFile, how: HowToCompare, first: int) -> tuple[int, ...]:
+def seeds_of(asked: ComparisonFile, how: ComparisonOptions, first: int) -> tuple[int, ...]:
     """Return the seeds that recipes are trained with.
 
     Args:
@@ -295,7 +295,7 @@ def seeds_of(asked: ComparisonFile, how: HowToCompare, first: int) -> tuple[int,
     return tuple(seeds)
 
 
-def baseline_of(asked: ComparisonFile, how: HowToCompare, arms: Sequence[Arm]) -> str:
+def baseline_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm]) -> str:
     """Return the name of the arm that the others are compared with.
 
     Raises:
@@ -308,7 +308,7 @@ def baseline_of(asked: ComparisonFile, how: HowToCompare, arms: Sequence[Arm]) -
     return name
 
 
-def command_of(files: Sequence[Path], how: HowToCompare, out: Path) -> str:
+def command_of(files: Sequence[Path], how: ComparisonOptions, out: Path) -> str:
     """Return the command line that makes, or goes on with, this comparison."""
     parts = ["maskwright", "compare", *map(str, files)]
     for option, value in vars(how).items():

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maskwright.cli.compare import HowToCompare
 from maskwright.comparison.asked import (
     Arm,
     ComparisonFile,
@@ -14,6 +13,7 @@ from maskwright.comparison.asked import (
     resolved_arms,
     seeds_of,
 )
+from maskwright.comparison.comparison_options import ComparisonOptions
 from maskwright.comparison.jobs import Job
 from maskwright.core.errors import RecipeError
 from maskwright.core.records.run import RunFolder, RunRecord
@@ -66,7 +66,7 @@ class Comparison:
         return any(named.task.needs_corpus for named in self.tasks)
 
 
-def comparison_of(files: Sequence[Path], how: HowToCompare) -> Comparison:
+def comparison_of(files: Sequence[Path], how: ComparisonOptions) -> Comparison:
     """Read what is asked for and resolve it; nothing is written.
 
     Raises:
@@ -112,7 +112,7 @@ def jobs_of(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[Job]:
     return jobs
 
 
-def tasks_of(asked: ComparisonFile, how: HowToCompare, arms: Sequence[Arm]) -> list[NamedTask]:
+def tasks_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm]) -> list[NamedTask]:
     """Return what the runs are scored by; held-out text in pieces that every arm can read."""
     find_plug_ins_in(Path())
     names, settings = asked.tasks, dict(asked.task_settings)

@@ -8,15 +8,16 @@ import contextlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from maskwright.cli.compare import HowToCompare
 from maskwright.comparison.asked import budget_in_words
 from maskwright.comparison.comparison import Comparison, comparison_of, corpus_of, require_data
+from maskwright.comparison.comparison_options import ComparisonOptions
 from maskwright.comparison.jobs import Job, State, expected_seconds, state_of
 from maskwright.comparison.process import launch, problem_in_words
 from maskwright.comparison.record import record_of_comparison
 from maskwright.comparison.statistics import measures_of, scores_of_run
-from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunsFailed
+from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunInterrupted, RunsFailed
 from maskwright.core.log import printable, say, warn
 from maskwright.core.records.comparison import comparison_path
 from maskwright.corpus.corpus import Corpus
@@ -31,14 +32,26 @@ from maskwright.reports.terminal.print_tables import print_table
 from maskwright.training.safety.lock import exclusive
 
 
-def compare(files: Sequence[Path], how: HowToCompare) -> None:
-    """Compare as the command line says.
+def compare(
+    files: Sequence[str | Path], options: ComparisonOptions | None = None, **more: Any
+) -> RecipeComparisonRecord | None:
+    """Train several recipes under one budget, score every run, weigh the differences, and show them.
+
+    Args:
+        files: two recipes or more, or one YAML file that lists them (docs/compare.md); a run folder stands for a recipe
+            that was trained before.
+        options: under which budget, how often, by what.
+        more: fields of `ComparisonOptions` by name, instead of `options`, such as tokens=2_000_000.
+
+    Returns:
+        The record; None for a dry run.
 
     Raises:
         RunsFailed: some runs could not be finished or scored; the others are in the table.
         MaskwrightError: something can't be used; nothing was trained.
     """
-    comparison = comparison_of(files, how)
+    how = options or ComparisonOptions(**more)
+    comparison = comparison_of([Path(file) for file in files], how)
     require_data(comparison)
     states = {job: state_of(job) for job in comparison.jobs}
     print_table(plan_table(*plan_rows(comparison, states)), is_result=False)
@@ -46,7 +59,7 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
     if how.dry_run:
         for arguments in commands_of(comparison, states):
             print(shlex.join(["maskwright", *arguments]))
-        return
+        return None
     with held(comparison.out), told_how_to_go_on(comparison.command):
         corpus = corpus_of(comparison)
         for number, job in enumerate(comparison.jobs, start=1):
@@ -69,6 +82,7 @@ def compare(files: Sequence[Path], how: HowToCompare) -> None:
             "every run finished and scored",
             f"the messages are above; to try again: {comparison.command}",
         )
+    return record
 
 
 def plan_rows(comparison: Comparison, states: Mapping[Job, State]) -> tuple[str, list[tuple[str, str, float | None]]]:
@@ -137,14 +151,14 @@ def see_through(job: Job, comparison: Comparison, corpus: Corpus | None) -> None
     """Train a run if it is not trained yet, and score it; note what went wrong and leave the others alone.
 
     Raises:
-        SystemExit: a signal asked to stop; the run was saved.
+        RunInterrupted: a signal asked to stop; the run was saved.
     """
     state = state_of(job, corpus)
     if not state.is_finished:
         assert corpus is not None  # where anything is trained there is one
         ended = launch(arguments_of(job, state, corpus.folder))
         if ended.stopped_by is not None:
-            raise SystemExit(128 + ended.stopped_by)
+            raise RunInterrupted(f"stopped; go on with: {comparison.command}", ended.stopped_by)
         if ended.code:
             comparison.untrained.add(job)
             comparison.problems[job] = problem_in_words(ended.code)

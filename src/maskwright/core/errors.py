@@ -29,6 +29,19 @@ class MaskwrightError(Exception):
         super().__init__("\n".join(lines))
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """A signal asked a run to stop; it was saved, and can be resumed.
+
+    Attributes:
+        signal_number: of the signal.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        """Keep the signal's number, which decides the exit code of the command line."""
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 class RecipeError(MaskwrightError, ValueError):
     """A recipe or a command-line value that can't be used."""
 

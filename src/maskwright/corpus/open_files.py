@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from maskwright.core.errors import CorpusError, MissingDependency
+from maskwright.core.optional import load_optional
 
 BLOCK_BYTES = 1 << 20
 
@@ -57,7 +58,7 @@ class ZstandardFile(io.RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         """Begin to read `raw`."""
         try:
-            import zstandard
+            zstandard = load_optional("zstandard")
         except ImportError as error:
             raise MissingDependency(
                 "zstandard is not installed", "it, to read .zst", 'pip install "maskwright[parquet]"'

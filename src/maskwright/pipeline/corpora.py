@@ -1,12 +1,59 @@
 """Prepared corpora, found again by what went into them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.corpus.collocations import CollocationOptions
+from maskwright.core.records.corpus import CorpusManifest
+from maskwright.corpus.collocations import CollocationOptions, prepare_collocations
 from maskwright.corpus.corpus import Corpus, open_corpus
-from maskwright.corpus.prepare import preparation_key, prepare
+from maskwright.corpus.prepare import preparation_key
+from maskwright.corpus.prepare import prepare as write_corpus
 from maskwright.masking.masking import MaskingOptions
+from maskwright.pipeline.recipes import RecipeLike, Settings, read_with_overrides, with_strict
 from maskwright.training.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """Where a prepared corpus is and what it holds.
+
+    Attributes:
+        folder: of the corpus.
+        manifest: its record.
+        collocations: the file of its collocations, where they were asked for.
+    """
+
+    folder: Path
+    manifest: CorpusManifest
+    collocations: Path | None = None
+
+
+def prepare(
+    recipe: RecipeLike,
+    *,
+    data: Sequence[str] | str | Path = (),
+    out: str | Path = Path("runs/corpora"),
+    set: Settings = (),
+    strict: bool = False,
+    collocations: bool = False,
+) -> PreparedCorpus:
+    """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
+
+    Args:
+        recipe: see `pipeline.train.train`; its sections `data` and `tokenizer` are used.
+        data, set, strict: see `pipeline.train.train`.
+        out: folder for prepared corpora; the corpus gets a folder of its own there.
+        collocations: also find the text's collocations, for the masking strategy pmi.
+
+    Raises:
+        RecipeError: the recipe can't be used.
+        CorpusError: the text can't be read, or the shards are damaged.
+    """
+    asked = read_with_overrides(recipe, data, with_strict(set, strict))
+    corpus = prepared(asked, Path(out))
+    found = prepare_collocations(corpus, collocation_options(asked)) if collocations else None
+    return PreparedCorpus(corpus.folder, corpus.manifest, found)
 
 
 def prepared(recipe: Recipe, corpora: Path) -> Corpus:
@@ -20,7 +67,7 @@ def prepared(recipe: Recipe, corpora: Path) -> Corpus:
         CorpusError: the text can't be read, or the shards are damaged.
     """
     folder = corpus_folder(recipe, corpora)
-    prepare(recipe.data, recipe.tokenizer, folder, recipe.seed)
+    write_corpus(recipe.data, recipe.tokenizer, folder, recipe.seed)
     return open_corpus(folder, verify=True)
 
 

@@ -3,14 +3,14 @@
 Only here do evaluation and reports meet, so that neither imports the other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from maskwright.cli.evaluate import HowToEvaluate
-from maskwright.core.errors import EvaluationError
+from maskwright.core.errors import EvaluationError, suggest_nearest
 from maskwright.core.log import printable, warn
+from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
 from maskwright.evaluation.babylm.submission import write_submission
@@ -18,10 +18,12 @@ from maskwright.evaluation.babylm.years import year_of
 from maskwright.evaluation.catalogue import NamedTask, find_tasks
 from maskwright.evaluation.compare_models import ScoredModel, compare
 from maskwright.evaluation.evaluated_model import EvaluatedModel
-from maskwright.evaluation.run_tasks import EvaluationOutcome, evaluate
+from maskwright.evaluation.run_tasks import EvaluationOutcome
+from maskwright.evaluation.run_tasks import evaluate as run_tasks
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.recipes import find_plug_ins_in, settings_of
+from maskwright.pipeline.verb_options import EvaluationOptions
 from maskwright.reports import write_model_card, write_report
 from maskwright.reports.terminal.print_tables import print_comparison, print_records
 
@@ -43,12 +45,18 @@ class Place:
     seed: int
 
 
-def score(model: str, how: HowToEvaluate) -> None:
-    """Score a model as the command line says.
+def evaluate(model: str | Path, options: EvaluationOptions | None = None, **more: Any) -> list[EvaluationRecord]:
+    """Score a model by tasks, show the scores, and return their records.
+
+    Args:
+        model: a run folder, any Hugging Face model folder, or a model's name on the hub.
+        options: by what, on which data, how often; by default the held-out text of a run.
+        more: fields of `EvaluationOptions` by name, instead of `options`, such as tasks="blimp,cola".
 
     Raises:
         MaskwrightError: something can't be used; everything that was scored before is kept.
     """
+    how, model = options or evaluation_options(more), str(model)
     tasks = tasks_asked_for(how)
     ours = place_of(model, how, tasks, how.out)
     # Before hours go into the first model: the other one is there, and the challenge took place.
@@ -65,9 +73,31 @@ def score(model: str, how: HowToEvaluate) -> None:
         print(write_report(ours.run))
     if outcome.missing is not None:
         raise outcome.missing
+    return list(outcome.records)
 
 
-def tasks_asked_for(how: HowToEvaluate) -> list[NamedTask]:
+def evaluation_options(named: dict[str, Any]) -> EvaluationOptions:
+    """Return options by name; paths may be strings, `set` a mapping, and `tasks` a list.
+
+    Raises:
+        EvaluationError: one is not known.
+    """
+    known = [field.name for field in fields(EvaluationOptions)]
+    for name in named:
+        if name not in known:
+            raise EvaluationError(
+                f"evaluate has no option {name!r}{suggest_nearest(name, known)}", "one of " + ", ".join(known)
+            )
+    values: dict[str, Any] = dict(named)
+    values |= {name: Path(named[name]) for name in ("data", "corpus", "out") if named.get(name) is not None}
+    if isinstance(values.get("set"), Mapping):
+        values["set"] = tuple(f"{key}={value}" for key, value in values["set"].items())
+    if "tasks" in values and not isinstance(values["tasks"], str):
+        values["tasks"] = ",".join(values["tasks"])
+    return EvaluationOptions(**values)
+
+
+def tasks_asked_for(how: EvaluationOptions) -> list[NamedTask]:
     """Return the tasks of --tasks with the settings of --preset and --set."""
     names = [name.strip() for name in how.tasks.split(",") if name.strip()]
     if not names:
@@ -79,7 +109,7 @@ def tasks_asked_for(how: HowToEvaluate) -> list[NamedTask]:
     return find_tasks(names, preset | settings_of(how.set))
 
 
-def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Path | None) -> Place:
+def place_of(model: str, how: EvaluationOptions, tasks: Sequence[NamedTask], out: Path | None) -> Place:
     """Return what a model's name stands for, and `out` or the folder that its records go to."""
     run = RunFolder(Path(model))
     record = RunRecord.read(run.run_record) if run.run_record.exists() else None
@@ -92,14 +122,14 @@ def place_of(model: str, how: HowToEvaluate, tasks: Sequence[NamedTask], out: Pa
     return Place(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
 
 
-def score_one(place: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> EvaluationOutcome:
+def score_one(place: Place, tasks: Sequence[NamedTask], how: EvaluationOptions) -> EvaluationOutcome:
     """Score a model and print its scores."""
-    outcome = evaluate(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
+    outcome = run_tasks(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
     print_records(outcome.records)
     return outcome
 
 
-def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: HowToEvaluate) -> None:
+def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: EvaluationOptions) -> None:
     """Score the other model too, and print the two side by side."""
     # One seed for both: what a task draws, such as a sample of pairs, must be the same items.
     score_one(replace(other, seed=ours.seed), tasks, how)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from maskwright.cli.dictionary import HowToLearn
 from maskwright.core.errors import RecipeError
 from maskwright.core.files import make_folder
 from maskwright.core.hardware import default_device, fastest_dtype
@@ -15,6 +14,9 @@ from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import preparation_key, prepare
 from maskwright.models.teacher import Teacher
 from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.verb_options import LearningOptions
+from maskwright.reports import write_dictionary_report
+from maskwright.reports.terminal.print_semantics import print_dictionary
 from maskwright.semantics.make_dictionary import SampleOptions, make_dictionary
 from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryConfig
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
@@ -27,7 +29,20 @@ CPU_TOKENS, GPU_TOKENS = 4096, 16384
 """Tokens that pass through the model at once."""
 
 
-def learn(model: str, how: HowToLearn) -> AtomsRecord:
+def dictionary(model: str | Path, options: LearningOptions) -> AtomsRecord:
+    """Learn a dictionary, describe it, show the atoms and draw its report; return the description.
+
+    Raises:
+        MaskwrightError: see `learn`.
+    """
+    learned = learn(str(model), options)
+    print_dictionary(learned)
+    print(f"dictionary: {options.out}")
+    print(f"report:     {write_dictionary_report(options.out)}")
+    return learned
+
+
+def learn(model: str, how: LearningOptions) -> AtomsRecord:
     """Learn the dictionary and return its description; see `cli.dictionary.dictionary`.
 
     Raises:
@@ -59,7 +74,7 @@ def learn(model: str, how: HowToLearn) -> AtomsRecord:
     return AtomsRecord.read(how.out / ATOMS)
 
 
-def text_of(path: Path, model_folder: Path, how: HowToLearn) -> Corpus:
+def text_of(path: Path, model_folder: Path, how: LearningOptions) -> Corpus:
     """Return the text, prepared with the model's own tokenizer: what `--data` names, or a run's own.
 
     Raises:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from maskwright.core.errors import CheckpointError, ExportError
 from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.export.hub import downloaded, is_hub_name
 
 
 def record_of(path: Path) -> RunRecord:
@@ -36,9 +37,6 @@ def model_folder_of(model: str | Path) -> Path:
         raise ExportError(
             f"{path} has no exported model", f"{run.model} with config.json", f"export it: maskwright export {path}"
         )
-    # Imported here: most commands name a folder, and the hub's client takes its time.
-    from maskwright.export.hub import downloaded, is_hub_name
-
     if is_hub_name(model):
         return downloaded(str(model))
     raise ExportError(

@@ -17,6 +17,19 @@ from maskwright.tokenization.folder import load_tokenizer
 from maskwright.training.phases import read_model
 
 
+def profile(
+    source: Path, texts: Sequence[str], *, model: str | None = None, top: int = 8, num_contexts: int = 2
+) -> tuple[ProfiledWords, int]:
+    """Return the profiles of all bracketed words, and how many contexts to show; see `cli.profile.profile`.
+
+    Raises:
+        RecipeError: a value is out of range; and what `profiled_words` raises.
+    """
+    if top < 1 or num_contexts < 0:
+        raise RecipeError(f"--top {top} --contexts {num_contexts}", "1 or more atoms, 0 or more contexts")
+    return profiled_words(source, texts, model, top), num_contexts
+
+
 def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: int) -> ProfiledWords:
     """Return the profiles of all bracketed words; see `cli.profile.profile` for the arguments.
 

@@ -1,38 +1,59 @@
-"""Recipes and settings as the command line takes them: a file, --data and --set."""
+"""Recipes and settings as people give them: a file, a mapping or an object, with values that replace its own."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from maskwright.training.recipe.recipe import Recipe
+from maskwright.core.errors import RecipeError
+from maskwright.core.strict_yaml import load_yaml, parse_yaml
+from maskwright.training.recipe.recipe import Recipe, parse_recipe, with_overrides
+
+RecipeLike = str | Path | Mapping[str, Any] | Recipe
+"""A recipe: the path of a YAML file, what would stand in one, or a `Recipe`."""
+
+Settings = Mapping[str, Any] | Sequence[str]
+"""Values that replace a recipe's, by dotted key: a mapping, or "key=value" as the command line has them."""
 
 
-def read_with_overrides(recipe: Path, data: Sequence[str], settings: Sequence[str]) -> "Recipe":
-    """Read a recipe with `--data` and `--set key=value` applied; plug-ins beside the recipe can be named in it.
+def read_with_overrides(recipe: RecipeLike, data: Sequence[str] | str | Path, settings: Settings) -> Recipe:
+    """Return a recipe with other text and settings; plug-ins next to its file can be named in it.
+
+    Args:
+        recipe: see `RecipeLike`.
+        data: takes the place of the recipe's text; empty: the recipe's own.
+        settings: see `Settings`.
 
     Raises:
         RecipeError: any of them can't be used.
     """
-    from maskwright.training.recipe.recipe import read_recipe
+    find_plug_ins_in(folder_of(recipe))
+    if isinstance(recipe, Recipe):
+        raw: dict[str, Any] = recipe.model_dump(mode="json")
+    elif isinstance(recipe, Mapping):
+        raw = deepcopy(dict(recipe))
+    else:
+        raw = load_yaml(Path(recipe))
+    texts = [str(data)] if isinstance(data, str | Path) else [str(each) for each in data]
+    overrides: dict[str, Any] = {"data.data": texts[0] if len(texts) == 1 else texts} if texts else {}
+    origin = str(recipe) if isinstance(recipe, str | Path) else "the recipe"
+    return parse_recipe(with_overrides(raw, overrides | settings_of(settings)), origin)
 
-    find_plug_ins_in(recipe.parent)
-    overrides: dict[str, Any] = {}
-    if data:
-        overrides["data.data"] = data[0] if len(data) == 1 else list(data)
-    return read_recipe(recipe, overrides | settings_of(settings))
+
+def folder_of(recipe: RecipeLike) -> Path:
+    """Return where plug-ins of one's own are looked for: next to a recipe's file, or in the working folder."""
+    return Path(recipe).parent if isinstance(recipe, str | Path) else Path()
 
 
-def settings_of(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the values of `--set key=value` by key, read as YAML.
+def settings_of(settings: Settings) -> dict[str, Any]:
+    """Return settings by key; the values of "key=value" are read as YAML.
 
     Raises:
         RecipeError: one is no key=value.
     """
-    from maskwright.core.errors import RecipeError
-    from maskwright.core.strict_yaml import parse_yaml
-
+    if isinstance(settings, Mapping):
+        return dict(settings)
     values = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
@@ -42,13 +63,13 @@ def settings_of(settings: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def with_strict(settings: Sequence[str], strict: bool) -> Sequence[str]:
-    """Return the settings of `--set` with `--strict` as one of them."""
-    return [*settings, "data.strict=true"] if strict else settings
+def with_strict(settings: Settings, strict: bool) -> dict[str, Any]:
+    """Return settings with `strict`, the refusal of invalid UTF-8, as one of them."""
+    return settings_of(settings) | ({"data.strict": True} if strict else {})
 
 
 def find_plug_ins_in(folder: Path) -> None:
     """Let "module:Class" in a recipe name a module in `folder`."""
-    place = str(folder.resolve())
-    if place not in sys.path:
-        sys.path.insert(0, place)
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)

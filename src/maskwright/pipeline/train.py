@@ -5,10 +5,9 @@ The stages meet in the run folder. Only here do training and evaluation meet, so
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, StorageError
+from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, RunInterrupted, StorageError
 from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
@@ -23,10 +22,18 @@ from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of, record_of
 from maskwright.pipeline.probes import probes_of, with_pairs_found
-from maskwright.pipeline.recipes import find_plug_ins_in, read_with_overrides
+from maskwright.pipeline.recipes import (
+    RecipeLike,
+    Settings,
+    find_plug_ins_in,
+    folder_of,
+    read_with_overrides,
+    with_strict,
+)
 from maskwright.reports import write_model_card, write_report
 from maskwright.reports.terminal.print_tables import print_records
 from maskwright.training.checkpoint import Checkpoints
+from maskwright.training.distributed import join_ranks, leave_ranks
 from maskwright.training.engine.decide import require_machine
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.differences import first_difference
@@ -37,51 +44,89 @@ from maskwright.training.trained_run import export_run
 from maskwright.training.watching.energy import energy_meter
 
 
-@dataclass(frozen=True)
-class Text:
-    """Where the text of a run comes from, if not from the recipe alone.
-
-    Attributes:
-        data: takes the place of the recipe's `data.data`; empty: the recipe's.
-        corpora: folder for prepared corpora; None: `corpora` beside the run.
-        corpus: a prepared corpus; None: one is prepared from the recipe.
-    """
-
-    data: Sequence[str] = ()
-    corpora: Path | None = None
-    corpus: Path | None = None
-
-
-def require_sensible(recipe: Path | None, resume: bool, run: Path | None, has_changes: bool) -> None:
+def require_sensible(recipe: RecipeLike | None, resume: bool, run: Path | None, has_changes: bool) -> None:
     """Raise a `RecipeError` if the command line says neither "begin this recipe" nor "go on with that run"."""
     if resume and run is None:
         raise RecipeError("--resume without --run", "the run folder to go on with, such as --run runs/mine")
     if not resume and recipe is None:
         raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
-    if resume and (recipe or has_changes):
+    if resume and (recipe is not None or has_changes):
         raise RecipeError(
             "--resume with a recipe, --data, --corpus, --set, --strict or --from",
             "--run and --resume alone: the run knows its recipe",
         )
 
 
+def train(
+    recipe: RecipeLike | None = None,
+    *,
+    data: Sequence[str] | str | Path = (),
+    run: str | Path | None = None,
+    resume: bool = False,
+    from_model: str | Path | None = None,
+    set: Settings = (),
+    strict: bool = False,
+    corpora: str | Path | None = None,
+    corpus: str | Path | None = None,
+) -> RunRecord:
+    """Prepare text, train, export, evaluate and report; or go on with a run that was stopped.
+
+    Args:
+        recipe: a YAML file's path, a mapping of what would stand in one, or a `Recipe`; left out to resume.
+        data: text instead of the recipe's: a file, folder, glob, hf:dataset/config/split or builtin:docstrings, or
+            several.
+        run: folder of the run; runs/NAME by default, NAME being the recipe's name.
+        resume: go on with the run in `run`, from its newest whole checkpoint.
+        from_model: a folder with any masked encoder, or a run, to continue from.
+        set: values that replace the recipe's, by dotted key: a mapping, or "key=value" strings.
+        strict: refuse invalid UTF-8 instead of replacing and counting it.
+        corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
+        corpus: a corpus that was prepared before, instead of the recipe's text.
+
+    Returns:
+        The record of the finished run.
+
+    Raises:
+        MaskwrightError: something can't be used; the message says what to do.
+        RunInterrupted: a signal asked to stop; the run was saved.
+    """
+    run = None if run is None else Path(run)
+    require_sensible(recipe, resume, run, bool(data or corpus or set or from_model or strict))
+    ranks = join_ranks(default_device())
+    try:
+        if resume:
+            assert run is not None
+            return go_on(run, ranks)
+        assert recipe is not None
+        if corpus is not None and (data or from_model is not None):
+            raise RecipeError(
+                "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
+            )
+        settings = with_strict(set, strict)
+        start_from = None
+        if from_model is not None:
+            start_from = model_folder_of(from_model)
+            settings["tokenizer.existing"] = str(start_from)
+        parsed = read_with_overrides(recipe, data, settings)
+        folder = run or Path("runs") / parsed.name
+        prepared_in = Path(corpora) if corpora is not None else folder.parent / "corpora"
+        text = Path(corpus) if corpus is not None else None
+        return begin(parsed, folder_of(recipe), folder, prepared_in, text, start_from, ranks)
+    finally:
+        leave_ranks()
+
+
 def begin(
-    recipe_path: Path,
-    text: Text,
-    settings: Sequence[str],
+    recipe: Recipe,
+    recipe_folder: Path,
+    run: Path,
+    corpora: Path,
+    prepared_corpus: Path | None,
     from_model: Path | None,
-    run: Path | None,
     ranks: Ranks,
-) -> None:
-    """Begin a run and see it through; see `cli.train.train` for the arguments."""
-    if text.corpus is not None and (text.data or from_model is not None):
-        raise RecipeError(
-            "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
-        )
-    if from_model is not None:
-        from_model = model_folder_of(from_model)
-        settings = [*settings, f"tokenizer.existing={from_model}"]
-    recipe = with_pairs_found(read_with_overrides(recipe_path, text.data, settings))
+) -> RunRecord:
+    """Begin a run and see it through; see `train` for the arguments."""
+    recipe = with_pairs_found(recipe)
     require_machine(recipe)
     start_from = None
     if from_model is not None:
@@ -90,16 +135,14 @@ def begin(
             warn(f"{from_model} has no vocabulary head; a fresh one takes its place")
         recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config)
         start_from = imported.encoder, imported.head
-    folder = RunFolder(run or Path("runs") / recipe.name)
+    folder = RunFolder(run)
     with _exclusive(folder, ranks):
         _require_unused(folder, recipe)
         if ranks.is_first:
             _make_room(folder)
         ranks.wait()
-        if text.corpus is not None:
-            corpus = open_corpus(text.corpus, verify=True)
-        else:
-            corpus = prepared(recipe, text.corpora or folder.path.parent / "corpora")
+        known = prepared_corpus
+        corpus = prepared(recipe, corpora) if known is None else open_corpus(known, verify=True)
         loop = TrainingLoop(
             assemble_run(
                 recipe,
@@ -108,13 +151,13 @@ def begin(
                 ranks,
                 probes_of(recipe, corpus),
                 start_from=start_from,
-                recipe_folder=recipe_path.parent,
+                recipe_folder=recipe_folder,
             )
         )
-        _see_through(loop, corpus)
+        return _see_through(loop, corpus)
 
 
-def go_on(run: Path, ranks: Ranks) -> None:
+def go_on(run: Path, ranks: Ranks) -> RunRecord:
     """Go on with a run that was stopped, wherever it was."""
     folder = RunFolder(run)
     record_of(run)  # before the folder is locked, which would make it
@@ -122,14 +165,14 @@ def go_on(run: Path, ranks: Ranks) -> None:
         record = record_of(run)
         if record.status == "finished" and folder.report.exists():
             say(f"{run} is finished already; its report is {folder.report}")
-            return
+            return record
         if record.recipe_folder:
             find_plug_ins_in(Path(record.recipe_folder))
         recipe = parse_recipe(record.recipe, str(folder.run_record))
         corpus = open_corpus(Path(record.corpus), verify=True)
         loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
         loop.resume()
-        _see_through(loop, corpus)
+        return _see_through(loop, corpus)
 
 
 def _with_encoder_of(recipe: Recipe, family: str, config: EncoderConfig) -> Recipe:
@@ -179,7 +222,7 @@ def _exclusive(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
+def _see_through(loop: TrainingLoop, corpus: Corpus) -> RunRecord:
     """Train to the end, then export, evaluate and report; note in the run's record how far it came."""
     folder, ranks = loop.run.folder, loop.run.ranks
 
@@ -205,12 +248,15 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> None:
     energy = meter.record(RunRecord.read(folder.run_record).energy)
     if loop.interrupted_by is not None:
         note(status="interrupted", result=result, energy=energy)
-        say(f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume")
-        raise SystemExit(128 + loop.interrupted_by)
+        message = f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume"
+        say(message)
+        raise RunInterrupted(message, int(loop.interrupted_by))
     note(result=result, energy=energy)
     ranks.wait()
     if ranks.is_first:
         _finish(folder, corpus, best=result.stopped_early, seed=loop.run.recipe.seed)
+    ranks.wait()
+    return RunRecord.read(folder.run_record)
 
 
 def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:

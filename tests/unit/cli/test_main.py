@@ -23,10 +23,10 @@ def failing(monkeypatch: pytest.MonkeyPatch):
     """Return a function that makes the verb `report` raise something."""
 
     def fail(error: BaseException) -> None:
-        def verb() -> None:
+        def run(verb: str, arguments: list[str]) -> None:
             raise error
 
-        monkeypatch.setitem(command_line.VERBS, "report", verb)
+        monkeypatch.setattr(command_line, "run", run)
 
     return fail
 
@@ -65,7 +65,7 @@ def test_interrupts_outside_training(maskwright, failing):
 
 
 def test_sigterm_outside_training(maskwright, monkeypatch):
-    monkeypatch.setitem(command_line.VERBS, "report", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(command_line, "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     said = maskwright("report")
     assert (said.code, "SIGTERM" in said.err) == (143, True)
 

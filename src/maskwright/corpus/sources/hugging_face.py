@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from maskwright.core.errors import CorpusError, MissingDependency
+from maskwright.core.optional import load_optional
 from maskwright.corpus.sources.base import Piece, Source
 from maskwright.corpus.sources.jsonl import text_in_field
 
@@ -20,7 +21,7 @@ class HuggingFace(Source):
         """Yield the text of every row."""
         dataset, config, split = self.parts()
         try:
-            import datasets  # pyright: ignore[reportMissingImports]
+            datasets = load_optional("datasets")
         except ImportError as error:
             raise MissingDependency(
                 f"datasets is not installed, {self.name} needs it", "datasets", 'pip install "maskwright[hub]"'

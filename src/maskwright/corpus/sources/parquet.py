@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maskwright.core.errors import CorpusError, MissingDependency, suggest_nearest
+from maskwright.core.optional import load_optional
 from maskwright.corpus.open_files import identity_of_file
 from maskwright.corpus.sources.base import Piece, Source
 
@@ -19,8 +20,7 @@ class Parquet(Source):
     def pieces(self) -> Iterator[Piece]:
         """Yield the text of every row."""
         try:
-            import pyarrow as arrow
-            import pyarrow.parquet as parquet
+            arrow, parquet = load_optional("pyarrow"), load_optional("pyarrow.parquet")
         except ImportError as error:
             raise MissingDependency(
                 f"pyarrow is not installed, {self.name} needs it", "pyarrow", 'pip install "maskwright[parquet]"'

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maskwright.core.errors import MissingData
+from maskwright.core.optional import load_optional
 from maskwright.evaluation.datasets.section import DataSection
 from maskwright.evaluation.datasets.table_files import TableRow
 
@@ -44,7 +45,7 @@ def _load(section: DataSection, hub: str, split: str, title: str) -> Any:
     source = f"get its files from {section.source} and " if section.source and files else ""
     by_folder = f"{source}name the folder that holds them with --data" if files else "try again with a network"
     try:
-        import datasets  # pyright: ignore[reportMissingImports]
+        datasets = load_optional("datasets")
     except ImportError as error:
         raise MissingData(
             f"{title or 'the data set'}: no --data was given, and datasets, which loads hf:{hub}, is not installed",

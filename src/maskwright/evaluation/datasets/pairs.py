@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from maskwright.core.errors import EvaluationError, MissingData, MissingDependency
+from maskwright.core.optional import load_optional
 from maskwright.core.options import Options
 from maskwright.core.randomness import numpy_generator
 from maskwright.evaluation.datasets.locate import Whereabouts, find_files
@@ -160,7 +161,7 @@ def load_hub_pairs(name: str, fields: PairFields, group_names: Mapping[str, str]
         EvaluationError: a row that can't be read.
     """
     try:
-        import datasets  # pyright: ignore[reportMissingImports]
+        datasets = load_optional("datasets")
     except ImportError as error:
         raise MissingDependency(
             f"datasets is not installed, and {name} is to be read from the hub",

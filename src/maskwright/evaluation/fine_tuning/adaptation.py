@@ -1,22 +1,21 @@
 """Which weights learn, and how fast: full fine-tuning, BitFit, LoRA; layer-wise learning rates; weight decay."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from maskwright.core.errors import EvaluationError, MissingDependency
+from maskwright.core.optional import load_optional
 from maskwright.encoders.encoder import Encoder
-
-if TYPE_CHECKING:
-    from maskwright.evaluation.fine_tuning.settings import FineTuning, Lora
+from maskwright.evaluation.fine_tuning.settings import FineTuning, Lora
 
 NUMBER_OF_BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 """The first number in a parameter's name is that of its block, in our encoders and in those of transformers."""
 
 
-def adapt(encoder: Encoder, settings: "FineTuning", generator: torch.Generator) -> None:
+def adapt(encoder: Encoder, settings: FineTuning, generator: torch.Generator) -> None:
     """Decide which of an encoder's weights learn; with LoRA, add the new ones.
 
     Args:
@@ -52,7 +51,7 @@ def freeze_all_but_biases(encoder: Encoder) -> None:
         )
 
 
-def add_lora(encoder: Encoder, lora: "Lora", generator: torch.Generator) -> None:
+def add_lora(encoder: Encoder, lora: Lora, generator: torch.Generator) -> None:
     """Put low-rank updates beside every linear layer of the encoder and freeze everything else.
 
     Source: Hu et al. 2021, LoRA, arXiv:2106.09685; all linear layers as Dettmers et al. 2023, arXiv:2305.14314,
@@ -62,14 +61,14 @@ def add_lora(encoder: Encoder, lora: "Lora", generator: torch.Generator) -> None
         MissingDependency: `peft` is not installed.
     """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        peft = load_optional("peft")
     except ImportError as error:
         raise MissingDependency(
             "training.adapt=lora needs peft, which is not installed", "peft", "pip install 'maskwright[lora]'"
         ) from error
     names = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
     options: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    inject_adapter_in_model(LoraConfig(target_modules=names, **options), encoder)
+    peft.inject_adapter_in_model(peft.LoraConfig(target_modules=names, **options), encoder)
     for name, parameter in encoder.named_parameters():
         if ".lora_A." in name:  # drawn again from our generator, as peft draws it; lora_B is 0
             nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
@@ -84,7 +83,7 @@ def depth_of(name: str, num_blocks: int) -> int:
     return 0 if "embed" in name else num_blocks + 1
 
 
-def parameter_groups(model: nn.Module, settings: "FineTuning") -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, settings: FineTuning) -> list[dict[str, Any]]:
     """Return AdamW's groups of the weights that learn.
 
     Matrices decay; biases and norms don't. With `layer_decay` d, a block k blocks below the last has the learning rate

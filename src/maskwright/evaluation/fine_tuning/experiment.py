@@ -6,7 +6,7 @@ Nothing is chosen on the reported split unless `selection: reported` asks for it
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -29,11 +29,31 @@ from maskwright.evaluation.fine_tuning.settings import FineTuning
 from maskwright.evaluation.fine_tuning.watch import BestStepWatch
 from maskwright.evaluation.items import Items
 
-if TYPE_CHECKING:
-    from maskwright.evaluation.fine_tuning.task import FineTunedTask
-
 FIXED_SEED = 12
 """Of order and dropout where the seeds change only the head; the BabyLM pipelines' seed."""
+
+
+class FineTunable(Protocol):
+    """What an experiment asks of a kind of task (`fine_tuning/task.py`)."""
+
+    config: Any
+    loss: ClassVar[Any]
+
+    def head(self, width: int, splits: Splits, dropout: float) -> Any:
+        """See `FineTunedTask`."""
+        ...
+
+    def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Questions:
+        """See `FineTunedTask`."""
+        ...
+
+    def items(self, questions: Questions, outputs_MC: Any, rows: LabelledTexts, splits: Splits) -> Items:
+        """See `FineTunedTask`."""
+        ...
+
+    def deciding_score(self, items: Items, splits: Splits) -> float:
+        """See `FineTunedTask`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ class Experiment:
         notes: what a reader must know, collected on the way.
     """
 
-    task: "FineTunedTask"
+    task: FineTunable
     subject: EvaluatedModel
     splits: Splits
     seed: int

@@ -6,19 +6,16 @@ over seeds and writes the record is not its business.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskwright.core.errors import EvaluationError
 from maskwright.core.options import Options
 from maskwright.corpus.corpus import Corpus
+from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import MaskedLanguageModel
-
-if TYPE_CHECKING:
-    from maskwright.evaluation.evaluated_model import EvaluatedModel
-
 
 LOWER_IS_BETTER = frozenset({"cross_entropy", "mean_absolute_error"})
 """Metrics of which the lowest value is the best."""
@@ -81,7 +78,7 @@ class Task(ABC):
         self.config: Any = config or self.Config()
 
     @abstractmethod
-    def data_sha256(self, subject: "EvaluatedModel") -> dict[str, str]:
+    def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
         """Return the checksum of everything that the task reads, by name; cheap, and before anything is computed.
 
         Raises:
@@ -90,7 +87,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, subject: "EvaluatedModel", seed: int) -> TaskResult:
+    def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model.
 
         Args:
@@ -106,7 +103,7 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no single items")
 
 
-def corpus_of(subject: "EvaluatedModel") -> Corpus:
+def corpus_of(subject: EvaluatedModel) -> Corpus:
     """Return the corpus that is scored.
 
     Raises:

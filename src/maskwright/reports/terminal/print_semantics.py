@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
 
-    from maskwright.core.records.semantics import Atom, AtomsRecord, Context, Profile, ProfiledWords
+from maskwright.core.log import printable
+from maskwright.core.records.semantics import Atom, AtomsRecord, Context, Profile, ProfiledWords, sample_atoms
 
 SHOWN_ATOMS = 12
 
@@ -19,13 +19,8 @@ BAR_COLUMNS, CONTEXT_CHARACTERS = 12, 18
 SHARED = "◆"
 
 
-def print_dictionary(record: "AtomsRecord") -> None:
+def print_dictionary(record: AtomsRecord) -> None:
     """Print how good a dictionary's codes are, and some of its atoms."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from maskwright.core.log import printable
-    from maskwright.core.records.semantics import sample_atoms
 
     out = Console(highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -46,7 +41,7 @@ def print_dictionary(record: "AtomsRecord") -> None:
     out.print(atoms)
 
 
-def dictionary_facts(record: "AtomsRecord") -> list[tuple[str, str]]:
+def dictionary_facts(record: AtomsRecord) -> list[tuple[str, str]]:
     """Return what is to be known of a dictionary as a whole, as names and values."""
     coding, num_atoms = record.coding, len(record.atoms)
     return [
@@ -60,10 +55,13 @@ def dictionary_facts(record: "AtomsRecord") -> list[tuple[str, str]]:
     ]
 
 
-def print_profiles(profiled: "ProfiledWords", num_contexts: int) -> None:
+def print_profiles_of(asked: tuple[ProfiledWords, int]) -> None:
+    """Print profiles with so many contexts for each atom."""
+    print_profiles(*asked)
+
+
+def print_profiles(profiled: ProfiledWords, num_contexts: int) -> None:
     """Print the profiles of words side by side, the atoms that they share marked."""
-    from rich.console import Console
-    from rich.table import Table
 
     out = Console(highlight=False)
     shared = shared_atoms(profiled.words)
@@ -84,8 +82,7 @@ def print_profiles(profiled: "ProfiledWords", num_contexts: int) -> None:
         _print_shared(out, profiled, shared)
 
 
-def _print_shared(out: "Console", profiled: "ProfiledWords", shared: frozenset[int]) -> None:
-    from maskwright.core.log import printable
+def _print_shared(out: Console, profiled: ProfiledWords, shared: frozenset[int]) -> None:
 
     if not shared:
         out.print("[dim]no atom shown is in more than one of the profiles[/dim]")
@@ -94,17 +91,14 @@ def _print_shared(out: "Console", profiled: "ProfiledWords", shared: frozenset[i
     out.print(f"[yellow]{SHARED}[/yellow] [dim]in more than one of the profiles: {printable(names)}[/dim]")
 
 
-def shared_atoms(profiles: Sequence["Profile"]) -> frozenset[int]:
+def shared_atoms(profiles: Sequence[Profile]) -> frozenset[int]:
     """Return the atoms that several of the profiles have among their strongest."""
     uses = Counter(atom.atom for profile in profiles for atom in profile.atoms)
     return frozenset(atom for atom, count in uses.items() if count > 1)
 
 
-def bars(profile: "Profile", record: "AtomsRecord", shared: frozenset[int], num_contexts: int) -> "RenderableType":
+def bars(profile: Profile, record: AtomsRecord, shared: frozenset[int], num_contexts: int) -> RenderableType:
     """Return the atoms of a profile as bars, each with its label and nearest contexts."""
-    from rich.table import Table
-
-    from maskwright.core.log import printable
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=1, style="yellow")
@@ -129,14 +123,13 @@ def bars(profile: "Profile", record: "AtomsRecord", shared: frozenset[int], num_
     return table
 
 
-def nearest(atom: "Atom", count: int) -> list[str]:
+def nearest(atom: Atom, count: int) -> list[str]:
     """Return the strongest contexts of an atom as short lines, safe for a terminal."""
     return [in_context(context) for context in atom.contexts[:count]]
 
 
-def in_context(context: "Context") -> str:
+def in_context(context: Context) -> str:
     """Return a word in brackets with a little of what stands around it, safe for a terminal."""
-    from maskwright.core.log import printable
 
     left, word, right = (
         " ".join(("|" + part + "|").split())[1:-1] for part in (context.left, context.word, context.right)
@@ -146,17 +139,15 @@ def in_context(context: "Context") -> str:
     return printable(f"{left}[{word}]{right}")
 
 
-def marked(context: "Context") -> str:
+def marked(context: Context) -> str:
     """Return a whole text with its word in brackets, safe for a terminal."""
-    from maskwright.core.log import printable
 
     word = printable(f"[{context.word}]")
     return f"{printable(context.left)}[bold green]{word}[/bold green]{printable(context.right)}"
 
 
-def prediction(word: "Profile", predicted: "Profile", profiled: "ProfiledWords") -> "RenderableType":
+def prediction(word: Profile, predicted: Profile, profiled: ProfiledWords) -> RenderableType:
     """Return what the student predicts for a masked word; the atoms that the teacher has as well are marked."""
-    from rich.console import Group
 
     known = frozenset(atom.atom for atom in word.atoms)
     title = "[dim]masked, the student predicts[/dim]"

@@ -1,17 +1,21 @@
 """Scores on the terminal, on standard output: the tables of the report, as far as a terminal shows them well."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
-    from maskwright.reports.tables import Table
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as Grid
+
+from maskwright.core.log import printable
+from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
+from maskwright.reports.formatting import format_score, label_of
+from maskwright.reports.tables import Table, comparison_table, score_tables
 
 
-def print_records(records: Sequence["EvaluationRecord"]) -> None:
+def print_records(records: Sequence[EvaluationRecord]) -> None:
     """Print what tasks found: the tables, and one by one what stands in none of them."""
-    from maskwright.reports.tables import score_tables
 
     for evaluation in records:
         if evaluation.main_metric is None:
@@ -21,15 +25,10 @@ def print_records(records: Sequence["EvaluationRecord"]) -> None:
         print_table(table)
 
 
-def print_scores(evaluation: "EvaluationRecord") -> None:
+def print_scores(evaluation: EvaluationRecord) -> None:
     """Print the scores of one task beside its baselines."""
-    from rich.console import Console
-    from rich.table import Table
 
-    from maskwright.core.log import printable
-    from maskwright.reports.formatting import format_score, label_of
-
-    table = Table(title=printable(label_of(evaluation.task)), title_justify="left", box=None, pad_edge=False)
+    table = Grid(title=printable(label_of(evaluation.task)), title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     table.add_column("model", justify="right", style="bold")
     for baseline in evaluation.baselines:
@@ -43,11 +42,8 @@ def print_scores(evaluation: "EvaluationRecord") -> None:
     Console(highlight=False).print(table)
 
 
-def print_examples(evaluation: "EvaluationRecord") -> None:
+def print_examples(evaluation: EvaluationRecord) -> None:
     """Print the fill-mask examples of one task; nothing where it has none."""
-    from rich.console import Console
-
-    from maskwright.core.log import printable
 
     out = Console(highlight=False, soft_wrap=True)
     for example in evaluation.examples:
@@ -56,18 +52,15 @@ def print_examples(evaluation: "EvaluationRecord") -> None:
         out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")
 
 
-def print_comparison(comparison: "ModelComparisonRecord") -> None:
+def print_comparison(comparison: ModelComparisonRecord) -> None:
     """Print two models side by side; the verdicts stand below, as a terminal has no room for them in the table."""
-    from dataclasses import replace
-
-    from maskwright.reports.tables import comparison_table
 
     table = comparison_table(comparison)
     verdicts = [f"{row.title}: {row.verdict}" for row in comparison.rows]
     print_table(replace(without_columns(table, ["verdict"]), notes=[*verdicts, *table.notes]))
 
 
-def print_table(table: "Table", *, is_result: bool = True, spare: Collection[str] = ()) -> None:
+def print_table(table: Table, *, is_result: bool = True, spare: Collection[str] = ()) -> None:
     """Print a table and its notes, the last row in bold where it sums up.
 
     Text wraps between words: no word is cut, however narrow the terminal.
@@ -77,10 +70,6 @@ def print_table(table: "Table", *, is_result: bool = True, spare: Collection[str
         is_result: on standard output; otherwise on stderr.
         spare: columns that are left out, and said to be, where rows would take more than two lines with them.
     """
-    from rich.console import Console
-    from rich.table import Table as Grid
-
-    from maskwright.core.log import printable
 
     out = Console(highlight=False, stderr=not is_result)
     widths, lines = fitted(table, out.width)
@@ -104,13 +93,12 @@ GAP = 2
 """Cells between two columns."""
 
 
-def fitted(table: "Table", available: int) -> tuple[list[int], int]:
+def fitted(table: Table, available: int) -> tuple[list[int], int]:
     """Return the columns' widths in cells, and about how many lines the tallest row then takes.
 
     Every column gets its longest word; what is left goes, cell by cell, to the one that needs the most lines, and of
     several to the one that soonest needs one less.
     """
-    from rich.cells import cell_len
 
     columns = list(zip(table.columns, *table.all_rows, strict=True))
     widths = [max(cell_len(word) for text in column for word in text.split() or [""]) for column in columns]
@@ -130,9 +118,8 @@ def fitted(table: "Table", available: int) -> tuple[list[int], int]:
     return widths, max(map(lines, range(len(columns))))
 
 
-def without_columns(table: "Table", names: Collection[str]) -> "Table":
+def without_columns(table: Table, names: Collection[str]) -> Table:
     """Return a table without some columns, and with a note that says so."""
-    from dataclasses import replace
 
     kept = [index for index, name in enumerate(table.columns) if name not in names]
     rows = [[row[index] for index in kept] for row in table.rows]

@@ -4,6 +4,7 @@ Reading one reports every problem at once, each with the nearest known key, and 
 the plug-ins. Nobody below `training/` sees more of it than its own section.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,22 @@ def read_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     Raises:
         RecipeError: the file is missing or no recipe; the message lists the problems.
     """
-    raw = load_yaml(path)
-    for key, value in (overrides or {}).items():
+    return parse_recipe(with_overrides(load_yaml(path), overrides or {}), str(path))
+
+
+def with_overrides(raw: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as nested dictionaries with some values replaced; `raw` itself is changed.
+
+    Args:
+        raw: the recipe.
+        overrides: by dotted key such as "optimizer.learning_rate" or "phases.0.sequence_length".
+
+    Raises:
+        RecipeError: a key names nothing in the recipe.
+    """
+    for key, value in overrides.items():
         _set(raw, key, value)
-    return parse_recipe(raw, str(path))
+    return raw
 
 
 def parse_recipe(raw: dict[str, Any], origin: str) -> Recipe:

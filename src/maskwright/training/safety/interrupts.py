@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,8 +24,9 @@ class Interrupts:
         self.received: signal.Signals | None = None
 
     def __enter__(self) -> "Interrupts":
-        """Begin to catch."""
-        self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        """Begin to catch; in a thread of one's own, where Python lets no handler be set, nothing is caught."""
+        is_main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS} if is_main else {}
         return self
 
     def __exit__(self, *_: object) -> None:

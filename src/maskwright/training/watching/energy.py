@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from maskwright.core.log import is_first_rank
+from maskwright.core.optional import load_optional
 from maskwright.core.records.run import EnergyRecord, EngineRecord
 from maskwright.training.recipe.sections import EnergyConfig
 
@@ -107,10 +108,8 @@ def energy_meter(config: EnergyConfig, engine: EngineRecord) -> EnergyMeter:
 
 
 def _new_tracker() -> Any:
-    from codecarbon import OfflineEmissionsTracker  # pyright: ignore[reportMissingImports]
-
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it speaks before it reads `log_level`
-    return OfflineEmissionsTracker(
+    return load_optional("codecarbon").OfflineEmissionsTracker(
         country_iso_code="USA",  # it wants one; its carbon is not used
         output_methods=[],
         allow_multiple_runs=True,  # without a lock file, whose signal handlers would stand before ours

@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.files import explain_disk_errors, write_text_atomically
+from maskwright.core.files import write_text_atomically
+from maskwright.core.optional import load_optional
 
 
 class MetricsLog:
@@ -61,5 +62,5 @@ def _tensorboard_writer(folder: Path, resumed_step: int) -> Any:
     with warnings.catch_warnings():
         # TensorBoard's generated protocol files warn on import; that is theirs to mend.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)
+        tensorboard = load_optional("torch.utils.tensorboard")
+    return tensorboard.SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)

@@ -1,0 +1,62 @@
+"""Maskwright from Python: the verbs as functions, and the notebook."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import maskwright
+from maskwright.core.errors import EvaluationError, RecipeError
+from maskwright.training.recipe.recipe import parse_recipe
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "python_api.ipynb"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    """Its cells one after the other, as a kernel would run them; the last expression of a cell is only displayed."""
+    monkeypatch.chdir(tmp_path)
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    script = tmp_path / "notebook.py"
+    script.write_text("\n".join("".join(cell["source"]) for cell in cells))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "notebook" / "report.html").exists()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, maskwright; print(sorted({'torch', 'numpy', 'pydantic', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert {"train", "evaluate", "compare", "fill", "prepare", "report"} <= set(dir(maskwright))
+
+
+def test_a_mapping_an_object_and_a_thread(raw_recipe, tmp_path):
+    raw = raw_recipe | {"budget": {"steps": 2}, "phases": raw_recipe["phases"][:1], "probes": {}}
+    first = maskwright.train(raw, run=tmp_path / "mapping")
+    assert first.status == "finished" and first.result is not None and first.result.step == 2
+    second = []
+    thread = threading.Thread(
+        target=lambda: second.append(maskwright.train(parse_recipe(raw, "test"), run=tmp_path / "object"))
+    )
+    thread.start()
+    thread.join()
+    assert second[0].result.final_loss == first.result.final_loss
+    records = maskwright.evaluate(tmp_path / "mapping", tasks=["word_order"], set={"word_order.num_pairs": 20})
+    assert [record.task for record in records] == ["word_order"]
+    assert maskwright.train(run=tmp_path / "mapping", resume=True).status == "finished"
+    assert maskwright.report(tmp_path / "mapping")[0].exists()
+
+
+def test_mistakes_are_typed_errors(raw_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="did you mean 'optimizer'"):
+        maskwright.train(raw_recipe | {"optimiser": {}}, run=tmp_path / "run")
+    with pytest.raises(RecipeError, match="no recipe was named"):
+        maskwright.train()
+    with pytest.raises(EvaluationError, match="did you mean 'tasks'"):
+        maskwright.evaluate(tmp_path, task="blimp")
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = maskwright.trian
