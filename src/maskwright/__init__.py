@@ -11,6 +11,8 @@ They are imported when they are first used, so that `import maskwright` takes no
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 FUNCTIONS = {
@@ -26,6 +28,18 @@ FUNCTIONS = {
 """The functions of this package, by the module that holds them."""
 
 __all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train"]
+
+
+class Package(ModuleType):
+    """This package, in which `maskwright.export` stays the function when the folder `export/` is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Leave out what the import system would put in a function's place: sub-packages are found without it."""
+        if not (name in FUNCTIONS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = Package
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,7 @@ def test_a_mapping_an_object_and_a_thread(raw_recipe, tmp_path):
     assert [record.task for record in records] == ["word_order"]
     assert maskwright.train(run=tmp_path / "mapping", resume=True).status == "finished"
     assert maskwright.report(tmp_path / "mapping")[0].exists()
+    assert maskwright.export(tmp_path / "mapping", out=tmp_path / "model") == tmp_path / "model"
 
 
 def test_mistakes_are_typed_errors(raw_recipe, tmp_path):

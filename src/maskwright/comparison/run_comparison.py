@@ -19,7 +19,7 @@ from maskwright.comparison.record import record_of_comparison
 from maskwright.comparison.statistics import measures_of, scores_of_run
 from maskwright.core.errors import MaskwrightError, RunFolderBusy, RunInterrupted, RunsFailed
 from maskwright.core.log import printable, say, warn
-from maskwright.core.records.comparison import comparison_path
+from maskwright.core.records.comparison import RecipeComparisonRecord, comparison_path
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.run_tasks import EvaluationFolder, evaluate
 from maskwright.pipeline.corpora import corpus_folder

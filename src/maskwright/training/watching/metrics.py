@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.files import write_text_atomically
+from maskwright.core.files import explain_disk_errors, write_text_atomically
 from maskwright.core.optional import load_optional
 
 
