@@ -25,7 +25,7 @@ class Pattern:
 
     Attributes:
         sizes: sequence sizes (with specials) from left to right.
-        cut_size: size of the sequence whose beginning fills the row's end, None where no document is cut.
+        cut_size: size of the sequence whose beginning fills the row's end, None if no document is cut.
         num_rows: how often the pattern is used.
     """
 
@@ -117,7 +117,7 @@ class Pieces:
 
 
 class RowPlan:
-    """The rows of a set of documents; which document takes which place is drawn anew every epoch."""
+    """The rows of a set of documents; which document takes which position is drawn again every epoch."""
 
     def __init__(self, document_lengths: np.ndarray, row_length: int, may_cut: bool = True) -> None:
         """Plan the rows.

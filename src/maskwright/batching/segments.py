@@ -1,8 +1,8 @@
 """Documents cut from their starts: a segmentation that does not change from epoch to epoch, read batch by batch.
 
 What is computed once for every token of a corpus, such as a teacher's hidden states, is computed in these sequences
-`[CLS] segment [SEP]`. Training cuts and packs documents anew in every epoch (`packing.RowPlan`); a document that is not
-longer than a row is one whole segment here.
+`[CLS] segment [SEP]`. Training cuts and packs documents again in every epoch (`row_plan.RowPlan`). Here a document
+that is not longer than a row is one whole segment.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from maskwright.corpus.corpus import TokenSplit
 
 PACKED_TOKENS = 1 << 17
 """Segments are packed in runs of about so many tokens: enough for nearly full rows, few enough to lie near in the
-corpus. It is no option, so that the order of the tokens depends on the sequence length alone."""
+corpus. It is a constant, so that the order of the tokens depends only on the sequence length."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ class Job:
         label: names the run, and its files.
         run: its folder.
         evaluation: the folder of its scores; a run that was trained elsewhere is left as it is.
-        recipe_path: the recipe; None where the run was trained before.
+        recipe_path: the recipe; None if the run was trained before.
         settings: what replaces the recipe's own.
-        recipe: with every default filled in; None where the run was trained before.
+        recipe: with every default filled in; None if the run was trained before.
     """
 
     arm: str
@@ -63,7 +63,7 @@ def state_of(job: Job, corpus: Corpus | None = None) -> State:
 
     Args:
         job: the run.
-        corpus: that it is to be trained on; None where that is not known yet.
+        corpus: that it is to be trained on; None if that is not known yet.
 
     Raises:
         RecipeError: its folder holds a run of another recipe or corpus.
@@ -97,7 +97,7 @@ def _require_same(job: Job, recipe: Recipe, record: RunRecord, corpus: Corpus | 
 
 
 def expected_seconds(states: Mapping[Job, State]) -> dict[Job, float | None]:
-    """Return for each run how long training will go on; None where the recipe does not fit into memory.
+    """Return for each run how long training will go on; None if the recipe does not fit into memory.
 
     Where a run of the same arm is finished, its time stands for the others'; else it is predicted from shapes and a
     measurement of the machine.
@@ -117,7 +117,7 @@ def expected_seconds(states: Mapping[Job, State]) -> dict[Job, float | None]:
 
 
 def _predicted_seconds(recipe: Recipe) -> float | None:
-    """Return how long a recipe will take; None where it can't fit into memory."""
+    """Return how long a recipe will take; None if it can't fit into memory."""
     try:
         require_machine(recipe)
     except MemoryShortage:

@@ -1,4 +1,4 @@
-"""Runs `maskwright` as a process of its own, to which signals are passed on; what becomes of it harms nobody else.
+"""Runs `maskwright` as a separate process and forwards signals to it; its failure affects no other run.
 
 A comparison trains each run in a process of its own: a run that the operating system kills, or whose memory is in
 pieces, leaves the others alone; each is timed and compiled as if it were the only one; and what runs is a command that
@@ -35,7 +35,7 @@ Launch = Callable[[Sequence[str]], Ended]
 
 
 def launch(arguments: Sequence[str]) -> Ended:
-    """Run `maskwright` with some arguments to its end; its results are on disk, its words on standard error."""
+    """Run `maskwright` with the given arguments and wait. Results go to disk, its log to standard error."""
     command = [sys.executable, "-m", "maskwright", *arguments]
     # In a process group of its own: Ctrl-C reaches it once, through us, and it saves. Twice would stop it at once.
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, process_group=0)

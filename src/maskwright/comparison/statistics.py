@@ -140,7 +140,7 @@ def mean_score(values: Sequence[float]) -> MeanScore:
 def common(
     ours: Mapping[int, float], other: Mapping[int, float]
 ) -> tuple[Mapping[int, float], Mapping[int, float], bool]:
-    """Return both arms' scores at the seeds that both have, and True; all of both and False where they share none."""
+    """Return both arms' scores at the seeds that both have, and True; all of both and False if they share none."""
     shared = sorted(ours.keys() & other.keys())
     if not shared:
         return ours, other, False

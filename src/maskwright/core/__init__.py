@@ -1,1 +1,1 @@
-"""What every part agrees on: values that travel, records on disk, randomness, errors. Imports nothing of ours."""
+"""What all parts share: the values that travel, records on disk, randomness, errors. Imports no other part."""

@@ -136,7 +136,7 @@ class PackedBatch(Movable):
 
 @dataclass(frozen=True)
 class Question(Movable):
-    """What one term of a loss asks of a batch; decided on the host.
+    """What one term of a loss asks of a batch, decided on the host.
 
     Attributes:
         positions_M: int64 [M], the positions in T whose hidden states answer. The slots in use come first; unused ones

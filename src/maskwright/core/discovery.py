@@ -1,4 +1,4 @@
-"""Plug-ins are found, never listed: a file in the right folder is enough.
+"""Discovery of plug-ins: a file in the right folder is enough, and no list is kept.
 
 `objectives/late_mask.py` holds the class `LateMask` and makes `late_mask` a name in recipes. A plug-in outside the
 package is named "module:Class".
@@ -61,7 +61,7 @@ def load_plug_in(package: str, name: str, base: type[PlugIn]) -> type[PlugIn]:
         raise RecipeError(
             f"{kind}: the module {module_name!r} of {name!r} was not found",
             "an importable module",
-            "put the file beside the recipe, or its folder on PYTHONPATH",
+            "put the file next to the recipe, or its folder on PYTHONPATH",
         ) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, base)):

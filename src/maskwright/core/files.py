@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, whole folders, checksums, disk space."""
+"""Atomic writes of files and folders, checksums, and disk space."""
 
 import contextlib
 import errno
@@ -44,7 +44,7 @@ UNWRITABLE = NOT_A_PATH | {
 
 @contextlib.contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" and its kin into a `StorageError` that names the path.
+    """Turn "no space left" and similar errors into a `StorageError` that names the path.
 
     Raises:
         StorageError: the disk is full, over quota or read-only, or the path can't be made there.

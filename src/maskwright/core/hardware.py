@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """Return the processor's name, as Linux and macOS tell it."""
+    """Return the processor's name, as Linux and macOS report it."""
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
         for line in cpu_info.read_text(errors="replace").splitlines():
@@ -64,7 +64,7 @@ def default_device() -> torch.device:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Return when all that was asked of a device is done; the CPU never makes one wait."""
+    """Wait until a device has finished its work; the CPU has always finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

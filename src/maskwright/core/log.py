@@ -1,4 +1,4 @@
-"""What the program says while it works: lines and progress bars, on a terminal or in a log file alike."""
+"""What the program prints while it works: lines and progress bars, on a terminal or in a log file."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def is_first_rank() -> bool:
-    """Return whether this process is the one that speaks (rank 0 under torchrun, or the only one)."""
+    """Return whether this process prints (rank 0 under torchrun, or the only process)."""
     return os.environ.get("RANK", "0") == "0"
 
 

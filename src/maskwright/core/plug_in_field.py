@@ -30,7 +30,7 @@ class Chosen(Generic[PlugIn]):
 
     @property
     def label(self) -> str:
-        """The name without the module of one's own: what stands in metrics, such as "token"."""
+        """The name without the module, as it appears in metrics, such as "token"."""
         return self.name.rpartition(":")[2]
 
     def to_mapping(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class ResumableState:
         self._due = time.monotonic() + SAVE_SECONDS
 
     def read(self) -> dict[str, Tensor] | None:
-        """Return what was saved, None where nothing was, or something else.
+        """Return what was saved, None if nothing was, or something else.
 
         Raises:
             CheckpointError: it is damaged.

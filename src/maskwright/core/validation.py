@@ -25,7 +25,7 @@ def problems_of(model: type[BaseModel] | None, error: ValidationError) -> list[t
     """Return what is wrong, nested problems included, as pairs of a dotted path and a sentence.
 
     Args:
-        model: what was validated; None where it is not known.
+        model: what was validated; None if it is not known.
         error: what pydantic found.
     """
     found: list[tuple[str, str]] = []
@@ -48,7 +48,7 @@ def problem_in_words(model: type[BaseModel] | None, problem: Any, whole: str) ->
     """Say one validation problem.
 
     Args:
-        model: what was validated; None where it is not known.
+        model: what was validated; None if it is not known.
         problem: an item of `ValidationError.errors()`.
         whole: what a problem of the whole is a problem of, such as "recipe".
     """

@@ -242,7 +242,7 @@ def collocations_file(corpus: Corpus, options: CollocationOptions) -> Path:
 
 
 def prepare_collocations(corpus: Corpus, options: CollocationOptions) -> Path:
-    """Find the collocations of a corpus's training text and write them beside it; found before, they are there.
+    """Find the collocations of a corpus's training text and write them next to it; an earlier result is reused.
 
     Raises:
         CorpusError: the tokenizer has no words.

@@ -45,7 +45,7 @@ AUDITED_CHARACTERS = 500_000
 def preparation_key(data: DataConfig, tokenizer: TokenizerConfig, seed: int) -> str:
     """Return a short name of a preparation: it changes with the settings, the seed and the text's files.
 
-    Files are told apart by path, size and time of change; nothing is read.
+    Files are identified by path, size and modification time; nothing is read.
 
     Raises:
         CorpusError: the data does not exist.

@@ -79,7 +79,7 @@ def survey(pieces: Iterable[CleanPiece], sample_bytes: float, seed: int, advance
         pieces: every document of the corpus.
         sample_bytes: how much text to keep as a sample, drawn evenly; 0 for none, infinite for all.
         seed: decides the sample.
-        advance: told how many bytes were read.
+        advance: called with how many bytes were read.
     """
     found = Survey(0, 0, 1.0, 0.0, 0, [])
     sample = Sample(sample_bytes, seed)

@@ -170,7 +170,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw all weights anew, as the family's source describes."""
+        """Initialize all weights, as the family's source describes."""
 
     def embed(self, input: EncoderInput) -> Tensor:
         """Return what the first block takes, float [T, D]."""

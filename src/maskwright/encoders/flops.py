@@ -34,7 +34,7 @@ def block_flops_per_token(
     Args:
         config: of the encoder.
         window: of the block's attention; None is the whole sequence.
-        sequence_length: how many tokens a token attends to where there is no window.
+        sequence_length: how many tokens a token attends to if there is no window.
         wanted_fraction: share of the tokens whose output is wanted; the others only are attended to.
     """
     before = config.query_key_value_parameters()

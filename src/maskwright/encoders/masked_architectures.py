@@ -37,7 +37,7 @@ READ_FROM_CONFIG = re.compile(r"""\bconfig\.([a-z]\w*)|getattr\((?:self\.)?confi
 def keys_of(model_type: str) -> frozenset[str]:
     """Return the keys of an architecture's configuration that decide what the model is.
 
-    They are those that its class declares, and those that its code reads beside them (DeBERTa v2's buckets).
+    They are those that its class declares, and those that its code reads besides them (DeBERTa v2's buckets).
 
     Raises:
         RecipeError: transformers has no masked encoder of this type.
@@ -165,7 +165,7 @@ def layers_of(body: nn.Module) -> nn.ModuleList:
 def position_limit(body: PreTrainedModel) -> int:
     """Return the longest sequence a model takes, specials included.
 
-    RoBERTa and its kin have 514 positions and count from the one after padding's, so that 512 are left.
+    RoBERTa and similar models have 514 positions and count from the one after padding's, so 512 are left.
     """
     size = number(body.config, POSITIONS)
     for name, part in body.named_modules():
@@ -175,7 +175,7 @@ def position_limit(body: PreTrainedModel) -> int:
 
 
 def number(config: PretrainedConfig, *keys: str) -> int:
-    """Return a whole number of a configuration, by the first key that has one; 0 where none has."""
+    """Return a whole number of a configuration, by the first key that has one; 0 if none has."""
     values = (getattr(config, key, 0) for key in keys)
     return next((value for value in values if isinstance(value, int) and value), 0)
 

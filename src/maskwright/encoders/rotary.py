@@ -20,7 +20,7 @@ class Rotation:
         """
         exponents = torch.arange(0, head_size, 2, dtype=torch.float32, device=position_ids_T.device) / head_size
         angles_TK = position_ids_T[:, None].float() * (1.0 / theta**exponents)
-        # Joined, so that the compiler writes them to memory once instead of computing them anew in every layer.
+        # Joined, so that the compiler writes them to memory once instead of computing them again in every layer.
         self._cos_sin_T1K = torch.cat([angles_TK.cos(), angles_TK.sin()], dim=-1)[:, None]
 
     def __call__(self, x_THK: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From the names on the command line to tasks: shipped YAML files, suites of them, a user's own, and plug-ins."""
+"""Turn names on the command line into tasks: shipped YAML files, suites, a user's own files, and plug-ins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,13 +28,13 @@ class Suite(Options):
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A task as it was asked for.
+    """A task that was requested.
 
     Attributes:
         name: names its record.
         kind: the plug-in.
         task: configured.
-        table: the suite it was asked for with; None where it was asked for alone.
+        table: the suite it was asked for with; None if it was asked for alone.
     """
 
     name: str
@@ -55,7 +55,7 @@ class NamedTask:
 
 @dataclass(frozen=True)
 class RawTask:
-    """A task as it stands in YAML.
+    """A task as written in YAML.
 
     Attributes:
         name: names its record.
@@ -168,7 +168,7 @@ def _needs_no_settings(kind: str) -> bool:
 
 
 def _read_suite(name: str) -> tuple[Path | None, Suite | None]:
-    """Return the file and the suite of a name or path; None where it names no suite."""
+    """Return the file and the suite of a name or path; None if it names no suite."""
     path = _shipped("suites").get(name) or _own_file(name)
     raw = load_yaml(path) if path else {}
     if "tasks" not in raw:
@@ -181,7 +181,7 @@ def _read_suite(name: str) -> tuple[Path | None, Suite | None]:
 
 
 def _own_file(name: str) -> Path | None:
-    """Return the path that a name is; None where it is none.
+    """Return the path that a name stands for; None if it is not a path.
 
     Raises:
         RecipeError: there is no such file.
@@ -200,7 +200,7 @@ def _resolve_member(member: str, suite: Path | None) -> str:
 
 
 def _raw_task(name: str) -> RawTask:
-    """Return a task as it stands in its YAML.
+    """Return a task as written in its YAML.
 
     Raises:
         RecipeError: there is no such task, or its YAML names no kind.

@@ -1,4 +1,4 @@
-"""Two models side by side on the same items: which is better, and where there is no evidence of a difference."""
+"""Compare two models on the same items: which one is better, or that there is no evidence of a difference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ def _pair_up(tasks: Sequence[NamedTask], ours: ScoredModel, other: ScoredModel) 
 
 
 def _items(folder: EvaluationFolder, record: EvaluationRecord) -> dict[int, Items]:
-    """Return the items of a task by seed; empty where the task has none."""
+    """Return the items of a task by seed; empty if the task has none."""
     paths = {each.seed: folder.items(record.task, each.seed) for each in record.seeds}
     return {seed: Items.read(path) for seed, path in paths.items() if path.exists()}
 

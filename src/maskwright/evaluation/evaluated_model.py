@@ -1,6 +1,6 @@
-"""What is evaluated: one model, in the forms that tasks ask for, and the data they score it on.
+"""The model under evaluation, in the forms that tasks need, and the data that they score it on.
 
-Everything is made when it is first asked for, and kept.
+Everything is loaded on first use and kept.
 """
 
 import copy
@@ -32,7 +32,7 @@ class EvaluatedModel:
 
     Attributes:
         corpus: a prepared corpus, for the tasks that score one.
-        data: the folder that holds the tasks' data sets; None where they are to be found without it.
+        data: the folder that holds the tasks' data sets; None if the tasks find them without it.
         device: where models compute.
     """
 
@@ -44,13 +44,13 @@ class EvaluatedModel:
         device: torch.device | None = None,
         reader_of: Callable[[RunFolder], nn.Module | None] = lambda _: None,
     ) -> None:
-        """Name the model; nothing is read yet.
+        """Remember the model; nothing is read yet.
 
         Args:
             model: a model folder, or a name on the hub such as `roberta-base`.
             corpus, data: see the class.
             device: where to compute; the best of this machine by default.
-            reader_of: gives what a run fills masks with, where that is more than the encoder it exported.
+            reader_of: returns the module that fills a run's masks, if that is more than the exported encoder.
         """
         self._model = model
         self._reader_of = reader_of
@@ -101,7 +101,7 @@ class EvaluatedModel:
 
     @cached_property
     def masked_language_model(self) -> MaskedLanguageModel:
-        """The model with its vocabulary head; a warning says where its run did not teach it to fill masks.
+        """The model with its vocabulary head; warns if its run did not train it to fill masks.
 
         Raises:
             EvaluationError: the tokenizer has no mask token, or the folder no trained vocabulary head.
@@ -115,12 +115,12 @@ class EvaluatedModel:
 
     @cached_property
     def reader(self) -> nn.Module | None:
-        """What the model's run fills masks with, encoder included; None where that is the encoder alone."""
+        """The module that fills masks, encoder included; None if the exported encoder does it without help."""
         run = run_of_model(self.folder)
         return None if run is None else self._reader_of(run)
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
-        """Return the pre-trained encoder anew, float32 on the device; it may be trained without harm to others.
+        """Return a copy of the pre-trained encoder, float32 on the device; training it changes no other copy.
 
         Args:
             dropout: replaces every dropout probability that the architecture has; None leaves them as the folder has
@@ -138,14 +138,14 @@ class EvaluatedModel:
 
 
 def run_of_model(folder: Path) -> RunFolder | None:
-    """Return the run that a model folder lies in; None where it lies elsewhere."""
+    """Return the run that a model folder lies in; None if it lies elsewhere."""
     folder = folder.resolve()
     run = RunFolder(folder.parent)
     return run if folder.name == run.model.name and run.run_record.exists() else None
 
 
 def warn_if_masks_were_not_taught(folder: Path) -> None:
-    """Say so where a model is about to fill masks that the last phase of its run did not teach it to fill.
+    """Warn if a model is about to fill masks although the last phase of its run did not train it to.
 
     Raises:
         CheckpointError: the run's record is damaged.

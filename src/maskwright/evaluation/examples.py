@@ -82,7 +82,7 @@ def tidy_spaces(text: str) -> str:
 
 
 def is_prose(sentence: str) -> bool:
-    """Return whether a piece of text reads like a sentence: a capital (where there are any) first, mostly letters."""
+    """Return whether a piece of text reads like a sentence: a capital (if there are any) first, mostly letters."""
     letters = sum(character.isalpha() or character == " " for character in sentence)
     return not sentence[0].islower() and sentence[0].isalpha() and letters > 0.92 * len(sentence)
 

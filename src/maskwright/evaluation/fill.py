@@ -1,4 +1,4 @@
-"""Fill-mask: what a model would put where a text says [MASK]."""
+"""Fill-mask: a model's guesses for each [MASK] in a text."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ MASK_WORDS = ("[MASK]", "<mask>")
 
 @dataclass(frozen=True)
 class Guess:
-    """One token that a model would put at a mask.
+    """One guess for a mask.
 
     Attributes:
         token: its text, without the space before it.

@@ -1,4 +1,4 @@
-"""What was scored, item by item: the ground of every score, interval and comparison.
+"""The scored items, from which every score, interval and comparison is computed.
 
 Scores are pure functions of these columns (`Task.scores`), so a bootstrap needs to know nothing about the task.
 """
@@ -24,7 +24,7 @@ class Items:
         columns: numbers by name, each [N], such as "prediction" and "target", or the "credit" of a minimal pair.
         stratum_index: int64 [N], the part of the data that an item belongs to, such as a paradigm of BLiMP. Resampling
             keeps the size of every stratum.
-        strata: the names of the parts; one where there are no parts.
+        strata: the names of the parts; one if there are no parts.
         texts: text by name, each of length N, such as a predicted answer; scores don't depend on it.
     """
 

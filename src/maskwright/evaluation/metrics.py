@@ -93,7 +93,7 @@ def entity_f1(num_right: np.ndarray, num_predicted: np.ndarray, num_true: np.nda
 
 
 def mean(values: np.ndarray) -> float:
-    """Return the mean of a score an item [N]."""
+    """Return the mean of one score per item [N]."""
     return float(np.mean(values))
 
 

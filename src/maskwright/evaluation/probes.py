@@ -38,7 +38,7 @@ class HeldOutProbe:
         dtype: torch.dtype = torch.float32,
         reader: nn.Module | None = None,
     ) -> dict[str, float]:
-        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
+        """Score live modules and restore their mode afterwards; arguments are those of `MaskedLanguageModel`.
 
         Returns:
             "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
@@ -96,7 +96,7 @@ class MinimalPairsProbe:
         dtype: torch.dtype = torch.float32,
         reader: nn.Module | None = None,
     ) -> dict[str, float]:
-        """Score live modules and leave them in the mode they were in; arguments are those of `MaskedLanguageModel`.
+        """Score live modules and restore their mode afterwards; arguments are those of `MaskedLanguageModel`.
 
         Returns:
             "blimp_accuracy", the mean over the phenomena, and "blimp_<phenomenon>" for each, from 0 to 1.

@@ -1,4 +1,4 @@
-"""Pseudo-log-likelihoods of sentences: how likely a masked model holds each token, given all the others.
+"""Pseudo-log-likelihoods of sentences: the likelihood of each token, given all the others.
 
 Source: Salazar et al. 2020, Masked Language Model Scoring, arXiv:1910.14659 (`original`); Kauf & Ivanova 2023, A Better
     Way to Do Masked Language Model Scoring, arXiv:2305.10588 (`within_word_l2r`); Charpentier & Samuel 2024, GPT or
@@ -66,7 +66,7 @@ class TokenizedSentences:
 
 @dataclass
 class ScoringWork:
-    """What scoring took.
+    """The work that scoring took.
 
     Attributes:
         num_copies: masked copies, one for each token of each sentence.
@@ -79,7 +79,7 @@ class ScoringWork:
     num_encoded_tokens: int = 0
 
     def __add__(self, other: "ScoringWork") -> "ScoringWork":
-        """Return what both took together."""
+        """Return the sum of both."""
         return ScoringWork(
             self.num_copies + other.num_copies,
             self.num_forward_passes + other.num_forward_passes,
@@ -90,7 +90,7 @@ class ScoringWork:
 def tokenize(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int | None = None, leading_space: bool = False
 ) -> TokenizedSentences:
-    """Tokenize texts, NFC-normalised; what a model can't take is cut off at the end.
+    """Tokenize texts, NFC-normalised; texts that are too long for the model are cut at the end.
 
     Args:
         tokenizer: the model's.
@@ -121,7 +121,7 @@ def tokenize(
 
 
 def _number_words(word_ids: np.ndarray) -> np.ndarray:
-    """Number words anew; a token that the tokenizer counts to no word (-1) is a word of its own."""
+    """Renumber words; a token without a word (-1) becomes its own word."""
     is_new = np.diff(word_ids, prepend=-2) != 0
     return np.cumsum(is_new | (word_ids < 0))
 
@@ -140,7 +140,7 @@ def pseudo_log_likelihoods(
         mode: `original` hides one token at a time; `within_word_l2r` hides the later tokens of its word as well, so
             that a word of several tokens is not given away by its own end; `mntp` reads the prediction of the hidden
             token one position to its left, for models that were trained to predict the next token there.
-        advance: told how many masked copies were done.
+        advance: called with how many masked copies were done.
 
     Returns:
         float64 [N], natural logarithms, not divided by the length; and what it took.

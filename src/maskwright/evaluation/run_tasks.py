@@ -1,4 +1,4 @@
-"""Scores a model by tasks and writes one record a task; what is finished is kept and not done again."""
+"""Run tasks on a model and write one record per task; finished results are kept and reused."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class EvaluationFolder:
 
 
 class FinishedSeed(Record):
-    """One seed of a task, kept so that an interrupted evaluation goes on where it was."""
+    """One finished seed of a task, from which an interrupted evaluation continues."""
 
     key: str = Field(description="of the model, the data and the settings; another key means another result")
     seed: int
@@ -63,11 +63,11 @@ class FinishedSeed(Record):
 
 @dataclass(frozen=True)
 class EvaluationOutcome:
-    """What came of an evaluation.
+    """The result of an evaluation.
 
     Attributes:
         records: of the tasks that were scored, in their order.
-        missing: data sets that were not there, all in one message; None where nothing was missing.
+        missing: one error for all missing data sets; None if there are none.
     """
 
     records: list[EvaluationRecord]
@@ -93,7 +93,9 @@ def evaluate(
     is_fresh: bool = False,
     first_seed: int = FIRST_SEED,
 ) -> EvaluationOutcome:
-    """Score a model and write `<out_folder>/<task>.json` for each task; a data set that is missing stops no other task.
+    """Score a model and write `<out_folder>/<task>.json` for each task.
+
+    A missing data set does not stop the other tasks.
 
     Args:
         subject: the model and the data.
@@ -125,7 +127,7 @@ def evaluate(
 
 
 def result_key(named: NamedTask, subject: EvaluatedModel, seed: int, data_sha256: dict[str, str]) -> str:
-    """Return what names a result: equal keys mean equal results."""
+    """Return the key of a result: equal keys mean equal results."""
     what = {
         "task": named.kind,
         "config": named.task.config.model_dump(mode="json", exclude={"title", "citation"}),
@@ -170,7 +172,7 @@ def _one_seed(
 
 
 def _read_finished(path: Path, key: str, items_path: Path) -> SeedRun | None:
-    """Return a finished seed of the same model, data and settings; None where there is none."""
+    """Return a finished seed of the same model, data and settings; None if there is none."""
     if not path.exists():
         return None
     try:
@@ -234,7 +236,7 @@ def combine_seeds(
 
 
 def _join_missing(missing: dict[str, MissingData], num_scored: int) -> MissingData:
-    """Return one error for all data sets that were not there."""
+    """Return one error for all missing data sets."""
     first = next(iter(missing.values()))
     if len(missing) == 1:
         return first

@@ -73,7 +73,7 @@ class ClozeScores:
         target_ids: int64 [M], the right tokens.
         nats: float64 [M], minus the logarithm of the probability of the right token.
         ranks: int64 [M], how many tokens the model held more likely than the right one; among equals the lower id
-            comes first, so that a model without an opinion is not credited with the answer. Empty where they were not
+            comes first, so that a model without an opinion is not credited with the answer. Empty if they were not
             asked for.
     """
 
@@ -84,7 +84,7 @@ class ClozeScores:
 
 @contextlib.contextmanager
 def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
-    """Switch modules to evaluation and gradients off; afterwards every sub-module is in the mode it was in.
+    """Switch modules to evaluation mode and gradients off, and restore every sub-module's mode afterwards.
 
     `no_grad` and not `inference_mode`: what a module caches during a probe is used by training afterwards.
     """
@@ -111,7 +111,7 @@ class MaskedLanguageModel:
         tokens_per_batch: int | None = None,
         reader: nn.Module | None = None,
     ) -> None:
-        """Wrap live modules; they are used as they are and where they are.
+        """Wrap live modules; they are neither copied nor moved.
 
         Args:
             encoder: gives hidden states.
@@ -186,7 +186,7 @@ class MaskedLanguageModel:
 
     @contextlib.contextmanager
     def compute_in_precision(self, dtype: torch.dtype) -> Iterator[None]:
-        """Compute in another precision for a while."""
+        """Compute in another precision inside the block."""
         before, self.dtype = self.dtype, dtype
         try:
             yield
@@ -194,7 +194,7 @@ class MaskedLanguageModel:
             self.dtype = before
 
     def compile_for(self, num_tokens: int) -> None:
-        """Compile the encoder, in the present precision, if so many tokens to come win back the time that it takes.
+        """Compile the encoder in the current precision, if the given number of tokens is worth the compile time.
 
         `tests/unit/evaluation/test_scorer.py` compares the scores with those of the encoder as it is.
         """

@@ -48,7 +48,7 @@ def screened_log_likelihoods(
         sentences: of pair i, the sentences 2 i and 2 i + 1.
         mode: see `pseudo_log_likelihoods`.
         seed: of the sample.
-        advance: told how many masked copies were done in bfloat16.
+        advance: called with how many masked copies were done in bfloat16.
 
     Returns:
         float64 [N], natural logarithms, those of clear pairs in bfloat16; what it took; and what was found.

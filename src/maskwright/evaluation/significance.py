@@ -1,4 +1,4 @@
-"""How sure a score is, and a difference of two scores: bootstrap over items and seeds, tests, Holm's correction.
+"""Uncertainty of a score, and of the difference of two: bootstrap over items and seeds, tests, Holm's correction.
 
 Items are resampled with replacement within their strata, so every resample has the composition of the data set. With
 three seeds or more the seeds are resampled too: n - 1 of n are drawn, which makes the variance of their mean unbiased.
@@ -6,7 +6,7 @@ three seeds or more the seeds are resampled too: n - 1 of n are drawn, which mak
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap (percentile intervals: chapter 13); Berg-Kirkpatrick
 et al. 2012, An Empirical Investigation of Statistical Significance in NLP (one draw of items for both models); Dror et
 al. 2018, The Hitchhiker's Guide to Testing Statistical Significance in NLP; Bouthillier et al. 2021,
-arXiv:2103.03098 (seeds are a source of variance beside the items); Rao and Wu 1988, Resampling Inference with Complex
+arXiv:2103.03098 (seeds are a source of variance besides the items); Rao and Wu 1988, Resampling Inference with Complex
 Survey Data (n - 1 of n); Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 """
 
@@ -32,13 +32,13 @@ Score = Callable[[Items], float]
 
 @dataclass(frozen=True)
 class Difference:
-    """How sure the difference of two models on one task is.
+    """The difference of two models on one task, and its uncertainty.
 
     Attributes:
         value: mean score of the first over its seeds - that of the second.
         interval: 95 % of the difference, over items and, with enough seeds of both, over seeds.
         p_items: two-sided, over items, the seeds as they are.
-        p_seeds: two-sided, over seeds, the items as they are; None where the seeds can't tell.
+        p_seeds: two-sided, over seeds, the items as they are; None if the seeds can't tell.
     """
 
     value: float
@@ -61,7 +61,7 @@ def bootstrap_interval(
         score: of items.
         runs: the same items, as scored with each seed of the task.
         seed: of the resampling.
-        num_resamples: how often items and seeds are drawn anew.
+        num_resamples: how often items and seeds are drawn again.
 
     Raises:
         EvaluationError: the seeds have scored different items.
@@ -73,14 +73,14 @@ def bootstrap_interval(
 def estimate_difference(
     score: Score, ours: Mapping[int, Items], other: Mapping[int, Items], seed: int, num_resamples: int
 ) -> Difference:
-    """Compare two models on one task, item by item; where both have the same seeds, also seed by seed.
+    """Compare two models on one task, item by item; also seed by seed if both have the same seeds.
 
     Args:
         score: of items.
         ours: the items of the first model, by seed of the task.
         other: those of the second.
         seed: of the resampling.
-        num_resamples: how often items and seeds are drawn anew.
+        num_resamples: how often items and seeds are drawn again.
 
     Raises:
         EvaluationError: the two have not scored the same items.
@@ -129,7 +129,7 @@ def align_items(runs: Sequence[Items]) -> list[Items]:
 
 
 def _require_same(names: set[str], others: set[str], num_items: int) -> None:
-    """Refuse other items than the first run's, and names that stand for several items."""
+    """Reject items that differ from the first run's, and names that several items share."""
     if odd := sorted(map(str, names ^ others)):
         raise EvaluationError(
             f"item {odd[0]} was scored by one and not by the other, as were {len(odd) - 1:,} more",
@@ -191,7 +191,7 @@ def percentiles(values_R: np.ndarray) -> tuple[float, float]:
 
 
 def two_sided_p(differences_R: np.ndarray) -> float:
-    """Return how often a resampled difference has not the sign of most, doubled; agrees with the percentile interval.
+    """Return twice the share of resampled differences with the rarer sign; agrees with the percentile interval.
 
     One is added to both counts, so that no p-value is nought (Davison and Hinkley 1997, chapter 4).
     """

@@ -41,7 +41,7 @@ class ImportedModel:
         encoder: float32, on the CPU.
         head: the vocabulary head: hidden states [M, D] and the token embedding [V, D] to logits [M, V].
         family: the encoder's name in recipes.
-        has_trained_head: False where the folder had no vocabulary head and a fresh one took its place.
+        has_trained_head: False if the folder had no vocabulary head and a fresh one took its place.
     """
 
     encoder: Encoder
@@ -233,5 +233,5 @@ def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, ten
         raise ExportError(
             f"{folder}: the tensor {unknown[0]} has no place in {type(exporter).__name__}{others}",
             "an encoder and its head, without what trained them, such as a decoder",
-            "take the folder as it was written; for a run of ours, maskwright export RUN writes it anew",
+            "take the folder as it was written; for a run of ours, maskwright export RUN writes it again",
         )

@@ -2,7 +2,7 @@
 
 Source: Berend 2023, 2023.findings-acl.876.
 Departures: a transform and a decoder of its own, where the reference appends the atoms to the vocabulary's matrix; so
-    it stands beside any vocabulary head, and an exported vocabulary holds real tokens alone.
+    it works with any vocabulary head, and an exported vocabulary holds only real tokens.
 """
 
 import torch
@@ -37,7 +37,7 @@ class LatentHead(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw all weights anew: matrices from a truncated normal distribution, biases zero, as vocabulary heads."""
+        """Initialize all weights: matrices from a truncated normal distribution, biases zero, as vocabulary heads."""
         for parameter in self.parameters():
             parameter.zero_()
         self.norm.weight.fill_(1.0)

@@ -42,7 +42,7 @@ class RowMasking(nn.Module):
 
     The share of scored tokens is the rate, as `Masking` has it. How many of them are [MASK] is the same for every row:
     rows with less text have fewer random and kept tokens instead. Where padding ends a row, it makes up for missing
-    masks. Where whole words are asked for, one word a row may be hidden in part.
+    masks. Where whole words are asked for, one word per row may be hidden in part.
     """
 
     def __init__(self, options: MaskingOptions, vocabulary: Vocabulary) -> None:

@@ -1,1 +1,1 @@
-"""Models beside the encoder that is trained: read from disk, frozen, or built for it."""
+"""Models other than the encoder that is trained: read from disk, frozen, or built for it."""

@@ -1,7 +1,7 @@
 """The contract of an objective: how it corrupts a packed batch, how the encoder reads it, and which terms it is asked.
 
 Most objectives are compositions: a corruption from `masking/`, the default reading (one pass of the encoder at all
-positions that any term asks at), and terms from `objectives/terms/`. To add one, write one file beside this one
+positions that any term asks at), and terms from `objectives/terms/`. To add one, write one file next to this one
 (`my_idea.py` with the class `MyIdea`), or anywhere else and name it "module:Class" in a recipe.
 docs/add_an_objective.md shows complete ones.
 """

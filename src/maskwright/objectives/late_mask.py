@@ -78,7 +78,7 @@ class LateMaskConfig(MaskedConfig):
     @model_validator(mode="after")
     def _there_is_a_decoder_to_cross(self) -> Self:
         if self.insert_at is not None and self.decoder == "cross":
-            raise ValueError("insert_at has no decoder, so decoder: cross has no meaning beside it; give one of them")
+            raise ValueError("insert_at has no decoder, so decoder: cross has no meaning with it; give one of them")
         return self
 
     def late_masks(self, num_layers: int) -> LateMaskOptions:

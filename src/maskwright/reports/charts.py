@@ -17,7 +17,7 @@ from maskwright.reports.formatting import clean, label_of
 from maskwright.reports.gather import PROBE_PREFIXES, Story, has_number
 
 BLUE, ORANGE, GREEN, PURPLE = "#0067a8", "#c4500b", "#00795a", "#8a4b80"
-"""Told apart with every common kind of colour vision (after Okabe and Ito 2008), darkened to 4.5 : 1 on white."""
+"""Distinguishable with every common kind of colour vision (after Okabe and Ito 2008), darkened to 4.5 : 1 on white."""
 
 INK, FAINT = "#3d4451", "#d5dae1"
 

@@ -1,4 +1,4 @@
-"""Reads what the stages left in a run folder. What an unfinished run lacks is missing here too, never made up."""
+"""Reads what the stages left in a run folder. What an unfinished run lacks is missing here too."""
 
 import json
 import math
@@ -20,7 +20,7 @@ PROBE_PREFIXES = ("held_out_", "blimp_")
 
 @dataclass(frozen=True)
 class Story:
-    """Everything that reports tell of a run.
+    """Everything that reports show of a run.
 
     Attributes:
         folder: where the run is.
@@ -28,7 +28,7 @@ class Story:
         training: metrics of training steps, by step.
         probes: metrics of probes, by step.
         num_unreadable_lines: lines of `metrics.jsonl` that are no JSON objects.
-        corpus: the manifest of the corpus; None where it is not to be had.
+        corpus: the manifest of the corpus; None if it is not available.
         corpus_note: why `corpus` is None.
         unigram_counts_V: int64 [V], of the train split; None without the corpus.
         evaluations: records by task, sorted.
@@ -48,7 +48,7 @@ class Story:
 
     @property
     def unranked_records(self) -> dict[str, EvaluationRecord]:
-        """Scores without a main metric: they stand beside their baselines and in no table of tasks."""
+        """Scores without a main metric: they are shown with their baselines and in no table of tasks."""
         return {task: record for task, record in self.evaluations.items() if record.main_metric is None}
 
     @property

@@ -103,7 +103,7 @@ def mark_safe(svg: str | None) -> Markup | None:
 
 @dataclass(frozen=True)
 class Headline:
-    """A score that stands on top.
+    """A score at the top of the page.
 
     Attributes:
         label: what it is.
@@ -132,7 +132,7 @@ def headlines_of_tables(tables: Sequence[Table]) -> list[Headline]:
 
 
 def headlines_of_held_out(story: Story) -> list[Headline]:
-    """Return the scores on held-out text beside the unigram baseline."""
+    """Return the scores on held-out text with the unigram baseline."""
     if story.held_out is None:
         return []
     baseline = story.held_out.baselines.get("unigram", {})

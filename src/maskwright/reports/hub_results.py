@@ -85,7 +85,7 @@ def _of_task(record: EvaluationRecord) -> Iterator[EvalResult]:
 def hub_dataset(record: EvaluationRecord) -> tuple[str, str | None] | None:
     """Return the name that a task's data has on the hub and its configuration, from the task's settings.
 
-    None where the settings know no such name. The files that were read may have come from elsewhere.
+    None if the settings know no such name. The files that were read may have come from elsewhere.
     """
     name = next(_hub_names(record.settings), None)
     if name is None or not re.fullmatch(r"[\w.-]+(/[\w.-]+){0,2}(@[\w.-]+)?", name):

@@ -1,6 +1,6 @@
 """The model card, `model/README.md`: what the model is, how it was trained and how good it is, with hub metadata.
 
-Everything between the two marker comments is drawn anew each time; text around them, and metadata such as `license`
+Everything between the two marker comments is regenerated each time; text around them, and metadata such as `license`
 that a person added, stay.
 """
 
@@ -93,7 +93,7 @@ def objectives(story: Story) -> list[str]:
 
 
 def mask_token_sentence(story: Story) -> str:
-    """Return whether the model can fill masks, where a phase did not teach its encoder or its head to; else nothing.
+    """Return a sentence on whether the model can fill masks, if a phase did not train it to; else an empty text.
 
     What such a phase predicted with, its decoder, is not part of the model.
     """

@@ -14,7 +14,7 @@ MOST_PARTS = 40
 
 
 def parts_chart(record: EvaluationRecord) -> str | None:
-    """Return the accuracy of every part with its 95 % interval, best on top; None where there are no intervals."""
+    """Return the accuracy of every part with its 95 % interval, best on top; None if there are no intervals."""
     metric = record.main_metric
     parts = {
         name: scores

@@ -1,4 +1,4 @@
-"""What a run's latent semantic atoms mean: the section of the report, and a dictionary's own page."""
+"""The meaning of a run's latent semantic atoms: the section of the report, and a dictionary's own page."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class AtomBar:
         number: of the atom.
         name: its label.
         weight: its share of the profile.
-        width: of its bar, 0 to 1: the largest weight of all bars beside it is 1.
+        width: of its bar, 0 to 1: the largest weight of all bars shown with it is 1.
         is_shared: whether the other sense has it as well.
     """
 

@@ -11,7 +11,7 @@ from maskwright.core.records.evaluation import EvaluationRecord, ModelComparison
 from maskwright.reports.formatting import label_of
 
 NOTHING = "–"
-"""Stands where there is no value."""
+"""Shown for a missing value."""
 
 INTERVAL = "95 % interval"
 """Heading of a column."""
@@ -106,7 +106,7 @@ def score_tables(records: Sequence[EvaluationRecord]) -> list[Table]:
 
 
 def title_of(record: EvaluationRecord) -> str:
-    """Return what people call the task; its name in words where nobody has named it."""
+    """Return what people call the task; its name in words if it has no title."""
     return record.title if record.title not in ("", record.task) else label_of(record.task)
 
 
@@ -116,7 +116,7 @@ def has_part_intervals(record: EvaluationRecord) -> bool:
 
 
 def suite_table(suite: TableRecord, by_task: dict[str, EvaluationRecord], has_average: bool = True) -> Table:
-    """Return one row a task, in the suite's order; tasks that were not scored keep their row."""
+    """Return one row per task, in the suite's order; tasks that were not scored keep their row."""
     rows, values, found = [], [], []
     for task, title in suite.tasks.items():
         record = by_task.get(task)
@@ -164,7 +164,7 @@ def _notes(records: Iterable[EvaluationRecord]) -> list[str]:
 
 
 def part_table(record: EvaluationRecord, is_alone: bool) -> Table:
-    """Return one row a part of a task's data, such as a phenomenon of BLiMP; parts of parts ("a/b") are left out.
+    """Return one row per part of a task's data, such as a phenomenon of BLiMP; parts of parts ("a/b") are left out.
 
     Args:
         record: with groups.
@@ -211,7 +211,7 @@ def detail_table(records: Sequence[EvaluationRecord]) -> Table:
 
 
 def comparison_table(record: ModelComparisonRecord) -> Table:
-    """Return two models side by side, one row a task."""
+    """Return two models side by side, one row per task."""
     model, other = record.model, record.other
     rows = [
         [

@@ -70,7 +70,7 @@ class TeachingCosts:
     def passes_to_pay_off(self, rate: float) -> float:
         """Return after how many passes over the text a cache has cost less than coding online.
 
-        A cache codes every token once; online, a share `rate` of the tokens is coded anew in every pass.
+        A cache codes every token once; online, a share `rate` of the tokens is coded again in every pass.
         """
         return (self.reading_flops + self.coding_flops) / (self.reading_flops + rate * self.coding_flops)
 

@@ -171,7 +171,7 @@ class DictionaryMaking:
         }
 
     def finished(self) -> Dictionary | None:
-        """Return the dictionary that the folder holds, None where there is none yet.
+        """Return the dictionary that the folder holds, None if there is none yet.
 
         Raises:
             CheckpointError: it is damaged or another one; what differs is named.

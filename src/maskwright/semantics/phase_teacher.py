@@ -176,7 +176,7 @@ class PhaseTeacher(Record):
 
     teacher_sha256: str
     layer: int
-    dictionary_sha256: str | None = Field(description="None where targets are tokens")
+    dictionary_sha256: str | None = Field(description="None if targets are tokens")
 
     @classmethod
     def of(cls, teacher: Teacher, dictionary: Dictionary | None) -> Self:

@@ -27,7 +27,7 @@ class Reservoir:
         Args:
             capacity: states to keep.
             width: numbers in a state.
-            seed: what the sample depends on, beside the stream.
+            seed: what the sample depends on, besides the stream.
         """
         self._states_ND = torch.empty(capacity, width)
         self._keys_N = torch.full((capacity,), torch.inf, dtype=torch.float64)

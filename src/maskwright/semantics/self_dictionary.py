@@ -1,4 +1,4 @@
-"""A student that is its own teacher: codes of its own hidden states, over a dictionary that is learned anew at times.
+"""A student that is its own teacher: codes of its own hidden states, over a dictionary that is learned again at times.
 
 Source: the teacher-free variant in the reference implementation of Berend 2023, 2023.findings-acl.876: codes of the
     student's states at the masked input, a dictionary every 10,000 updates, MLM alone before the first.
@@ -104,7 +104,7 @@ class SelfDictionary(nn.Module):
         return top_targets(codes_MA, width)
 
     def after_step(self, encoder: Encoder, num_steps: int, hide: Hide) -> None:
-        """Learn the dictionary anew where it is time; the first process learns, the others take it over.
+        """Relearn the dictionary when it is time; the first process learns, the others take it over.
 
         Args:
             encoder: the student.

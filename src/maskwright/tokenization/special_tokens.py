@@ -75,7 +75,7 @@ def stateless(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def plain_text_encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """Return a copy that encodes "[MASK]" and its kin in a text as plain text, never as the special token."""
+    """Return a copy that encodes "[MASK]" and similar strings in a text as plain text, never as the special token."""
     backend = stateless(tokenizer)
     backend.encode_special_tokens = True
     return backend

@@ -49,7 +49,7 @@ RENAMED = {
 
 
 class TrainingState(Record):
-    """Where a run stands, beside its tensors."""
+    """The state of a run besides its tensors."""
 
     step: int = Field(description="optimizer steps done; the position in the data follows from it")
     num_tokens: int = Field(description="tokens seen, without padding")

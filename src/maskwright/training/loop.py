@@ -82,7 +82,7 @@ class TrainingLoop:
     """Runs from where the run stands to its end, an interruption or an error."""
 
     def __init__(self, run: Run) -> None:
-        """Take up the run, from its newest whole checkpoint where there is one."""
+        """Take up the run, from its newest whole checkpoint if there is one."""
         self.run = run
         self.device = torch.device(run.engine.device)
         self.dtype = getattr(torch, run.engine.dtype)
@@ -105,7 +105,7 @@ class TrainingLoop:
                 raise CheckpointError(
                     f"every checkpoint in {self.run.folder.checkpoints} is damaged",
                     "at least one whole checkpoint",
-                    "restore one from a copy, or start anew in another run folder",
+                    "restore one from a copy, or start again in another run folder",
                 )
             return
         self.state = load_state(path)
@@ -176,7 +176,7 @@ class TrainingLoop:
                 if is_interrupted or is_last or self._is_save_due():
                     self.save()
                 if is_interrupted and not is_last:
-                    # Where another rank was told to stop, this one was not: torchrun's own signal stands in.
+                    # If another rank got a signal and this one did not, use torchrun's own signal.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
                     return
         if run.ranks.is_first:

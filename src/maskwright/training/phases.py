@@ -1,4 +1,4 @@
-"""Begins a phase: what its objective needs beside the weights, and fresh weights where the recipe asks for them."""
+"""Begins a phase: prepares what its objective needs besides the weights, and renews weights if the recipe says so."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def is_prepared(recipe: Recipe, model: Model, phase: int) -> bool:
 
 
 def is_measured_anew(recipe: Recipe, model: Model, phase: int) -> bool:
-    """Return whether held-out losses of a phase say nothing beside those before.
+    """Return whether held-out losses of a phase can't be compared with those before.
 
     Its weights are fresh ones, or what fills the masks is another: the encoder alone, or with a decoder.
     """

@@ -112,7 +112,7 @@ class Stepper:
         return StepLoss(sum(weights.get(name, 0.0) * mean for name, mean in means.items()), means)
 
     def _counts(self, batches: Sequence[CorruptedBatch], names: Sequence[str]) -> dict[str, float]:
-        """Return how many slots of each term are in use over all ranks and micro-batches; 0 where none asks."""
+        """Return how many slots of each term are in use over all ranks and micro-batches; 0 if none asks."""
         local = [
             float(sum(int(batch.questions[name].count) for batch in batches if name in batch.questions))
             for name in names

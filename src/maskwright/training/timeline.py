@@ -27,7 +27,7 @@ class Course:
 
     Attributes:
         phase_steps: steps of each phase.
-        fresh_schedules: the phases with which the learning-rate schedule begins anew.
+        fresh_schedules: the phases with which the learning-rate schedule begins again.
     """
 
     phase_steps: tuple[int, ...]

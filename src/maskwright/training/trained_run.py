@@ -75,7 +75,7 @@ def export_run(
 
 
 def reader_of_run(folder: RunFolder) -> nn.Module | None:
-    """Return what the last phase of a run reads masked text with, on the CPU, where the encoder alone can't.
+    """Return the module that reads masked text for a run's last phase, on the CPU; None if the encoder does.
 
     It is not part of the export, so it is taken from the checkpoint that was exported.
 
@@ -83,7 +83,7 @@ def reader_of_run(folder: RunFolder) -> nn.Module | None:
         folder: of a run with an exported model.
 
     Returns:
-        A module of its own, encoder included; None where the encoder alone does it, or the checkpoint is gone.
+        A module of its own, encoder included; None if the encoder alone does it, or the checkpoint is gone.
 
     Raises:
         CheckpointError: the run's record is damaged.

@@ -1,1 +1,1 @@
-"""What stages leave on disk for each other, one file a subject."""
+"""What stages leave on disk for each other, one file per subject."""

@@ -76,9 +76,9 @@ class ArmDifference(Record):
         description="95 %, paired bootstrap over items and, from three seeds on, seeds; None for averages"
     )
     p_items: float | None = Field(description="two-sided, paired bootstrap over items; None for averages")
-    p_seeds: float | None = Field(description="two-sided, t-test over seeds; None where they can't tell")
+    p_seeds: float | None = Field(description="two-sided, t-test over seeds; None if they can't tell")
     p_corrected: float | None = Field(
-        description="the larger of the two after Holm's correction for all rows; None where there is no test"
+        description="the larger of the two after Holm's correction for all rows; None if there is no test"
     )
     num_items: int | None
     num_seeds: int

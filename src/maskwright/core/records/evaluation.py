@@ -74,7 +74,7 @@ class ComparisonRow(Record):
     difference: float = Field(description="model - other")
     interval: tuple[float, float] = Field(description="95 % of the difference, paired bootstrap over items and seeds")
     p_items: float = Field(description="two-sided, paired bootstrap over items")
-    p_seeds: float | None = Field(description="two-sided, t-test over the seeds; None where they can't tell")
+    p_seeds: float | None = Field(description="two-sided, t-test over the seeds; None if they can't tell")
     p_corrected: float = Field(description="the larger of the two after Holm's correction for the number of rows")
     num_items: int
     num_seeds: int

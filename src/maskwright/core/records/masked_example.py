@@ -12,7 +12,7 @@ class MaskedExample(Record):
     """The beginning of a document, as the phase would have read it in its last step."""
 
     objective: str
-    strategy: str | None = Field(description="the masking strategy; null where the objective has none")
+    strategy: str | None = Field(description="the masking strategy; null if the objective has none")
     tokens: list[str] = Field(
         description="what each clean token adds to the text, the space before it too; without [CLS] and [SEP]"
     )

@@ -1,4 +1,4 @@
-"""What the stages leave on disk for one another: the paths in a run folder and the records at them.
+"""What the stages leave on disk for one another: the paths in a run folder, and the records there.
 
 Stages meet here and never by import: a report can be redrawn and a model evaluated years later. Every record is a
 strict pydantic model written as JSON; unknown keys are errors, so a record of another version is noticed.
@@ -95,7 +95,7 @@ class PhaseRecord(Record):
 
 
 class PlanRecord(Record):
-    """What was foreseen before the run; the formula of the FLOPs is in `encoders/flops.py`."""
+    """What was predicted before the run; the formula of the FLOPs is in `encoders/flops.py`."""
 
     num_parameters: int
     num_body_parameters: int = Field(description="parameters of the blocks: what every token passes through")
@@ -138,7 +138,7 @@ class ResultRecord(Record):
 
 
 class EnergyRecord(Record):
-    """What training took from the socket."""
+    """The electrical energy that training used."""
 
     kwh: float
     kg_co2: float

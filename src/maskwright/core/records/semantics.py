@@ -1,4 +1,4 @@
-"""What a dictionary of latent semantic atoms means, as a record on disk: `atoms.json` beside the dictionary."""
+"""The description of a dictionary of latent semantic atoms: `atoms.json` next to the dictionary."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +32,7 @@ class Atom(Record):
 
     label: list[str] = Field(description="its most distinctive words, most distinctive first; none where it is dead")
     frequency: float = Field(description="share of tokens whose code has it")
-    mean_weight: float = Field(description="mean of its weight where it is used; 0 where it is not")
+    mean_weight: float = Field(description="mean of its weight where it is used; 0 if it is not")
     contexts: list[AtomContext] = Field(description="where it is strongest, strongest first")
 
     @property

@@ -1,4 +1,4 @@
-"""JSON lines, also compressed: one object a line, its text in one field."""
+"""JSON lines, also compressed: one object per line, its text in one field."""
 
 import json
 from collections.abc import Iterator

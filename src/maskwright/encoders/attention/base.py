@@ -52,5 +52,5 @@ class Attention(ABC):
 
 
 def effective_window(window: int | None, row_length: int) -> int | None:
-    """Return None where rows are so short that the window shuts nothing out, else `window`."""
+    """Return None if rows are so short that the window shuts nothing out, else `window`."""
     return None if window is None or window // 2 >= row_length - 1 else window

@@ -43,7 +43,7 @@ class Padded(Attention):
 
 
 def _who_sees_whom(layout: SequenceLayout, window: int | None) -> Tensor | None:
-    """Return a mask that broadcasts to [R, 1, L, L] by query and key, or None where every token sees its whole row."""
+    """Return a mask that broadcasts to [R, 1, L, L] by query and key, or None if every token sees its whole row."""
     row_length = layout.row_length
     sequence_RL = layout.sequence_index_T.view(-1, row_length)
     index_L = torch.arange(row_length, device=sequence_RL.device)

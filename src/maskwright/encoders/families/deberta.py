@@ -33,7 +33,7 @@ class DebertaConfig(EncoderConfig):
     content_to_position: bool = Field(default=True, description="whether queries score the distance to a key")
     position_to_content: bool = Field(default=True, description="whether keys score the distance of a query")
     max_relative_positions: int = Field(
-        default=0, ge=0, description="distances from here on are not told apart; 0: max_positions"
+        default=0, ge=0, description="larger distances are treated alike; 0: max_positions"
     )
     hidden_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="dropout of embeddings, relative positions and each part's output"
@@ -52,7 +52,7 @@ class DebertaConfig(EncoderConfig):
 
     @property
     def distance_limit(self) -> int:
-        """Distances from here on are not told apart."""
+        """Larger distances are treated alike."""
         return self.max_relative_positions or self.max_positions
 
     @property

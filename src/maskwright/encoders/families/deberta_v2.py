@@ -3,7 +3,7 @@
 Source: He et al. 2021, DeBERTaV3, arXiv:2111.09543 (the encoder), and the released code of arXiv:2006.03654, version 2.
     Every option is that of transformers' `DebertaV2ForMaskedLM`, with which
     `tests/parity/test_transformers_parity.py` compares logits and gradients.
-Departures: no dropout unless asked for; no convolution beside the first layer, which only the version 2 models have.
+Departures: no dropout unless asked for; no convolution in the first layer, which only the version 2 models have.
 """
 
 from typing import ClassVar, Self

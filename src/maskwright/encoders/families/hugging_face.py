@@ -33,12 +33,12 @@ from maskwright.encoders.masked_architectures import (
 
 
 class HuggingFaceConfig(EncoderConfig):
-    """What decides a model of transformers, and what is known of it; numbers are 0 where nothing says them."""
+    """What decides a model of transformers, and what is known of it; numbers are 0 if nothing says them."""
 
     not_overridden = frozenset(EncoderConfig.model_fields) | {"keys", "block_parameters", "head_parameters"}
 
     model_type: str = Field(
-        description="transformers' name of the architecture, such as roberta; beside it stands any key of that "
+        description="transformers' name of the architecture, such as roberta; any key of that "
         "architecture's `config.json`, such as hidden_size"
     )
     keys: dict[str, Any] = Field(description="what decides the model, by transformers' keys")

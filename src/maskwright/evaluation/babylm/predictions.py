@@ -19,7 +19,7 @@ Predictions = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class SubmissionProblem:
-    """Why a submission would not be taken.
+    """Why a submission would be rejected.
 
     Attributes:
         part: what it is about, such as "blimp/adjunct_island".
@@ -39,7 +39,7 @@ class SubmissionProblem:
 
 
 def record_and_items(evaluation: Path, task: str, seed: int | None) -> tuple[EvaluationRecord, Items] | None:
-    """Return a task's record, and the items of one of its seeds; None where it was not scored.
+    """Return a task's record, and the items of one of its seeds; None if it was not scored.
 
     Args:
         evaluation: folder of an evaluation.

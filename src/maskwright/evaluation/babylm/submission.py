@@ -22,7 +22,7 @@ from maskwright.evaluation.babylm.predictions import (
 from maskwright.evaluation.babylm.years import AbsentPart, ChallengeYear, LabelsPart, PairsPart, year_of
 
 MOST_TOLD = 3
-"""Sub-tasks of one part whose counts are told one by one; the rest is counted."""
+"""How many sub-tasks of a part are listed with their counts; the rest is only counted."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Submission:
     Attributes:
         path: the file.
         num_predictions: in it.
-        problems: why it would not be taken; empty where it is complete.
+        problems: why it would be rejected; empty if it is complete.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What each year's BabyLM challenge wants to be handed in: parts, names, and how many items each has.
+"""What each year's BabyLM challenge requires: parts, names, and the number of items of each.
 
 Sources: `collect_results.py` of babylm/evaluation-pipeline-2023 (17b3806) and -2024 (d680c28), `collate_preds.py` of
 babylm/evaluation-pipeline-2025 (bf55c11), which is the package of babylm-org/babylm-eval (45fe2c1) of 2026 too. Counts
@@ -22,7 +22,7 @@ class PairsPart:
     Attributes:
         key: its name in the submission.
         task: our task.
-        num_items: items of each of its sub-tasks, which are named as the files; None where no source says.
+        num_items: items of each of its sub-tasks, which are named as the files; None if no source says.
     """
 
     key: str
@@ -219,7 +219,7 @@ YEARS: Mapping[int, ChallengeYear] = {
 
 
 def year_of(year: int) -> ChallengeYear:
-    """Return what a year's challenge wants.
+    """Return what a year's challenge requires.
 
     Raises:
         EvaluationError: there was none, or its form is not known.

@@ -1,1 +1,1 @@
-"""Labelled data sets as they lie on disk or on the hub: found, read, checked; no model in here."""
+"""Labelled data sets on disk or on the hub: find, read and check them. No model is involved."""

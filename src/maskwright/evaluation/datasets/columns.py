@@ -1,4 +1,4 @@
-"""What a task takes from a row: columns by name or path, templates, rows inside rows, choices."""
+"""What a task reads from a row: columns by name or path, templates, nested rows, choices."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def value_at(values: dict[str, Any], name: str) -> Any:
 
 
 def text_of(values: dict[str, Any], template: str) -> str:
-    """Return a column, or a template with columns put in.
+    """Return a column, or a template filled with columns.
 
     Raises:
         BadRow: the row has no such column, or what stands there is no text.
@@ -67,12 +67,12 @@ def words_of(values: dict[str, Any], name: str) -> list[Any]:
     """
     value = value_at(values, name)
     if not isinstance(value, list):
-        raise BadRow(f"{name} holds {format_value(value)[:40]!r}, not a list with one item a word")
+        raise BadRow(f"{name} holds {format_value(value)[:40]!r}, not a list with one item per word")
     return value
 
 
 def is_selected(values: dict[str, Any], where: dict[str, list[str]]) -> bool:
-    """Return whether a row is one of those that are taken.
+    """Return whether a row is selected.
 
     Raises:
         BadRow: it has no such column.
@@ -81,7 +81,7 @@ def is_selected(values: dict[str, Any], where: dict[str, list[str]]) -> bool:
 
 
 def expand_items(row: TableRow, path: str) -> Iterator[TableRow]:
-    """Yield a row for each item of a list inside a row, with everything that stands above it.
+    """Yield a row for each item of a list inside a row, with all fields of the levels above it.
 
     Args:
         row: of a JSON file.
@@ -112,7 +112,7 @@ def _expand_row(values: Any, parts: Sequence[str], path: str) -> Iterator[dict[s
 
 
 def choices_of(row: TableRow, reading: ReadingOptions) -> Iterator[TableRow]:
-    """Yield a row a choice: its text as the column `choice`, and as label whether it is the right one."""
+    """Yield one row per choice: its text as the column `choice`, and as label whether it is the right one."""
     columns = reading.choices or []
     try:
         label = format_value(value_at(row.values, reading.label))

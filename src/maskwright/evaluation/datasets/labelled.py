@@ -14,10 +14,10 @@ class LabelledTexts:
     Attributes:
         ids: [N], what names a row: its id in the data set, or its number in the file.
         texts: [N], the text or the two texts of a row; for token classification the words of a sentence.
-        targets: [N], by kind: int (index into the label names), float, list of int (a label a word), or
+        targets: [N], by kind: int (index into the label names), float, list of int (one label per word), or
             `list[Answer]` (the accepted answers; none where the question has no answer).
         origin: file or hub name, for messages.
-        strata: [N], the part of the data that a row belongs to; empty where there are no parts.
+        strata: [N], the part of the data that a row belongs to; empty if there are no parts.
         question_ids: [N] for multiple choice, empty else: rows with one id are the choices of one question. The model's
             choice is the row with the highest score of class 1 ("right"); see `choose_answers`.
     """
@@ -83,7 +83,7 @@ class Splits:
     Attributes:
         train: what is learned from.
         test: what is reported.
-        validation: what the data set's authors give for choosing hyper-parameters; None where they give nothing (then a
+        validation: what the data set's authors give for choosing hyper-parameters; None if they give nothing (then a
             part of `train` is held back where something is to be chosen).
         label_names: names of the classes in order of their index; empty for numbers and answers.
         as_selected_by_babylm: what the BabyLM pipelines choose the best checkpoint on, where it is more than `test`.

@@ -1,4 +1,4 @@
-"""Find a data set below the folder of `--data`, beside a YAML file or on the hub, or say where to get it."""
+"""Find a data set below the folder of `--data`, next to a YAML file, or on the hub, or say where to get it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def find_files(whereabouts: Whereabouts, names: Sequence[str], data: Path, title
 
 @dataclass(frozen=True)
 class LocatedData:
-    """A data set that is there.
+    """A data set that was found.
 
     Attributes:
         layout: the one that was found.
@@ -135,7 +135,7 @@ def files_sha256(section: DataSection, data: Path | None, title: str = "") -> di
 
     Args:
         section: of the task's YAML.
-        data: the folder of `--data`; None where it is not given.
+        data: the folder of `--data`; None if it is not given.
         title: of the task, for messages.
 
     Raises:

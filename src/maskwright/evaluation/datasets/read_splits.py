@@ -36,7 +36,7 @@ class RawSplit:
         texts: of each row.
         targets: of each row: the name of a class, a float, a list of names, a list of `Answer`.
         ids: of each row.
-        strata: of each row; empty where there are none.
+        strata: of each row; empty if there are none.
         locations: of each row, such as "line 3".
         records: of each row, the number of the record of the file that it is from.
         question_ids: of each row, where rows are choices; else empty.
@@ -69,7 +69,7 @@ def read_splits(section: DataSection, kind: Kind, data: Path | None, title: str 
     Args:
         section: `data` of the task's YAML.
         kind: what its labels are.
-        data: the folder of `--data`; None where it is not given.
+        data: the folder of `--data`; None if it is not given.
         title: of the task, for messages.
 
     Raises:
@@ -142,7 +142,7 @@ class RowOrigin:
         row: as it stands in the file, or made from a list or from choices.
         record: number of the record of the file that it is from.
         name: number of the record, with the number of the item of its list.
-        choice: number of the choice that it is; None where there are no choices.
+        choice: number of the choice that it is; None if there are no choices.
     """
 
     row: TableRow

@@ -34,8 +34,8 @@ class ReadingOptions(Options):
 
     format: Format | None = Field(
         default=None,
-        description="`jsonl` has one object a line, `json` one value a file, `conll` one word a line and an empty line "
-        "between sentences; null: by the file's suffix",
+        description="`jsonl` has one object per line, `json` one value per file, `conll` one word per line and an "
+        "empty line between sentences; null: by the file's suffix",
     )
     columns: list[str] | None = Field(
         default=None,
@@ -164,7 +164,7 @@ class DataLayout(ReadingOptions):
     selected_by_babylm: SplitFile | None = Field(
         default=None, description="what the BabyLM pipelines choose checkpoints on, where it is not `test`"
     )
-    cut: TestCut | None = Field(default=None, description="holds a part of `train` back, where there is no `test`")
+    cut: TestCut | None = Field(default=None, description="holds a part of `train` back, if there is no `test`")
 
     @field_validator("train", "validation", "test", "selected_by_babylm", mode="before")
     @classmethod

@@ -20,8 +20,8 @@ class TableRow:
 
     Attributes:
         location: where it begins, such as "line 3", for messages.
-        values: by column; of a JSON object as they are, of a CoNLL file a list a column.
-        problem: what is wrong with it; empty where nothing is.
+        values: by column; of a JSON object as they are, of a CoNLL file one list per column.
+        problem: what is wrong with it; empty if nothing is.
     """
 
     location: str
@@ -170,7 +170,7 @@ def _json_rows(path: Path, text: str) -> Iterator[TableRow]:
 
 
 def _conll(text: str, columns: list[str] | None, is_conllu: bool) -> Iterator[TableRow]:
-    """Yield sentences: a list a column."""
+    """Yield sentences: one list per column."""
     words: list[list[str]] = []
     facts: dict[str, Any] = {}
     begin, problem = 1, ""
@@ -201,6 +201,6 @@ def _sentence(
     if columns is None:
         return TableRow(location, {"text": [word[0] for word in words], "label": [word[-1] for word in words]})
     if columns[0] == CONLLU_COLUMNS[0]:
-        # Ranges such as 3-4 and empty nodes such as 3.1 stand beside the words that they are about.
+        # Ranges such as 3-4 and empty nodes such as 3.1 stand next to the words that they describe.
         words = [word for word in words if word[0].isdigit()]
     return TableRow(location, facts | {name: [word[index] for word in words] for index, name in enumerate(columns)})

@@ -1,4 +1,4 @@
-"""From what stands as label in a file to what a model learns: classes, numbers, classes of words, answers."""
+"""Turn the labels of a file into what a model learns: classes, numbers, classes of words, answers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class ExampleReader:
     """Reads rows of one split."""
 
     def __init__(self, reading: ReadingOptions, kind: Kind) -> None:
-        """Look labels up once."""
+        """Index the labels once."""
         self._reading = reading
         self._kind = kind
         self._class_by_value = {value: name for name, values in (reading.labels or {}).items() for value in values}
@@ -145,7 +145,7 @@ def index_classes(target: Any, index_of: dict[str, int]) -> Any:
 
 
 def find_repeated(ids: Sequence[str]) -> str | None:
-    """Return an id that stands twice; None where none does."""
+    """Return an id that occurs twice; None if none does."""
     seen: set[str] = set()
     for one in ids:
         if one in seen:

@@ -21,7 +21,7 @@ class TokenSequences:
 
     Attributes:
         token_ids: int64 [T], special tokens included.
-        segment_ids: int64 [T], token types; all 0 where the model's tokenizer gives none to its model.
+        segment_ids: int64 [T], token types; all 0 if the model's tokenizer gives none to its model.
         sizes: int64 [N], tokens of each.
         num_cut: how many texts were longer than the limit.
     """

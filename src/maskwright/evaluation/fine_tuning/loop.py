@@ -1,4 +1,4 @@
-"""The fine-tuning loop: packed batches made ahead of the step, AdamW, a look at the score now and then."""
+"""The fine-tuning loop: prefetched packed batches, AdamW, and an evaluation from time to time."""
 
 import math
 import time
@@ -28,7 +28,7 @@ CHECK_EVERY = 20
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """Where and how a model is computed.
+    """The device, precision and batch limits of the computation.
 
     Attributes:
         device: of the weights.
@@ -55,7 +55,7 @@ class ComputeSettings:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What a training did.
+    """What training did.
 
     Attributes:
         num_steps: optimizer steps, fewer than planned where it stopped early.
@@ -108,7 +108,7 @@ def train(
 
     Raises:
         EvaluationError: the loss is not finite.
-        MemoryShortage: a pass does not fit.
+        MemoryShortage: a pass does not fit into memory.
     """
     order = SequenceOrder(len(questions), settings.batch_size, seed)
     num_steps = settings.epochs * order.steps_per_epoch
@@ -165,10 +165,10 @@ def accumulate(
 
 
 class TrainingTally:
-    """Counts steps, examples, seconds and losses, and refuses losses that are not finite."""
+    """Counts steps, examples, seconds and losses, and raises if a loss is not finite."""
 
     def __init__(self, num_steps: int) -> None:
-        """Start the clock of a training with so many steps."""
+        """Start the clock of a training run with `num_steps` steps."""
         self._planned = num_steps
         self._steps = self._examples = self._unchecked = 0
         self._loss: torch.Tensor | float = 0.0
@@ -201,7 +201,7 @@ class TrainingTally:
 
     @contextmanager
     def pause_clock(self) -> Iterator[None]:
-        """Stop the clock for a while."""
+        """Stop the clock inside the block."""
         begin = time.perf_counter()
         yield
         self._paused_seconds += time.perf_counter() - begin

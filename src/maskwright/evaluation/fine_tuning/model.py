@@ -28,7 +28,7 @@ class TaskHead(nn.Module, ABC):
         """
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Draw all weights anew; biases are 0."""
+        """Initialize all weights at random, and biases to 0."""
         with torch.no_grad():
             for parameter in self.parameters():
                 if parameter.ndim > 1:
@@ -97,7 +97,7 @@ def mean_over_sequences(x_TD: Tensor, batch: AskedBatch) -> Tensor:
 
 
 class FineTunedModel(nn.Module):
-    """A pre-trained encoder and a head that was not."""
+    """A pre-trained encoder with a new head."""
 
     def __init__(self, encoder: Encoder, head: TaskHead) -> None:
         """Join the two; neither is copied."""

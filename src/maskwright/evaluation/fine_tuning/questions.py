@@ -59,7 +59,7 @@ class Questions:
 
     @classmethod
     def ask_first_tokens(cls, sequences: TokenSequences, targets: np.ndarray) -> "Questions":
-        """Return one question a sequence, asked at its first token."""
+        """Return one question per sequence, asked at its first token."""
         num_sequences = len(sequences)
         return cls(sequences, np.zeros(num_sequences, dtype=np.int64), np.ones(num_sequences, dtype=np.int64), targets)
 

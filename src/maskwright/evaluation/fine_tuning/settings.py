@@ -27,7 +27,7 @@ class Lora(Options):
 
 
 class GridSearch(Options):
-    """A grid; what is best on text held back from training is then trained on all of it. Empty lists: no search."""
+    """A grid. The best combination on held-back text is then trained on all of the text. Empty lists: no search."""
 
     learning_rate: list[float] = Field(default=[], description="learning rates to try")
     batch_size: list[int] = Field(default=[], description="batch sizes to try")
@@ -106,7 +106,7 @@ class FineTuning(Options):
 
     @property
     def grid(self) -> list[dict[str, Any]]:
-        """Every combination of the search, each as the settings it changes; one empty one where there is no search."""
+        """Every combination of the search, as the settings that it changes; a single empty one without a search."""
         combinations: list[dict[str, Any]] = [{}]
         for name, values in self.search.model_dump().items():
             if values:

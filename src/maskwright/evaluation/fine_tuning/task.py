@@ -1,4 +1,4 @@
-"""What all kinds of fine-tuning share: their settings, the data, baselines, and the way from a model to a result."""
+"""What all kinds of fine-tuning tasks share: settings, data, baselines, and how a model becomes a result."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ class FineTunedTask(Task):
                 )
 
     def _by_stratum(self, items: Items) -> dict[str, dict[str, float]]:
-        """Return the scores of each part of the data; empty where there are no parts."""
+        """Return the scores of each part of the data; empty if there are no parts."""
         if len(items.strata) < 2:
             return {}
         parts = {name: np.flatnonzero(items.stratum_index == index) for index, name in enumerate(items.strata)}

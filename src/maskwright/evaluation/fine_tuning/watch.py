@@ -1,4 +1,4 @@
-"""Looks at a score during training, keeps the best weights, and stops where nothing improves any more."""
+"""Evaluates during training, keeps the best weights, and stops when the score no longer improves."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ class BestStepWatch:
         self.best_score: float | None = None
 
     def wants_to_stop(self, step: int, is_epoch_end: bool) -> bool:
-        """Look, if it is time to.
+        """Evaluate if it is time to; return whether to stop.
 
         Args:
             step: how many steps were made.
@@ -49,7 +49,7 @@ class BestStepWatch:
             self._num_without_improvement += 1
         if self.best_score is None or score > self.best_score:
             self.best_step, self.best_score = step, score
-            # Weights alone decide: none of our encoders has state beside them that training changes.
+            # Weights are enough: training changes no other state of our encoders.
             self._best_weights = {name: value.detach().to("cpu", copy=True) for name, value in self._learning()}
         return self._settings.patience is not None and self._num_without_improvement >= self._settings.patience
 

@@ -1,4 +1,4 @@
-"""Classification of texts or pairs of texts by fine-tuning; also multiple choice, as one row a choice.
+"""Classification of texts or pairs of texts by fine-tuning; also multiple choice, as one row per choice.
 
 Source: Devlin et al. 2018, BERT, arXiv:1810.04805, section 4.1. Multiple choice: Radford et al. 2018, Improving
     Language Understanding by Generative Pre-Training, section 3.3.
@@ -19,7 +19,7 @@ from maskwright.evaluation.metrics import note_undefined
 
 
 class Classification(FineTunedTask):
-    """Name the class of a text or a pair.
+    """Predict the class of a text or a pair.
 
     Scores: accuracy and F1 from 0 to 1, Matthews' correlation from -1 to 1. Baseline `majority`: the class that most
     training rows have; for multiple choice `first_choice`.

@@ -1,4 +1,4 @@
-"""How well a model restores hidden tokens of text it has not seen: masked cross-entropy and top-k accuracy.
+"""How well a model restores hidden tokens of unseen text: masked cross-entropy and top-k accuracy.
 
 Source: Devlin et al. 2019, BERT, arXiv:1810.04805, section 3.1 (15 % of the tokens).
 Departures: hidden tokens are always [MASK] and always the same ones, whatever a model was trained with, so that
@@ -124,7 +124,7 @@ class HeldOutClozes:
 
 @dataclass
 class ScoreTally:
-    """Sums over scored tokens; means are taken once, at the end."""
+    """Sums over scored tokens; the means are computed once, at the end."""
 
     count: int = 0
     nats: float = 0.0
@@ -150,7 +150,7 @@ class ScoreTally:
 
 
 def unigram_scores(unigram_counts_V: np.ndarray, special_ids: Iterable[int], target_ids: np.ndarray) -> ClozeScores:
-    """Score what always predicts by frequency, the least that a model must beat.
+    """Score a predictor that knows only token frequencies, which is the least that a model must beat.
 
     Args:
         unigram_counts_V: int64 [V], how often each token occurs in the training text.
@@ -249,7 +249,7 @@ class HeldOut(Task):
 
 
 def track_documents(clozes: HeldOutClozes, documents: list[int], advance: Callable[[float], None]) -> Iterator[Cloze]:
-    """Pass sequences through, report each, and note the document of each hidden token."""
+    """Yield sequences, report progress, and record the document of each hidden token."""
     for document, cloze in clozes.by_document():
         documents.extend([document] * len(cloze.positions))
         yield cloze
@@ -257,7 +257,7 @@ def track_documents(clozes: HeldOutClozes, documents: list[int], advance: Callab
 
 
 def items_by_document(documents: Sequence[int], found: Sequence[ClozeScores]) -> Items:
-    """Return one item a document: tokens of one text are no independent samples, so a bootstrap draws documents.
+    """Return one item per document: tokens of one text are not independent samples, so a bootstrap draws documents.
 
     Args:
         documents: of each scored token.

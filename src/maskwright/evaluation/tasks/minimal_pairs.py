@@ -1,4 +1,4 @@
-"""Minimal pairs: whether a model holds the acceptable sentence of a pair more likely than the unacceptable one.
+"""Minimal pairs: whether a model gives the acceptable sentence of a pair a higher likelihood than the unacceptable one.
 
 Source: Warstadt et al. 2020, BLiMP: The Benchmark of Linguistic Minimal Pairs for English, arXiv:1912.00582; for masked
     models with the pseudo-log-likelihood of Salazar et al. 2020, arXiv:1910.14659.
@@ -57,7 +57,7 @@ class MinimalPairs(Task):
         """Settings."""
 
         whereabouts: Whereabouts = Field(default=Whereabouts(), description="where the files are")
-        files: list[str] = Field(default=["*.jsonl"], min_length=1, description="JSON lines, one file a paradigm")
+        files: list[str] = Field(default=["*.jsonl"], min_length=1, description="JSON lines, one file per paradigm")
         fields: PairFields = Field(default=PairFields(), description="which field of a row holds what")
         group_names: dict[str, str] = Field(
             default={}, description="phenomena that are counted with another one, or by another name"
@@ -171,7 +171,7 @@ class ScoredPairs:
         items: one a pair, with the columns "credit" (1, 0.5 or 0), "good_log_likelihood" and "bad_log_likelihood"
             (natural logarithms), "good_num_tokens", "bad_num_tokens" and "num_truncated" (sentences).
         work: what it took.
-        screening: which pairs were scored in float32; None where all were.
+        screening: which pairs were scored in float32; None if all were.
     """
 
     items: Items

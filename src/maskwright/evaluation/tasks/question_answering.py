@@ -1,4 +1,4 @@
-"""Answers that stand in a passage (extractive question answering, as SQuAD), by fine-tuning.
+"""Extractive question answering (as SQuAD), by fine-tuning.
 
 Source: Devlin et al. 2018, BERT, arXiv:1810.04805, sections 4.2 and 4.3: start and end of the answer; long passages in
     windows that overlap; no answer is the first token.
@@ -24,7 +24,9 @@ from maskwright.evaluation.metrics import answer_f1, exact_match
 
 @dataclass(frozen=True)
 class PassageWindows(Questions):
-    """Questions about windows of passages; asked are the first token (no answer) and the passage's tokens.
+    """Questions about windows of passages.
+
+    The asked positions are the first token, which stands for no answer, and the tokens of the passage.
 
     Attributes:
         row_of_window: int64 [N], the row that a window belongs to.
@@ -36,7 +38,7 @@ class PassageWindows(Questions):
 
 
 class QuestionAnswering(FineTunedTask):
-    """Find the answer of a question in a passage, or say that there is none.
+    """Find the answer to a question in a passage, or predict that there is none.
 
     Scores from 0 to 1: `f1`, overlap of words; `exact_match`. Baselines: `passage`, the whole passage as the answer;
     `no_answer`, nothing.
@@ -117,7 +119,7 @@ def asked_tokens(window: Encoding) -> np.ndarray:
 
 
 def passage_offsets(window: Encoding, positions: np.ndarray) -> np.ndarray:
-    """Return the characters that the asked tokens stand for, int64 [L, 2]; (0, 0) for no answer."""
+    """Return the character range of each asked token, int64 [L, 2]; (0, 0) for no answer."""
     offsets_LC = np.array(window.offsets, dtype=np.int64).reshape(-1, 2)[positions]
     offsets_LC[0] = 0
     return offsets_LC
@@ -159,7 +161,7 @@ def best_span(scores_LC: np.ndarray, max_tokens: int) -> tuple[float, int, int]:
 
 
 def make_items(rows: LabelledTexts, answers: list[str]) -> Items:
-    """Return one item a question."""
+    """Return one item per question."""
     accepted = [[answer.text for answer in target] for target in rows.targets]
     columns = {
         "f1": np.array([answer_f1(*pair) for pair in zip(answers, accepted, strict=True)]),

@@ -19,7 +19,7 @@ from maskwright.evaluation.metrics import note_undefined
 
 
 class Regression(FineTunedTask):
-    """Tell a number.
+    """Predict a number.
 
     Scores: Pearson's and Spearman's correlation from -1 to 1, the mean absolute error in the unit of the targets.
     Baseline `mean`: the training data's mean, whatever the text.
@@ -57,6 +57,6 @@ class Regression(FineTunedTask):
 
 
 def scale_of(splits: Splits) -> tuple[float, float]:
-    """Return mean and standard deviation of the training data's targets; 1 where all are equal."""
+    """Return mean and standard deviation of the training data's targets; 1 if all are equal."""
     targets = np.array(splits.train.targets, dtype=np.float64)
     return float(targets.mean()), float(targets.std()) or 1.0

@@ -32,7 +32,7 @@ class WordQuestions(Questions):
 
 
 class TokenClassification(FineTunedTask):
-    """Name the class of every word.
+    """Predict the class of every word.
 
     Scores from 0 to 1: `accuracy` over words, `entity_f1` over whole entities for tags such as B-PER. A word that the
     model does not see (cut off, or without a token) counts as guessed by `majority`. Baselines: `majority`, the most
@@ -109,7 +109,7 @@ def first_tokens(encoding: Encoding, words: Sequence[str]) -> np.ndarray:
 
 
 def count_items(rows: LabelledTexts, prediction: np.ndarray, label_names: Sequence[str]) -> Items:
-    """Return one item a sentence, with counts of words and entities.
+    """Return one item per sentence, with counts of words and entities.
 
     Args:
         rows: the sentences, with the true classes.
@@ -140,5 +140,5 @@ def flat_targets(rows: LabelledTexts) -> np.ndarray:
 
 
 def most_frequent_class(targets: np.ndarray) -> int:
-    """Return the class that occurs most often; the lowest of equals."""
+    """Return the class that occurs most often; the lowest one in a tie."""
     return int(np.bincount(targets).argmax())

@@ -80,7 +80,9 @@ class WordOrder(Task):
 
 
 def make_exchanged_pairs(model: MaskedLanguageModel, corpus: Corpus, num_pairs: int, seed: int) -> Pairs:
-    """Return sentences of held-out text, each with the same sentence after an exchange; the model has no part in it.
+    """Return sentences of held-out text, each paired with itself after an exchange.
+
+    The model plays no part in this choice.
 
     Raises:
         EvaluationError: no sentence has two neighbouring words that could be exchanged.
@@ -104,7 +106,7 @@ def make_exchanged_pairs(model: MaskedLanguageModel, corpus: Corpus, num_pairs: 
 
 
 def exchange_words(sentence: str, generator: np.random.Generator) -> str | None:
-    """Exchange two neighbouring words; None where no two can be.
+    """Exchange two neighbouring words; None if no two can be.
 
     The first word stays, its capital would tell; so do words with punctuation or digits.
     """

@@ -21,7 +21,7 @@ from maskwright.masking.strategies.base import Strategy, StrategyConfig, Units
 class Adaptive(Strategy):
     """Hides the tokens more often that the model predicts wrongly; the weights are learned during the phase.
 
-    Weights are made anew every `refresh_steps` steps and hold from a step that is a multiple of it. The batches of a
+    Weights are made again every `refresh_steps` steps and hold from a step that is a multiple of it. The batches of a
     step are made up to `READ_AHEAD_STEPS` before it, so the counts close so many steps earlier, and the weights before
     stay in use until then: which weights a step has is a function of the step, whenever its batches are made.
     """

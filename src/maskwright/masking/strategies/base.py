@@ -1,6 +1,6 @@
 """The contract of a masking strategy: which tokens are hidden together, and how likely each is.
 
-To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
+To add one, write one file next to this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
 "module:Class" in `strategy`.
 """
 

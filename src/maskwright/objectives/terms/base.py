@@ -1,6 +1,6 @@
 """The contract of a term: what it asks of a corrupted batch, and the loss of the answer.
 
-To add one, write one file beside this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
+To add one, write one file next to this one (`my_idea.py` with the class `MyIdea`), or anywhere else and name it
 "module:Class" among an objective's `terms`. A term brings its own head, if it needs one; the positions it asks at are
 answered by the same forward pass as those of the other terms. docs/add_an_objective.md shows a complete one.
 """

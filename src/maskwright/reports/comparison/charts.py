@@ -1,4 +1,4 @@
-"""Charts of a comparison of recipes: quality over cost with the Pareto front, and learning curves."""
+"""Charts of a comparison: quality over cost with the Pareto front, and learning curves."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,14 +42,14 @@ def pareto_charts(record: RecipeComparisonRecord, most: int) -> list[str]:
 
 
 def headline_measures(record: RecipeComparisonRecord) -> list[Measure]:
-    """Return what a picture says most of: what needs no fine-tuning, and the average of what does."""
+    """Return the measures for the charts: those without fine-tuning, and the average of those with it."""
     averages = [measure for measure in record.measures if measure.name.endswith("_average")]
     direct = [measure for measure in record.measures if not measure.is_fine_tuned and measure not in averages]
     return [*direct, *(averages or [measure for measure in record.measures if measure.is_fine_tuned])]
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float], is_lower_better: bool) -> list[int]:
-    """Return the points that no other is better than at the same or a lower cost, cheapest first."""
+    """Return the points that no point of the same or lower cost beats, cheapest first."""
     signed = np.array(scores) if is_lower_better else -np.array(scores)
     front: list[int] = []
     for index in np.lexsort((signed, np.array(costs))).tolist():
@@ -59,7 +59,7 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float], is_lower_bette
 
 
 def pareto_chart(record: RecipeComparisonRecord, measure: Measure, cost: str) -> str | None:
-    """Return one measure over one cost: a point an arm, a dot a run, a line through the front; None without points."""
+    """Draw one measure over one cost: a point per arm, a dot per run, and the Pareto front; None without points."""
     points = []
     for index, arm in enumerate(record.arms):
         runs = [run for run in arm.runs if measure.name in run.scores and getattr(run, cost) is not None]
@@ -107,7 +107,7 @@ def finish(axes: Axes, measure: Measure) -> None:
 
 
 def label_points(axes: Axes, points: Sequence[tuple[int, str, float, float]]) -> None:
-    """Write names to the right of points; those that would lie over one another are moved apart.
+    """Write names to the right of points, and move overlapping names apart.
 
     Args:
         axes: with limits that will not change any more, but on the right.
@@ -128,7 +128,7 @@ def label_points(axes: Axes, points: Sequence[tuple[int, str, float, float]]) ->
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
-    """Return the unit that a time reads well in, and its seconds."""
+    """Return a suitable unit for a time, and its seconds."""
     for name, size in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return name, size
@@ -136,7 +136,7 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 
 def curve_charts(record: RecipeComparisonRecord) -> list[str]:
-    """Return held-out cross-entropy during training over tokens, and over time; a line a run. Empty without probes."""
+    """Return held-out cross-entropy over tokens and over time, one line per run; empty without probes."""
     found = {
         arm.name: [
             np.array([(point.tokens, point.seconds, point.cross_entropy) for point in run.curve]).T

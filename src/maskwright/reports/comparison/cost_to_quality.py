@@ -1,4 +1,4 @@
-"""How soon an arm is as good as the baseline in the end: the cost at which their learning curves say so.
+"""The cost at which an arm reaches the baseline's final quality, read off the learning curves.
 
 This is the form in which savings are published, such as equal quality at 78 % of the compute (Liao et al. 2022).
 """
@@ -15,10 +15,10 @@ COSTS = {"tokens": "tokens", "flops": "FLOPs", "seconds": "time"}
 
 
 def cost_to_quality_table(record: RecipeComparisonRecord) -> Table | None:
-    """Return one row an arm: the share of the baseline's cost at which it reached the baseline's last held-out loss.
+    """Return one row per arm: the share of the baseline's cost at which it reached the baseline's final held-out loss.
 
     Returns:
-        The table, or None where no arm has a learning curve beside one of the baseline with an equal seed.
+        The table, or None if no arm and the baseline have learning curves with the same seed.
     """
     (baseline,) = (arm for arm in record.arms if arm.name == record.baseline)
     rows = [
@@ -39,7 +39,7 @@ def cost_to_quality_table(record: RecipeComparisonRecord) -> Table | None:
 
 
 def shares(arm: ArmRecord, baseline: ArmRecord, cost: str) -> list[float | None]:
-    """Return, for each seed that both have, the share of the baseline's cost; None where it was not reached."""
+    """Return, for each seed that both have, the share of the baseline's cost; None if it was not reached."""
     curves = {run.seed: run.curve for run in baseline.runs if run.curve}
     return [
         None
@@ -62,7 +62,7 @@ def cost_to_reach(curve: Sequence[CurvePoint], cross_entropy: float, cost: str) 
 
 
 def format_shares(found: Sequence[float | None]) -> str:
-    """Return the mean in per cent; beside it how many seeds got there, where not all did."""
+    """Return the mean in per cent, and how many seeds got there if not all did."""
     percent = [100 * share for share in found if share is not None]
     if not percent:
         return "not reached" if found else NOTHING

@@ -24,7 +24,7 @@ from maskwright.reports.tables import (
 )
 
 MARKS = {("better", True): "▲", ("worse", True): "▼", ("better", False): "△", ("worse", False): "▽"}
-"""Stand beside a score that differs from the baseline's, by the evidence over seeds too, or over items alone."""
+"""Mark a score that differs from the baseline's, by evidence over seeds too, or only over items."""
 
 
 def plan_table(title: str, rows: Sequence[tuple[str, str, float | None]]) -> Table:
@@ -45,7 +45,7 @@ COSTS = ("parameters", "tokens", "FLOPs", "time", "energy")
 
 
 def scores_table(record: RecipeComparisonRecord) -> Table:
-    """Return one row an arm: its scores by every measure."""
+    """Return one row per arm: its scores by every measure."""
     marks = {
         (row.arm, row.measure): MARKS.get((row.verdict, row.p_seeds is not None), "") for row in record.differences
     }
@@ -66,7 +66,7 @@ def scores_table(record: RecipeComparisonRecord) -> Table:
 
 
 def costs_table(record: RecipeComparisonRecord) -> Table:
-    """Return one row an arm: what its runs cost, on average."""
+    """Return one row per arm: what its runs cost, on average."""
     rows = [[arm.name, *format_costs(arm)] for arm in record.arms]
     return Table("costs", "What a run costs", ["arm", *COSTS], rows)
 
@@ -96,7 +96,7 @@ def format_arm_score(measure: Measure, score: MeanScore | None) -> str:
 
 
 def explain_marks(used: set[str], baseline: str) -> list[str]:
-    """Return what the marks mean that stand in a table; nothing where nothing was compared."""
+    """Return what the marks mean that stand in a table; nothing if nothing was compared."""
     if not used:
         return []
     meanings = [
@@ -154,7 +154,7 @@ def difference_row(row: ArmDifference, measure: Measure) -> list[str]:
 
 
 def settings_table(record: RecipeComparisonRecord) -> Table:
-    """Return the keys that are not the same in all arms, one row a key."""
+    """Return the keys that are not the same in all arms, one row per key."""
     keys = list(dict.fromkeys(key for arm in record.arms for key in arm.differing))
     rows = [[key, *(format_setting(arm.differing.get(key, NOTHING)) for arm in record.arms)] for key in keys]
     columns = ["key", *(arm.name for arm in record.arms)]
@@ -170,7 +170,7 @@ def format_setting(value: Any) -> str:
 
 
 def runs_table(record: RecipeComparisonRecord) -> Table:
-    """Return one row a run."""
+    """Return one row per run."""
     rows = []
     for arm in record.arms:
         for run in arm.runs:

@@ -1,6 +1,6 @@
 """What the atoms of a dictionary mean: strongest contexts, labels, frequencies, and how words use them.
 
-Everything is computed once, from a bounded coded sample of the corpus, and written beside the dictionary as
+Everything is computed once, from a bounded coded sample of the corpus, and written next to the dictionary as
 `atoms.json`; profiles and reports only read it.
 
 A is the number of atoms, W the number of different words.
@@ -56,7 +56,7 @@ def describe_atoms(
     """Describe the atoms of a dictionary and write `atoms.json` into `folder`; cost: coding the sample.
 
     Args:
-        folder: beside the dictionary.
+        folder: the folder of the dictionary.
         corpus: both splits are sampled.
         teacher: whose states the dictionary is for.
         dictionary: is coded with at the lambda it was learned for.
@@ -155,7 +155,7 @@ def strongest_words(text: CodedText, num_candidates: int) -> tuple[np.ndarray, n
 
 
 def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int, num_words: int) -> list[list[int]]:
-    """Return the most distinctive words of each atom: where its weight lies, beside where the text lies.
+    """Return the most distinctive words of each atom: the distribution of its weight, compared with the text's.
 
     A word counts once a sequence, so that one text that repeats itself makes no label. An atom's squared weight on a
     word, in units of its mean, is a count; log-odds of that count against the word's count in the whole text, over

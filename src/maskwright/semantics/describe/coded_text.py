@@ -37,7 +37,7 @@ UNWRITTEN_SPACES = (
     re.compile(r"(?<=[(\[{‘“]) |(?<=\w[’'-]) (?=\w)"),
 )
 """White space that people don't write around punctuation. WordPiece keeps no white space: its decoder puts words and
-marks each on its own, and what is shown is read better without; which ' opens a quotation can't be told."""
+marks each on its own, and what is shown is read better without; which ' opens a quotation can't be decided."""
 
 CODES_AT_ONCE = 1 << 25
 """Numbers in a dense block of codes (128 MiB in float32)."""
@@ -85,7 +85,7 @@ class CodedText:
 
     @cached_property
     def word_codes(self) -> scipy.sparse.csr_array:
-        """Each word's mean code, scaled to sum to 1 where it is not zero; float32 [P, A], sparse."""
+        """Each word's mean code, scaled to sum to 1 if it is not zero; float32 [P, A], sparse."""
         num_words = len(self.word_places) - 1
         members = scipy.sparse.csr_array(
             (np.ones(len(self.token_ids), np.float32), np.arange(len(self.token_ids)), self.word_places),

@@ -72,7 +72,7 @@ def marked_words(text: str) -> list[MarkedWord]:
     if any(piece.upper() in ("MASK", "<MASK>") for piece in pieces[1::2]):
         raise RecipeError(
             "[MASK] has no profile: profiles are of clean text",
-            "the word itself in brackets; what a model would put there is shown beside its profile",
+            "the word itself in brackets; what a model would put there is shown next to its profile",
             EXAMPLE,
         )
     begins = np.cumsum([0, *map(len, pieces)])

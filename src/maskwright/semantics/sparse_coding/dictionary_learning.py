@@ -7,7 +7,7 @@ non-negative, atoms of norm at most 1.
 A is the number of atoms, D the width of a state, M the states of a minibatch, N those of the sample.
 
 Source: Mairal, Bach, Ponce and Sapiro 2009, 10.1145/1553374.1553463.
-Departures: atoms that nobody used for long are drawn anew from the states that are coded worst.
+Departures: atoms that nobody used for long are drawn again from the states that are coded worst.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class DictionaryConfig(Options):
     )
     tolerance: float = Field(default=0.1, ge=1e-5, lt=1, description="relative duality gap of the codes while learning")
     patience_states: int | None = Field(
-        default=None, gt=0, description="states after which an unused atom is drawn anew; 10 times the atoms if not set"
+        default=None, gt=0, description="an unused atom is redrawn after so many states; 10 times the atoms if not set"
     )
 
 
@@ -54,7 +54,7 @@ class DictionaryLearner:
         Args:
             config: how to learn.
             sample_ND: [N, D], at least as many as atoms.
-            seed: of the first atoms, the minibatches and the atoms drawn anew.
+            seed: of the first atoms, the minibatches and the atoms drawn again.
             device: where to compute; the sample may stay on the CPU.
 
         Raises:
@@ -129,7 +129,7 @@ class DictionaryLearner:
         return float((0.5 * energy_M + penalty * codes_MA.sum(1)).double().mean())
 
     def _replace_idle_atoms(self, states_MD: Tensor, energy_M: Tensor) -> None:
-        """Draw atoms that were idle for too long anew, from states in proportion to what their codes leave over."""
+        """Draw atoms that were idle for too long again, from states in proportion to what their codes leave over."""
         patience = self.config.patience_states or 10 * self.config.num_atoms
         idle = (self.idle_states_A >= patience).nonzero().squeeze(1)
         weights_M = energy_M.cpu().double()

@@ -29,7 +29,7 @@ SWEEPS = 4
 """Passes of coordinate descent between two looks at the gap; a pass is several times cheaper than a Newton step."""
 
 POOL_STATES, POOL_NUMBERS = 1024, 1 << 22
-"""States, and at most so many codes, whose chunks are put together anew in every round: more of them make chunks more
+"""States, and at most so many codes, whose chunks are put together again in every round: more of them make chunks more
 alike, until they no longer fit into the caches. A pool is the work of one thread."""
 
 MOST_INNER_ROUNDS, MOST_ROUNDS = 8, 200

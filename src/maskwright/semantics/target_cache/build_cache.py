@@ -70,7 +70,7 @@ def target_key(
 
 
 def cache_folder(corpus: Corpus, key: TargetKey) -> Path:
-    """Return where the cache of a key lies: beside the corpus's shards."""
+    """Return the folder of the cache with a key, next to the corpus's shards."""
     return corpus.folder / "targets" / key.sha256[:16]
 
 

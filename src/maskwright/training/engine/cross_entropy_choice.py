@@ -13,7 +13,7 @@ from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
 
 CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch": "logits in pieces by torch"}
-"""How `EngineRecord.cross_entropy` is said."""
+"""The words for each value of `EngineRecord.cross_entropy`."""
 
 
 def require_trained_head(recipe: Recipe, model: Model) -> None:
@@ -66,6 +66,6 @@ def decide_cross_entropy(recipe: Recipe, model: Model, engine: EngineRecord, ran
 
 
 def use_cross_entropy(model: Model, engine: EngineRecord) -> None:
-    """Let the head do as was decided."""
+    """Make the head use the chosen cross-entropy."""
     if isinstance(model.vocabulary_head, VocabularyHead):
         model.vocabulary_head.use_cross_entropy(engine.cross_entropy)

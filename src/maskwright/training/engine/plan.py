@@ -136,7 +136,7 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
 
 
 def check_resources(recipe: Recipe, model: Model, corpus: Corpus, available_bytes: int) -> None:
-    """Refuse what an objective could not do when its phase begins; see `Objective.check_resources`."""
+    """Raise now if an objective would fail when its phase begins; see `Objective.check_resources`."""
     for phase, objective in zip(recipe.phases, model.objectives, strict=True):
         objective.check_resources(corpus, phase.sequence_length, available_bytes)
 

@@ -37,7 +37,7 @@ def seconds_of_steps(
 ) -> list[float]:
     """Time a step of each phase as `engine` has it, the update included; no weight changes.
 
-    A phase that can't run before it has begun is judged by FLOPs, beside the default objective.
+    A phase that can't be timed before it begins is estimated from its FLOPs, relative to the default objective.
 
     Args:
         recipe: gives batches, phases and optimizer.

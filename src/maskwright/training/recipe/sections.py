@@ -17,7 +17,7 @@ class EncoderSection(Options):
 
     family: str = Field(default="modernbert", description="a plug-in of encoders/families: modernbert, bert ...")
     size: str | None = Field(
-        default="small", description="tiny, mini, small, medium, base or large; null where overrides say everything"
+        default="small", description="tiny, mini, small, medium, base or large; null if overrides say everything"
     )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="fields of the family's Config that differ from the size, such as num_layers"
@@ -55,12 +55,12 @@ class Phase(Options):
     weights: Literal["continue", "fresh"] = Field(
         default="continue",
         description="go on with the weights of the phase before, or begin with fresh ones and the learning-rate "
-        "schedule anew: what came before was a teacher",
+        "schedule again: what came before was a teacher",
     )
     schedule: Literal["continue", "fresh"] = Field(
         default="continue",
-        description="go on along the learning-rate schedule, or begin it anew for this phase and those after it: for a "
-        "short last phase that is to learn what those before did not",
+        description="continue the learning-rate schedule, or restart it for this phase and those after it: for a short last "
+        "phase that has something new to learn",
     )
     share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
     sequence_length: int = Field(
@@ -115,7 +115,7 @@ class CheckpointConfig(Options):
 
     @property
     def word_marks(self) -> tuple[int, ...]:
-        """The word counts of `by_words`, ascending; empty where it is not asked for."""
+        """The word counts of `by_words`, ascending; empty if it is not asked for."""
         return marks_of(self.by_words)
 
 

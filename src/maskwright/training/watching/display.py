@@ -1,4 +1,4 @@
-"""The live line of a run: loss, tokens/s, utilisation and time left; plain lines where there is no terminal."""
+"""The live line of a run: loss, tokens/s, utilisation and time left; plain lines if there is no terminal."""
 
 import time
 from typing import Self

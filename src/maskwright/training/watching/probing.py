@@ -54,7 +54,7 @@ class Occasions:
         return min(self.num_probes or 0, self.num_steps)
 
     def number(self, step: int) -> int | None:
-        """Return the number of the occasion after so many steps, counted from 1; None where there is none."""
+        """Return the number of the occasion after so many steps, counted from 1; None if there is none."""
         if self.every_steps is not None:
             is_due = step % self.every_steps == 0 or step == self.num_steps
             return math.ceil(step / self.every_steps) if is_due else None
