@@ -59,8 +59,8 @@ class Phase(Options):
     )
     schedule: Literal["continue", "fresh"] = Field(
         default="continue",
-        description="continue the learning-rate schedule, or restart it for this phase and those after it: for a short last "
-        "phase that has something new to learn",
+        description="continue the learning-rate schedule, or restart it for this phase and those after it: for a short "
+        "last phase that has something new to learn",
     )
     share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
     sequence_length: int = Field(
