@@ -48,12 +48,16 @@ def home(tmp_path_factory, text_file: Path) -> Path:
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "small.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    (folder / "my_texts").mkdir()
+    (folder / "my_texts" / "mine.txt").write_bytes(text_file.read_bytes())
     train(path, run=folder / "runs" / "mine")
     return folder
 
 
 def test_pages_that_run_are_found():
-    pages = ["README.md", "docs/journey.md", "docs/late_mask.md", "docs/sparse_coding.md"]
+    pages = ["README.md", "docs/journey.md", "docs/late_mask.md", "docs/python.md", "docs/sparse_coding.md"]
     assert [name_of(page) for page in PAGES_THAT_RUN] == pages
 
 

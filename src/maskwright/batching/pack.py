@@ -27,9 +27,9 @@ def assemble(
     begins = _begins(pieces, row_length)
     token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
     word_starts_T = np.ones(num_tokens, dtype=bool)
-    place = expand_ranges(begins + 1, pieces.lengths)
-    token_ids_T[place] = token_ids
-    word_starts_T[place] = word_starts
+    position = expand_ranges(begins + 1, pieces.lengths)
+    token_ids_T[position] = token_ids
+    word_starts_T[position] = word_starts
     # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
     word_starts_T[(begins + 1)[pieces.lengths > 0]] = True
     token_ids_T[begins] = vocabulary.cls_id
@@ -53,17 +53,17 @@ def pack_complete(
         A batch whose `document_ids_S` are indices into `sizes`; every token begins a word.
     """
     pieces = pack_whole(sizes - NUM_SPECIALS, row_length)
-    place = expand_ranges(_begins(pieces, row_length), sizes[pieces.documents])
+    position = expand_ranges(_begins(pieces, row_length), sizes[pieces.documents])
     source = expand_ranges((np.cumsum(sizes) - sizes)[pieces.documents], sizes[pieces.documents])
     token_ids_T = np.full(pieces.num_rows * row_length, pad_id, dtype=np.int64)
-    token_ids_T[place] = token_ids[source]
+    token_ids_T[position] = token_ids[source]
     segment_ids_T = np.zeros_like(token_ids_T)
-    segment_ids_T[place] = segment_ids[source]
+    segment_ids_T[position] = segment_ids[source]
     return _packed(pieces, row_length, token_ids_T, segment_ids_T, np.ones(len(token_ids_T), dtype=bool))
 
 
 def _begins(pieces: Pieces, row_length: int) -> np.ndarray:
-    """Return the place of each piece's first token (its [CLS]) in the batch; int64 [P]."""
+    """Return the position of each piece's first token (its [CLS]) in the batch; int64 [P]."""
     sizes = pieces.lengths + NUM_SPECIALS
     before = np.concatenate([[0], np.cumsum(sizes)])
     row_of_piece = np.repeat(np.arange(pieces.num_rows), np.diff(pieces.row_starts))
@@ -73,7 +73,7 @@ def _begins(pieces: Pieces, row_length: int) -> np.ndarray:
 def _packed(
     pieces: Pieces, row_length: int, token_ids_T: np.ndarray, segment_ids_T: np.ndarray, word_starts_T: np.ndarray
 ) -> PackedBatch:
-    """Add positions and layout to tokens that lie in their places."""
+    """Add positions and layout to packed tokens."""
     num_tokens = len(token_ids_T)
     sizes = pieces.lengths + NUM_SPECIALS
     starts, documents, document_starts = _with_padding(_begins(pieces, row_length), sizes, pieces, row_length)

@@ -136,10 +136,10 @@ class RowPlan:
         self.num_rows = int(self._num_full.sum()) + sum(pattern.num_rows for pattern in self._patterns)
 
     def assign(self, generator: np.random.Generator) -> Pieces:
-        """Fill the plan's places with documents drawn at random and put the rows into random order.
+        """Fill the plan's positions with documents drawn at random and put the rows into random order.
 
-        The rest of a long document, what does not fill a row, is taken from a random place between its full pieces, so
-        that documents are cut at other places in every epoch.
+        The rest of a long document, which does not fill a row, is taken from a random position between its full pieces.
+        So documents are cut at other positions in every epoch.
 
         Args:
             generator: the epoch's.
@@ -174,7 +174,7 @@ class RowPlan:
             np.stack([documents, rest_rank[documents] * room])
             for documents in (shuffled[borders[size] : borders[size + 1]] for size in range(self.row_length))
         ]
-        places: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
         pieces_per_row: list[np.ndarray] = []
         for pattern in self._patterns:
             columns = [self._take(shelves, size, pattern.num_rows, size) for size in pattern.sizes]
@@ -185,12 +185,12 @@ class RowPlan:
                 rest = column[:2] + np.array([[0], [filled - NUM_SPECIALS]])
                 rest_size = pattern.cut_size - filled + NUM_SPECIALS
                 shelves[rest_size] = np.concatenate([shelves[rest_size], rest], axis=1)
-            places.append(np.stack(columns, axis=2).reshape(3, -1))
+            positions.append(np.stack(columns, axis=2).reshape(3, -1))
             pieces_per_row.append(np.full(pattern.num_rows, len(columns)))
-        if not places:
+        if not positions:
             empty = np.zeros(0, dtype=np.int64)
             return empty, empty, empty, empty
-        documents, starts, lengths = np.concatenate(places, axis=1)
+        documents, starts, lengths = np.concatenate(positions, axis=1)
         return documents, starts, lengths, np.concatenate(pieces_per_row)
 
     @staticmethod

@@ -51,8 +51,8 @@ class RowStream:
     def pieces(self, first_row: int, num_rows: int) -> Pieces:
         """Return what rows `first_row`, `first_row + 1`, ... hold; rows are counted over all epochs."""
         numbers = np.arange(first_row, first_row + num_rows)
-        epochs, places = np.divmod(numbers, self._plan.num_rows)
-        parts = [self._epoch(int(epoch)).rows(places[epochs == epoch]) for epoch in np.unique(epochs)]
+        epochs, positions = np.divmod(numbers, self._plan.num_rows)
+        parts = [self._epoch(int(epoch)).rows(positions[epochs == epoch]) for epoch in np.unique(epochs)]
         if len(parts) == 1:
             return parts[0]
         row_lengths = np.concatenate([np.diff(part.row_starts) for part in parts])

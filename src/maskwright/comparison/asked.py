@@ -126,19 +126,19 @@ def _read_file(path: Path) -> ComparisonFile:
         problem = problem_in_words(ComparisonFile, error.errors()[0], "comparison")
         raise RecipeError(f"{path}: {problem}", "keys that docs/compare.md explains") from error
 
-    def beside(name: str | None) -> str | None:
+    def resolve(name: str | None) -> str | None:
         if name is None:
             return None
         found = (path.parent / name).resolve()
         return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
 
     arms = [
-        arm.model_copy(update={"recipe": beside(arm.recipe), "runs": [str(beside(run)) for run in arm.runs]})
+        arm.model_copy(update={"recipe": resolve(arm.recipe), "runs": [str(resolve(run)) for run in arm.runs]})
         for arm in found.arms
     ]
-    tasks = [str(beside(name)) if name.endswith((".yaml", ".yml")) else name for name in found.tasks]
-    places = {"recipe": beside(found.recipe), "data": beside(found.data)}
-    return found.model_copy(update={"arms": arms, "tasks": tasks, **places})
+    tasks = [str(resolve(name)) if name.endswith((".yaml", ".yml")) else name for name in found.tasks]
+    paths = {"recipe": resolve(found.recipe), "data": resolve(found.data)}
+    return found.model_copy(update={"arms": arms, "tasks": tasks, **paths})
 
 
 def resolved_arms(asked: ComparisonFile, how: ComparisonOptions) -> list[Arm]:

@@ -95,11 +95,11 @@ def jobs_of(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[Job]:
     """Return every run, seed by seed and within a seed arm by arm."""
     of_arm = {arm.name: list(arm.runs) if arm.path is None else list(seeds) for arm in arms}
     jobs = []
-    for place in range(max(map(len, of_arm.values()))):
+    for index in range(max(map(len, of_arm.values()))):
         for arm in arms:
-            if place >= len(of_arm[arm.name]):
+            if index >= len(of_arm[arm.name]):
                 continue
-            seed = of_arm[arm.name][place]
+            seed = of_arm[arm.name][index]
             label = f"{arm.folder_name}-seed{seed}"
             if arm.path is None:
                 job = Job(arm.name, seed, label, RunFolder(arm.runs[seed]), out / "evaluation" / label)

@@ -176,9 +176,9 @@ def items_of_run(folder: Path, named: NamedTask) -> Items:
     Raises:
         EvaluationError: the task has no single items.
     """
-    places = EvaluationFolder(folder)
-    record = EvaluationRecord.read(places.record(named.name))
-    path = places.items(named.name, record.seeds[0].seed)
+    scored = EvaluationFolder(folder)
+    record = EvaluationRecord.read(scored.record(named.name))
+    path = scored.items(named.name, record.seeds[0].seed)
     if not path.exists():
         raise EvaluationError(f"{named.title} has no single items")
     return Items.read(path)

@@ -16,7 +16,7 @@ class MaskwrightError(Exception):
         """Join the parts into a message of at most six short lines.
 
         Args:
-            got: what was found, with the file, line and byte where there are any.
+            got: what was found, with the file, line and byte if there are any.
             expected: what was expected instead.
             to_do: what the user can do about it.
         """

@@ -60,16 +60,16 @@ def word_hashes(token_ids: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
         word_starts: bool [tokens], true where a word begins; the first is.
     """
     starts = np.flatnonzero(word_starts)
-    place = np.arange(len(token_ids)) - np.repeat(starts, np.diff(np.append(starts, len(token_ids))))
+    index = np.arange(len(token_ids)) - np.repeat(starts, np.diff(np.append(starts, len(token_ids))))
     with np.errstate(over="ignore"):
-        return np.add.reduceat(_mixed(token_ids.astype(np.uint64) + _PLACE * (place + 1).astype(np.uint64)), starts)
+        return np.add.reduceat(_mixed(token_ids.astype(np.uint64) + _PLACE * (index + 1).astype(np.uint64)), starts)
 
 
 def run_hashes(hashes_NW: np.ndarray) -> np.ndarray:
     """Return a 64-bit hash of each run of words, uint64 [N], from the hashes of its words."""
-    place = np.arange(1, hashes_NW.shape[1] + 1, dtype=np.uint64)
+    index = np.arange(1, hashes_NW.shape[1] + 1, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        return _mixed(hashes_NW + _PLACE * place).sum(axis=1, dtype=np.uint64)
+        return _mixed(hashes_NW + _PLACE * index).sum(axis=1, dtype=np.uint64)
 
 
 _PLACE = np.uint64(0x9E3779B97F4A7C15)

@@ -63,10 +63,10 @@ class TokenSplit:
         begins = self._document_starts[document_ids] + starts
         for index in np.unique(shard_of_piece):
             shard, chosen = self._shards[index], shard_of_piece == index
-            places = expand_ranges(begins[chosen], lengths[chosen])
+            positions = expand_ranges(begins[chosen], lengths[chosen])
             targets = expand_ranges((piece_ends - lengths)[chosen], lengths[chosen])
-            token_ids[targets] = shard.tokens[places]
-            word_starts[targets] = (shard.packed_words[places >> 3] >> (places & 7).astype(np.uint8)) & 1
+            token_ids[targets] = shard.tokens[positions]
+            word_starts[targets] = (shard.packed_words[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
         return token_ids, word_starts
 
 

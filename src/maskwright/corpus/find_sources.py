@@ -112,6 +112,6 @@ def nothing_found(path: Path, has_matches: bool) -> tuple[str, str, str]:
     """Return the message for a path or glob that stands for no file."""
     if has_matches:
         return f"{path} matches no kind of file that can be read", f"files that end with {known_suffixes()}", ""
-    beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    neighbours = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     prefixes = ", ".join(kind.prefix + "..." for kind in source_classes() if kind.prefix)
-    return f"{path} does not exist{suggest_nearest(path.name, beside)}", f"a file, folder, glob, or {prefixes}", ""
+    return f"{path} does not exist{suggest_nearest(path.name, neighbours)}", f"a file, folder, glob, or {prefixes}", ""

@@ -1,4 +1,4 @@
-"""Open text files of every kind: plain or compressed, with errors that name the place."""
+"""Open text files of every kind: plain or compressed, with errors that name the file and line."""
 
 import contextlib
 import gzip

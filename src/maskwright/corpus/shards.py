@@ -71,7 +71,7 @@ class SplitWriter:
         Args:
             tokens: ids, of the document that is not yet ended first.
             word_starts: bool, one a token.
-            document_ends: places in `tokens` where a document ends, ascending; what comes after the last of them
+            document_ends: positions in `tokens` where a document ends, ascending; what comes after the last of them
                 belongs to a document that the next call goes on with.
 
         Returns:

@@ -125,7 +125,7 @@ def require_padding_is_ignored(model: PreTrainedModel) -> None:
         RecipeError: they do, or the model does not run on token ids alone.
     """
     pad_id, length = number(model.config, "pad_token_id"), 5
-    ids_L = torch.tensor([place + 1 if place >= pad_id else place for place in range(17)])
+    ids_L = torch.tensor([position + 1 if position >= pad_id else position for position in range(17)])
     padded_2L = torch.stack([ids_L, torch.where(torch.arange(17) < length, ids_L, pad_id)])
     mask_2L = torch.stack([torch.ones_like(ids_L), (torch.arange(17) < length).long()])
     was_training = model.training

@@ -7,7 +7,7 @@ from maskwright.reports import write_model_card, write_report
 
 
 def report(run: str | Path) -> list[Path]:
-    """Draw RUN/report.html, and the model card where there is a model; return their paths.
+    """Draw RUN/report.html, and the model card if there is a model; return their paths.
 
     Args:
         run: a run folder; one that goes on can be looked at too.

@@ -36,7 +36,7 @@ def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: i
     Raises:
         RecipeError: a text can't be used, or `source` is a run without atoms.
         CheckpointError: there is no such run or dictionary, or the model is not the one it was learned from.
-        ExportError: the model is not to be had.
+        ExportError: the model can't be loaded.
     """
     words = [word for text in texts for word in marked_words(text)]
     if (source / FILE_NAME).is_file():
@@ -83,7 +83,7 @@ def _teacher_of_dictionary(dictionary: Dictionary, model: str | None, folder: Pa
         model_folder = model_folder_of(name)
     except ExportError as error:
         raise ExportError(
-            f"the model of {folder} is not to be had: {error.got}",
+            f"the model of {folder} can't be loaded: {error.got}",
             f"the model that it was learned from, {provenance.teacher}",
             "say where it is: --model MODEL",
         ) from error

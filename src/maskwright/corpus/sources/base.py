@@ -69,10 +69,10 @@ class Source(ABC):
 BETWEEN_WORDS = re.compile(r"(?<=\S)\s(?=\S)")
 
 
-def place_to_cut(text: str, place: int) -> int:
-    """Return the first single white space between words from `place` on, within 10,000 characters; else `place`.
+def place_to_cut(text: str, position: int) -> int:
+    """Return the first single white space between words from `position` on, within 10,000 characters; else `position`.
 
     Tokenizers split there too, so that the tokens of both parts are those of the whole: `test_encoding.py`.
     """
-    match = BETWEEN_WORDS.search(text, place, place + 10_000)
-    return match.start() if match else place
+    match = BETWEEN_WORDS.search(text, position, position + 10_000)
+    return match.start() if match else position

@@ -80,7 +80,7 @@ def find_pair_files(whereabouts: Whereabouts, files: Sequence[str], data: Path, 
     """
     if data.is_file():
         return [data]
-    # macOS leaves a "._name.jsonl" beside what it unpacks.
+    # macOS leaves a "._name.jsonl" next to each file that it unpacks.
     return [path for path in find_files(whereabouts, files, data, title) if not path.name.startswith(".")]
 
 

@@ -52,7 +52,7 @@ def freeze_all_but_biases(encoder: Encoder) -> None:
 
 
 def add_lora(encoder: Encoder, lora: Lora, generator: torch.Generator) -> None:
-    """Put low-rank updates beside every linear layer of the encoder and freeze everything else.
+    """Add low-rank updates to every linear layer of the encoder and freeze everything else.
 
     Source: Hu et al. 2021, LoRA, arXiv:2106.09685; all linear layers as Dettmers et al. 2023, arXiv:2305.14314,
     section 4, recommend.

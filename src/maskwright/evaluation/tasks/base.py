@@ -1,6 +1,6 @@
 """The contract of an evaluation task: a kind of question, and what its answers are worth.
 
-A kind is one file in `tasks/` with a class of that name in CamelCase; nothing lists it. A YAML file beside it, or
+A kind is one file in `tasks/` with a class of that name in CamelCase; nothing lists it. A YAML file next to it, or
 anywhere, says which data a kind is applied to (docs/evaluation.md). A task turns a model into scores; who repeats it
 over seeds and writes the record is not its business.
 """
@@ -38,7 +38,7 @@ class TaskResult(BaseModel):
         examples: whatever helps to see what the scores mean.
         settings: what the scores depend on beyond the config, such as the number of sequences or the best epoch.
         notes: what a reader must know to judge the scores, in words.
-        items: the ground of the scores; None where there are no single items.
+        items: what the scores are computed from; None if there are no single items.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -68,10 +68,10 @@ class Task(ABC):
     """Whether the seed matters so much that a task is run with several (fine-tuning is)."""
 
     main_metric: str | None = None
-    """The score that stands in tables and that two models are compared by; None where there is no such score."""
+    """The score that tables show and that compares two models; None if there is no such score."""
 
     compared_by: str | None = None
-    """The score by which recipes are compared where there is no main metric."""
+    """The score by which recipes are compared if there is no main metric."""
 
     def __init__(self, config: Any = None) -> None:
         """Take a `Config` of this class, or None for the defaults."""

@@ -101,7 +101,7 @@ class EnergyMeter:
 
 
 def energy_meter(config: EnergyConfig, engine: EngineRecord) -> EnergyMeter:
-    """Return the meter of a run on this machine and those that torchrun started beside it."""
+    """Return the meter of a run on this machine, shared with the other processes that torchrun started."""
     num_gpus = engine.num_ranks if engine.device.startswith("cuda") else 0
     num_machines = max(1, engine.num_ranks // int(os.environ.get("LOCAL_WORLD_SIZE", engine.num_ranks)))
     return EnergyMeter(config, num_gpus, num_machines)
