@@ -10,7 +10,7 @@ Prefer: when a model is to be asked how sure it is.
 from pydantic import Field
 
 from maskwright.core.batches import UNUSED
-from maskwright.objectives.base import TERMS
+from maskwright.objectives.base import TERMS, ChosenTerms
 from maskwright.objectives.mlm import Mlm
 from maskwright.objectives.terms.base import Term, TermConfig
 
@@ -47,4 +47,4 @@ class ConfidentMlm(Mlm):
     class Config(Mlm.Config):
         """Options of `confident_mlm`."""
 
-        terms: tuple = (TERMS.choose("confident_mlm:Confidence"), TERMS.choose("token"))
+        terms: ChosenTerms = (TERMS.choose("confident_mlm:Confidence"), TERMS.choose("token"))

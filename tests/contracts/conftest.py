@@ -38,10 +38,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 """Options with which an objective does other work than with its defaults."""
 
+REQUIRED: dict[str, dict[str, Any]] = {
+    "mixture": {"parts": [{"objective": "mlm"}, {"objective": {"name": "mlm", "rate": 0.5}}]},
+}
+"""Options of objectives that can't do without."""
+
 CASES = [
     (name, options)
     for name in [*plug_in_names("maskwright.objectives"), "confident_mlm:ConfidentMlm"]
-    for options in [{}, *VARIANTS.get(name, [])]
+    for options in [REQUIRED.get(name, {}), *VARIANTS.get(name, [])]
 ]
 
 TOY_SIZES = {"num_atoms": 24, "num_states": 2000, "num_tokens": 3000, "num_updates": 5}

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.core.batches import UNUSED, CorruptedBatch, Question, ask, groups_of
+from maskwright.core.batches import UNUSED, CorruptedBatch, Question, Reading, ask, asked_positions, groups_of
 from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
 from maskwright.core.ranks import Ranks
 from maskwright.encoders.build import build_encoder
 from maskwright.masking.corruption import Corruption
-from maskwright.objectives.base import Objective, ObjectiveConfig, Reading, asked_positions
+from maskwright.objectives.base import Objective, ObjectiveConfig
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 from maskwright.objectives.mixture import Mixture
 from maskwright.objectives.terms.base import Term

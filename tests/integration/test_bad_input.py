@@ -315,7 +315,7 @@ def test_a_run_folder_that_holds_a_run(maskwright, recipe, copied):
 
 def test_a_run_folder_that_is_in_use(maskwright, recipe, copied):
     code = (
-        "import sys; from pathlib import Path; from maskwright.training.safety.non_finite import exclusive\n"
+        "import sys; from pathlib import Path; from maskwright.training.safety.lock import exclusive\n"
         f"with exclusive(Path({str(copied)!r})): print('held', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE

@@ -88,14 +88,15 @@ def test_two_steps_train_and_are_exported(raw_recipe, corpus, tmp_path, model_ty
 def test_it_is_teacher_and_student_of_a_latent_objective(raw_recipe, corpus, tmp_path):
     """It is read layer by layer, copied, kept in a file, and begins anew."""
     dictionary = {"num_atoms": 8, "num_states": 100, "num_tokens": 1000, "num_updates": 4}
-    student = {"name": "mlsm", "layer": -2, "dictionary": dictionary, "coding": {"penalty": 0.01}}
+    atoms = {"name": "atoms", "layer": -2, "dictionary": dictionary, "coding": {"penalty": 0.01}}
+    student = {"name": "mlsm", "terms": [atoms, "token"]}
     phases = [{"sequence_length": 32}, {"objective": student, "weights": "fresh", "sequence_length": 32}]
     folder = RunFolder(tmp_path / "run")
     recipe = parse_recipe(recipe_of(raw_recipe, "roberta", phases=phases, probes={}), "test")
     TrainingLoop(assemble_run(recipe, corpus, folder, Ranks(), {})).train()
     export_run(folder, RunRecord.read(folder.run_record))
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    assert lines[1]["mlsm"] > 0 and lines[1]["mlm"] > 0
+    assert lines[1]["atoms"] > 0 and lines[1]["token"] > 0
     assert run_record(folder.path)["export"]["max_logit_difference"] < 1e-4
 
 

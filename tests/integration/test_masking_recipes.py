@@ -50,9 +50,9 @@ def test_each_trains(path: Path, corpus: Corpus, tmp_path: Path) -> None:
 def test_there_is_one_of_each_strategy_and_they_differ_in_their_phases_alone() -> None:
     recipes = {path.stem: read_recipe(path) for path in STRATEGY_RECIPES}
     objectives = {name: recipe.phases[-1].objective for name, recipe in recipes.items()}
-    for name in plug_in_names(STRATEGIES):
-        assert objectives[name]["strategy"]["name"] == name
-    assert objectives["self_evolution"]["name"] == "self_evolution"
-    assert objectives["rate_schedule"]["rate"] == RateSchedule(start=0.40, end=0.15).model_dump()
+    for name in plug_in_names(STRATEGIES.package):
+        assert objectives[name].options.strategy.name == name
+    assert objectives["self_evolution"].name == "self_evolution"
+    assert objectives["rate_schedule"].options.rate == RateSchedule(start=0.40, end=0.15)
     own = {"name", "description", "phases"}
     assert len({recipe.model_dump_json(exclude=own) for recipe in recipes.values()}) == 1

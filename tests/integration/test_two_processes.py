@@ -13,8 +13,12 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import open_corpus
+from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.strategies.adaptive import Adaptive
+from maskwright.training.distributed import TorchrunRanks
+from maskwright.training.phases import read_model
 from maskwright.training.safety.lock import exclusive
 
 
@@ -26,13 +30,13 @@ def free_port() -> int:
 
 def run_on_two(*arguments: object, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
     """Run a command on two ranks; return both."""
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "maskwright", *map(str, arguments)]
     pipe = subprocess.PIPE
     processes = [
         subprocess.Popen(
             command,
-            env={**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank},
+            env={**os.environ, **variables, "RANK": rank, "LOCAL_RANK": rank},
             stdout=pipe,
             stderr=pipe,
             text=True,
@@ -99,14 +103,32 @@ def observe_and_refresh(rank: int, folder: str, corpus_folder: str) -> None:
     """In each of two processes: see other predictions than the other one, and write down the weights made of all."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
-        save_file({"weights_2V": refreshed(corpus_folder, [rank])}, f"{folder}/{rank}.safetensors")
+        save_file(
+            {"weights_2V": refreshed(corpus_folder, [rank], TorchrunRanks(rank, 2))}, f"{folder}/{rank}.safetensors"
+        )
     finally:
         dist.destroy_process_group()
 
 
-def refreshed(corpus_folder: str, shares: list[int]) -> torch.Tensor:
+def refreshed(corpus_folder: str, shares: list[int], ranks: Ranks) -> torch.Tensor:
     """Return the weights after one step in which some shares of the predictions were seen."""
-    adaptive = Adaptive(Adaptive.Config(refresh_steps=3), open_corpus(Path(corpus_folder), verify=False).vocabulary)
+    corpus = open_corpus(Path(corpus_folder), verify=False)
+    adaptive = Adaptive(Adaptive.Config(refresh_steps=3), corpus.vocabulary)
+    adaptive.begin(
+        PhaseStart(
+            folder=Path(corpus_folder),
+            corpus=corpus,
+            sequence_length=32,
+            num_steps=3,
+            seed=1,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            micro_batch_tokens=512,
+            was_begun=False,
+            ranks=ranks,
+            read_model=read_model,
+        )
+    )
     for share in shares:
         generator = torch_generator(share, "predictions")
         target_ids_M = torch.randint(10, 100, (500,), generator=generator)
@@ -119,9 +141,9 @@ def test_both_processes_hold_the_weights_that_one_makes_of_all_predictions(corpu
     arguments = (str(tmp_path), str(corpus.folder))
     torch.multiprocessing.start_processes(observe_and_refresh, arguments, nprocs=2, start_method="fork")
     ours = [load_file(tmp_path / f"{rank}.safetensors")["weights_2V"] for rank in range(2)]
-    alone = refreshed(str(corpus.folder), [0, 1])
+    alone = refreshed(str(corpus.folder), [0, 1], Ranks())
     assert torch.equal(ours[0], ours[1]) and torch.equal(ours[0], alone)
-    assert not torch.equal(alone, refreshed(str(corpus.folder), [0]))
+    assert not torch.equal(alone, refreshed(str(corpus.folder), [0], Ranks()))
 
 
 @pytest.mark.slow

@@ -198,6 +198,34 @@ def groups_of(questions: Mapping[str, Question]) -> tuple[tuple[str, ...], ...]:
     return tuple(groups.values())
 
 
+def asked_positions(batch: CorruptedBatch) -> Tensor:
+    """Return the positions that the terms ask at, int64 [M]: those of one group after the other."""
+    positions = [batch.questions[group[0]].positions_M for group in batch.groups]
+    return positions[0] if len(positions) == 1 else torch.cat(positions)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading a batch gave.
+
+    Attributes:
+        states: by term, the hidden states at its question's positions, float [M, D].
+        questions: by term; those of the batch, but for targets that only reading could tell, such as which tokens a
+            generator has replaced. Positions and counts stay those of the batch.
+    """
+
+    states: Mapping[str, Tensor]
+    questions: Mapping[str, Question]
+
+    @classmethod
+    def of(cls, x_MD: Tensor, batch: CorruptedBatch) -> Self:
+        """Deal out hidden states at `asked_positions`, one group after the other."""
+        sizes = [len(batch.questions[group[0]].positions_M) for group in batch.groups]
+        parts = [x_MD] if len(sizes) == 1 else x_MD.split(sizes)
+        states = {name: part for group, part in zip(batch.groups, parts, strict=True) for name in group}
+        return cls(states, batch.questions)
+
+
 class SlotLosses(NamedTuple):
     """The cross-entropy of scored slots.
 

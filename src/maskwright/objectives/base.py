@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, groups_of
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, Reading, asked_positions, groups_of
 from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
@@ -29,6 +29,9 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.objectives.terms.base import Term
 
 TERMS = ChosenFrom("maskwright.objectives.terms", Term)
+
+ChosenTerms = tuple[Annotated[Chosen[Term], TERMS], ...]
+"""Type of an option that lists terms."""
 
 FillsMasks = Literal["encoder", "reader", "no"]
 """What can fill masks after a phase: the encoder with the vocabulary head, a reader that runs beyond it, or nothing."""
@@ -46,7 +49,7 @@ class ObjectiveConfig(Options):
 class TermsConfig(ObjectiveConfig):
     """Options of an objective whose terms the recipe chooses."""
 
-    terms: tuple[Annotated[Chosen[Term], TERMS], ...] = Field(
+    terms: ChosenTerms = Field(
         default_factory=lambda: (TERMS.choose("token"),),
         min_length=1,
         description="what is asked of the corrupted text, all in one forward pass: names of plug-ins of "
@@ -79,28 +82,6 @@ class Outcome:
     heads: Mapping[str, nn.Module]
     fills_masks: FillsMasks
     reader: nn.Module | None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What reading a batch gave.
-
-    Attributes:
-        states: by term, the hidden states at its question's positions, float [M, D].
-        questions: by term; those of the batch, but for targets that only reading could tell, such as which tokens a
-            generator has replaced. Positions and counts stay those of the batch.
-    """
-
-    states: Mapping[str, Tensor]
-    questions: Mapping[str, Question]
-
-    @classmethod
-    def of(cls, x_MD: Tensor, batch: CorruptedBatch) -> Self:
-        """Deal out hidden states at `asked_positions`, one group after the other."""
-        sizes = [len(batch.questions[group[0]].positions_M) for group in batch.groups]
-        parts = [x_MD] if len(sizes) == 1 else x_MD.split(sizes)
-        states = {name: part for group, part in zip(batch.groups, parts, strict=True) for name in group}
-        return cls(states, batch.questions)
 
 
 class Objective(nn.Module, ABC):
@@ -196,7 +177,7 @@ class Objective(nn.Module, ABC):
         }
         return replace(batch, questions=questions)
 
-    def read(self, encoder: Encoder, batch: CorruptedBatch) -> "Reading":
+    def read(self, encoder: Encoder, batch: CorruptedBatch) -> Reading:
         """Return the hidden states at the positions of every question; with gradient.
 
         By default the encoder reads the batch once, at all positions that are asked; what only other positions need is
@@ -352,9 +333,3 @@ class Objective(nn.Module, ABC):
         """Return the batch with every term's question; see `Term.ask`."""
         questions = {name: self.term(name).ask(packed, corruption, generator, progress) for name in self.terms}
         return CorruptedBatch(corruption.input, questions, packed, groups_of(questions))
-
-
-def asked_positions(batch: CorruptedBatch) -> Tensor:
-    """Return the positions that the terms ask at, int64 [M]: those of one group after the other."""
-    positions = [batch.questions[group[0]].positions_M for group in batch.groups]
-    return positions[0] if len(positions) == 1 else torch.cat(positions)

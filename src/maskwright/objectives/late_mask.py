@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from maskwright.core.batches import CorruptedBatch, PackedBatch
+from maskwright.core.batches import CorruptedBatch, PackedBatch, Reading, asked_positions
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
@@ -32,7 +32,7 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate
 from maskwright.masking.row_masking import RowMasking
 from maskwright.models.late_decoder import LateDecoder, LateInput, LateMaskOptions, LateReader
-from maskwright.objectives.base import FillsMasks, Reading, asked_positions
+from maskwright.objectives.base import FillsMasks
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 
 

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Reading
 from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
@@ -25,7 +25,7 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate, highest, rate_at
-from maskwright.objectives.base import FillsMasks, Objective, ObjectiveConfig, Reading
+from maskwright.objectives.base import FillsMasks, Objective, ObjectiveConfig
 from maskwright.objectives.terms.base import Term
 
 OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)

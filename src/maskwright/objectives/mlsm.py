@@ -9,15 +9,13 @@ Cost: that of mlm and a head over atoms; targets are computed once for the whole
 Prefer: when the meaning of words in context matters more than their form; it needs a teacher, so a phase before it.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from maskwright.core.plug_in_field import Chosen
 from maskwright.masking.rates import Rate
-from maskwright.objectives.base import TERMS
+from maskwright.objectives.base import TERMS, ChosenTerms
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
-from maskwright.objectives.terms.base import Term
 
 OF_A_TERM = frozenset({"teacher", "layer", "dictionary", "coding", "target", "targets", "mlm_weight", "refresh_steps"})
 """What recipes before version 0.2 said of the objective."""
@@ -47,7 +45,7 @@ class Mlsm(MaskedObjective):
             description="share of the text tokens that are scored, in (0, 1), or {start, end, shape} over the phase; "
             "0.15 and always [MASK] as Berend 2023",
         )
-        terms: tuple[Annotated[Chosen[Term], TERMS], ...] = Field(
+        terms: ChosenTerms = Field(
             default_factory=lambda: (TERMS.choose("atoms"), TERMS.choose("token")),
             min_length=1,
             description="what is asked of the corrupted text: atoms (a teacher's codes) and token (MLM at the same "
