@@ -14,7 +14,7 @@ from tests.integration.conftest import written
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.tokenization.folder import save_tokenizer
 from maskwright.training.loop import TrainingLoop
@@ -69,7 +69,7 @@ def test_two_steps_train_and_are_exported(raw_recipe, corpus, tmp_path, model_ty
     folder = RunFolder(tmp_path)
     recipe = parse_recipe(recipe_of(raw_recipe, model_type, probes={}), "test")
     TrainingLoop(assemble_run(recipe, corpus, folder, Ranks(), {})).train()
-    export_run(folder, RunRecord.read(folder.run_record))
+    export_run(folder.path)
     record = run_record(tmp_path)
     assert record["engine"]["attention"] == "its own" and not record["engine"]["compiled"]
     assert record["export"]["family"] == "hugging_face"
@@ -94,7 +94,7 @@ def test_it_is_teacher_and_student_of_a_latent_objective(raw_recipe, corpus, tmp
     folder = RunFolder(tmp_path / "run")
     recipe = parse_recipe(recipe_of(raw_recipe, "roberta", phases=phases, probes={}), "test")
     TrainingLoop(assemble_run(recipe, corpus, folder, Ranks(), {})).train()
-    export_run(folder, RunRecord.read(folder.run_record))
+    export_run(folder.path)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert lines[1]["atoms"] > 0 and lines[1]["token"] > 0
     assert run_record(folder.path)["export"]["max_logit_difference"] < 1e-4

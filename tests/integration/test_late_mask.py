@@ -36,7 +36,7 @@ def run(raw_recipe: dict[str, Any], corpus: Corpus, tmp_path) -> RunFolder:
     }
     folder = RunFolder(tmp_path / "run")
     TrainingLoop(assemble_run(parse_recipe(raw_recipe, "test"), corpus, folder, Ranks(), {})).train()
-    export_run(folder, RunRecord.read(folder.run_record))
+    export_run(folder.path)
     return folder
 
 

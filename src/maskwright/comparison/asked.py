@@ -13,14 +13,15 @@ from pydantic import Field, ValidationError
 from maskwright.comparison.comparison_options import ComparisonOptions
 from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.options import Options
+from maskwright.core.records.run import RunFolder, record_of
 from maskwright.core.strict_yaml import load_yaml
 from maskwright.core.validation import problem_in_words
-from maskwright.pipeline.locate import record_of
 from maskwright.pipeline.probes import with_pairs_found
 from maskwright.pipeline.recipes import read_with_overrides
 from maskwright.training.recipe.differences import leaves
-from maskwright.training.recipe.recipe import Recipe, parse_recipe
+from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import Budget
+from maskwright.training.trained_run import recipe_of_run
 
 DEFAULT_SEEDS = 3
 """The fewest over which a spread says anything."""
@@ -199,7 +200,7 @@ def _trained_before(arm: ArmSection) -> Arm:
             raise RecipeError(
                 f"{run} is {record.status}", "runs that are finished", f"go on: maskwright train --run {run} --resume"
             )
-        recipe = recipe or parse_recipe(record.recipe, str(run))
+        recipe = recipe or recipe_of_run(record, str(RunFolder(run).run_record))
         seed = int(record.recipe["seed"])
         if seed in runs:
             raise RecipeError(f"{run} and {runs[seed]} have the same seed, {seed}", "runs that differ by their seeds")

@@ -11,7 +11,8 @@ from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.engine.decide import require_machine
 from maskwright.training.engine.forecast import foresee
 from maskwright.training.recipe.differences import first_difference
-from maskwright.training.recipe.recipe import Recipe, parse_recipe
+from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.trained_run import recipe_of_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def state_of(job: Job, corpus: Corpus | None = None) -> State:
 
 def _require_same(job: Job, recipe: Recipe, record: RunRecord, corpus: Corpus | None) -> None:
     """Refuse a run that is another one than was asked for."""
-    there = parse_recipe(record.recipe, str(job.run.run_record)).model_dump(mode="json")
+    there = recipe_of_run(record, str(job.run.run_record)).model_dump(mode="json")
     difference = first_difference(there, recipe.model_dump(mode="json"))
     if difference is None and corpus is not None and record.corpus_sha256 != corpus.manifest.content_sha256:
         difference = f"it was trained on {record.corpus}, not on {corpus.folder}"

@@ -6,6 +6,8 @@ package is named "module:Class".
 
 import importlib
 import pkgutil
+import sys
+from pathlib import Path
 from typing import TypeVar
 
 from maskwright.core.errors import RecipeError, suggest_nearest
@@ -70,3 +72,10 @@ def load_plug_in(package: str, name: str, base: type[PlugIn]) -> type[PlugIn]:
             f"class {class_name}({base.__name__})",
         )
     return found
+
+
+def find_plug_ins_in(folder: Path) -> None:
+    """Let "module:Class" in a recipe name a module in `folder`."""
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)

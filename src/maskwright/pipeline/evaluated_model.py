@@ -2,13 +2,8 @@
 
 from pathlib import Path
 
-from torch import nn
-
-from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.evaluated_model import EvaluatedModel
-from maskwright.pipeline.locate import record_of
-from maskwright.pipeline.recipes import find_plug_ins_in
 from maskwright.training.trained_run import reader_of_run
 
 
@@ -20,10 +15,4 @@ def subject_of(model: str | Path, corpus: Corpus | None = None, data: Path | Non
         corpus: for the tasks that score one.
         data: the folder of the tasks' data sets.
     """
-    return EvaluatedModel(model, corpus, data, reader_of=_reader_of)
-
-
-def _reader_of(run: RunFolder) -> nn.Module | None:
-    if recipe_folder := record_of(run.path).recipe_folder:
-        find_plug_ins_in(Path(recipe_folder))
-    return reader_of_run(run)
+    return EvaluatedModel(model, corpus, data, reader_of=lambda run: reader_of_run(run.path))

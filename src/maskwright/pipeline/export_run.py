@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from maskwright.core.records.run import RunFolder
-from maskwright.pipeline.locate import record_of
-from maskwright.pipeline.recipes import find_plug_ins_in
+from maskwright.core.errors import RecipeError
 from maskwright.training.trained_run import export_run
 
 
@@ -20,8 +18,9 @@ def export(run: str | Path, *, step: int | None = None, best: bool = False, out:
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.
         ExportError: the logits differ.
+        RecipeError: both `step` and `best` were asked for.
     """
-    record = record_of(Path(run))
-    if record.recipe_folder:
-        find_plug_ins_in(Path(record.recipe_folder))
-    return export_run(RunFolder(Path(run)), record, step=step, best=best, out=None if out is None else Path(out))
+    if best and step is not None:
+        raise RecipeError("--best with --step", "one of them")
+    which = "best" if best else "newest" if step is None else step
+    return export_run(Path(run), which, out=None if out is None else Path(out))

@@ -9,10 +9,8 @@ from maskwright.batching.pack import pack_sequences
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.hardware import default_device
-from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.records.run import record_of
 from maskwright.core.records.semantics import Context, Profile
-from maskwright.core.vocabulary import Vocabulary
-from maskwright.corpus.corpus import TOKENIZER
 from maskwright.heads.latent import LatentHead
 from maskwright.models.teacher import Teacher
 from maskwright.models.trained import TrainedModel
@@ -20,64 +18,46 @@ from maskwright.objectives.terms.atoms import Atoms, AtomsConfig
 from maskwright.semantics.describe.profiles import TokenizedWord, profile_of_weights
 from maskwright.semantics.dictionary import Dictionary
 from maskwright.semantics.phase_teacher import PHASE_BEFORE
-from maskwright.tokenization.folder import load_tokenizer
-from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.training.checkpoint import Checkpoints, load_model
-from maskwright.training.model import Model, build_model
 from maskwright.training.phases import read_model
-from maskwright.training.recipe.recipe import Recipe, parse_recipe
+from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.trained_run import TrainedRun, open_run
 
 
 @dataclass(frozen=True)
 class LatentStudent:
-    """A run's encoder with its head over atoms, from the newest checkpoint.
+    """A run's encoder with its head over atoms, from the checkpoint that was exported.
 
     Attributes:
-        run: its folder.
+        run: with that checkpoint's weights, on the best device of this machine; the newest before there is an export.
         phase: the last one, counted from 0, whose targets are codes over a dictionary in a folder.
         options: of that phase's term.
         head: over its atoms.
-        model: all of the run's.
-        vocabulary: of its tokenizer.
-        tokenizer_folder: where that is.
     """
 
-    run: RunFolder
+    run: TrainedRun
     phase: int
     options: AtomsConfig
     head: LatentHead
-    model: Model
-    vocabulary: Vocabulary
-    tokenizer_folder: Path
 
     @classmethod
     def of_run(cls, path: Path) -> "LatentStudent":
-        """Read the newest checkpoint of a run.
+        """Read the student of a run.
 
         Raises:
             RecipeError: the run has no phase with such targets.
             CheckpointError: there is no run, or no whole checkpoint.
         """
-        run = RunFolder(path)
-        record = RunRecord.read(run.run_record)
-        recipe = parse_recipe(record.recipe, str(run.run_record))
-        phase = latent_phase(recipe, path)
-        tokenizer_folder = run.model if run.model.is_dir() else Path(record.corpus) / TOKENIZER
-        vocabulary = vocabulary_of(load_tokenizer(tokenizer_folder))
-        model = build_model(recipe, vocabulary, None)
-        checkpoint = Checkpoints(run.checkpoints, keep_last=1, keep_best=False).newest_whole()
-        if checkpoint is None:
-            raise CheckpointError(f"{path} has no checkpoint", "one, which holds the student's head over atoms")
-        load_model(checkpoint, model.tensors())
-        model.root().to(default_device()).eval()
-        term = next(part for part in model.objectives[phase].modules() if isinstance(part, Atoms))
-        return cls(run, phase, term.config, term.head, model, vocabulary, tokenizer_folder)
+        run = open_run(path, "exported" if record_of(path).export else "newest")
+        phase = latent_phase(run.recipe, path)
+        run.model.root().to(default_device()).eval()
+        term = next(part for part in run.model.objectives[phase].modules() if isinstance(part, Atoms))
+        return cls(run, phase, term.config, term.head)
 
     @property
     def dictionary_folder(self) -> Path:
         """Where the dictionary of the targets is."""
         folder = self.options.dictionary.folder
-        return Path(folder) if folder is not None else self.run.phase(self.phase) / "dictionary"
+        return Path(folder) if folder is not None else self.run.folder.phase(self.phase) / "dictionary"
 
     def teacher(self) -> Teacher:
         """Return what the student was taught by.
@@ -89,8 +69,8 @@ class LatentStudent:
         options, device = self.options, default_device()
         provenance = Dictionary.load(self.dictionary_folder).provenance
         if options.teacher == PHASE_BEFORE:
-            like = TrainedModel(self.model.encoder, self.model.vocabulary_head, self.vocabulary, "")
-            teacher = Teacher.load(self.run.phase(self.phase), like, device, torch.float32)
+            like = TrainedModel(self.run.model.encoder, self.run.model.vocabulary_head, self.run.vocabulary, "")
+            teacher = Teacher.load(self.run.folder.phase(self.phase), like, device, torch.float32)
         else:
             teacher = Teacher(read_model(Path(options.teacher)), options.layer, options.teacher, device, torch.float32)
         if (teacher.sha256, teacher.layer) != (provenance.teacher_sha256, provenance.layer):
@@ -112,10 +92,10 @@ class LatentStudent:
             num_atoms: strongest atoms to keep.
         """
         token_ids = word.token_ids.copy()
-        token_ids[word.places] = self.vocabulary.mask_id
-        device = self.model.encoder.embedding_weight_VD.device
-        batch = pack_sequences([token_ids], self.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
-        x_TD = self.model.encoder(batch.input)
+        token_ids[word.places] = self.run.vocabulary.mask_id
+        device = self.run.model.encoder.embedding_weight_VD.device
+        batch = pack_sequences([token_ids], self.run.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
+        x_TD = self.run.model.encoder(batch.input)
         places = torch.from_numpy(word.places + 1).to(device)  # [CLS] is place 0
         predicted_A = self.head(x_TD[places]).float().softmax(1).mean(0)
         return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)

@@ -7,13 +7,13 @@ from pydantic import ValidationError
 from maskwright.core.errors import RecipeError
 from maskwright.core.files import make_folder
 from maskwright.core.hardware import default_device, fastest_dtype
-from maskwright.core.records.run import RunFolder
+from maskwright.core.records.run import RunFolder, record_of
 from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import preparation_key, prepare
 from maskwright.models.teacher import Teacher
-from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.verb_options import LearningOptions
 from maskwright.reports import write_dictionary_report
 from maskwright.reports.terminal.print_semantics import print_dictionary

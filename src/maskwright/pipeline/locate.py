@@ -2,22 +2,9 @@
 
 from pathlib import Path
 
-from maskwright.core.errors import CheckpointError, ExportError
-from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.errors import ExportError
+from maskwright.core.records.run import RunFolder
 from maskwright.export.hub import downloaded, is_hub_name
-
-
-def record_of(path: Path) -> RunRecord:
-    """Read the record of a run folder.
-
-    Raises:
-        CheckpointError: it is no run folder, or its record is damaged.
-    """
-    run = RunFolder(path)
-    if not run.run_record.exists():
-        problem = "holds no run" if path.exists() else "does not exist"
-        raise CheckpointError(f"{path} {problem}", "a folder that `maskwright train` made")
-    return RunRecord.read(run.run_record)
 
 
 def model_folder_of(model: str | Path) -> Path:

@@ -7,10 +7,11 @@ import torch
 
 from maskwright.core.errors import CheckpointError, ExportError, RecipeError
 from maskwright.core.hardware import default_device
+from maskwright.core.records.run import record_of
 from maskwright.core.records.semantics import ATOMS, AtomsRecord, ProfiledWords
 from maskwright.models.teacher import Teacher
 from maskwright.pipeline.latent_student import LatentStudent
-from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.locate import model_folder_of
 from maskwright.semantics.describe.profiles import Profiler, marked_words
 from maskwright.semantics.dictionary import FILE_NAME, Dictionary
 from maskwright.tokenization.folder import load_tokenizer
@@ -41,16 +42,17 @@ def profiled_words(source: Path, texts: Sequence[str], model: str | None, top: i
     words = [word for text in texts for word in marked_words(text)]
     if (source / FILE_NAME).is_file():
         folder, student = source, None
-        teacher, tokenizer_folder = _teacher_of_dictionary(Dictionary.load(source), model, source)
+        teacher, model_folder = _teacher_of_dictionary(Dictionary.load(source), model, source)
+        tokenizer = load_tokenizer(model_folder)
     else:
-        record_of(source)
         if model is not None:
+            record_of(source)
             raise RecipeError("--model with a run", "--model with a dictionary alone: a run knows its teacher")
         student = LatentStudent.of_run(source)
         folder, teacher = student.dictionary_folder, student.teacher()
-        tokenizer_folder = student.tokenizer_folder
+        tokenizer = student.run.tokenizer
     dictionary = Dictionary.load(folder)
-    profiler = Profiler(teacher, dictionary, load_tokenizer(tokenizer_folder))
+    profiler = Profiler(teacher, dictionary, tokenizer)
     profiles = [profiler.profile(word, top) for word in words]
     predicted = None
     if student is not None:

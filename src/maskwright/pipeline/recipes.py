@@ -1,11 +1,11 @@
 """Recipes and settings as people give them: a file, a mapping or an object, with values that replace its own."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from maskwright.core.discovery import find_plug_ins_in
 from maskwright.core.errors import RecipeError
 from maskwright.core.strict_yaml import load_yaml, parse_yaml
 from maskwright.training.recipe.recipe import Recipe, parse_recipe, with_overrides
@@ -66,10 +66,3 @@ def settings_of(settings: Settings) -> dict[str, Any]:
 def with_strict(settings: Settings, strict: bool) -> dict[str, Any]:
     """Return settings with `strict`, the refusal of invalid UTF-8, as one of them."""
     return settings_of(settings) | ({"data.strict": True} if strict else {})
-
-
-def find_plug_ins_in(folder: Path) -> None:
-    """Let "module:Class" in a recipe name a module in `folder`."""
-    path = str(folder.resolve())
-    if path not in sys.path:
-        sys.path.insert(0, path)

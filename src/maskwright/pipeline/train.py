@@ -12,7 +12,7 @@ from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
 from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.records.run import RunFolder, RunRecord, record_of
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.evaluation.catalogue import find_tasks
@@ -20,12 +20,11 @@ from maskwright.evaluation.run_tasks import evaluate
 from maskwright.export.folder import import_model
 from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.evaluated_model import subject_of
-from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.probes import probes_of, with_pairs_found
 from maskwright.pipeline.recipes import (
     RecipeLike,
     Settings,
-    find_plug_ins_in,
     folder_of,
     read_with_overrides,
     with_strict,
@@ -40,7 +39,7 @@ from maskwright.training.recipe.differences import first_difference
 from maskwright.training.recipe.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.run import assemble_run
 from maskwright.training.safety.lock import exclusive
-from maskwright.training.trained_run import export_run
+from maskwright.training.trained_run import export_run, recipe_of_run
 from maskwright.training.watching.energy import energy_meter
 
 
@@ -166,9 +165,7 @@ def go_on(run: Path, ranks: Ranks) -> RunRecord:
         if record.status == "finished" and folder.report.exists():
             say(f"{run} is finished already; its report is {folder.report}")
             return record
-        if record.recipe_folder:
-            find_plug_ins_in(Path(record.recipe_folder))
-        recipe = parse_recipe(record.recipe, str(folder.run_record))
+        recipe = recipe_of_run(record, str(folder.run_record))
         corpus = open_corpus(Path(record.corpus), verify=True)
         loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
         loop.resume()
@@ -260,8 +257,8 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> RunRecord:
 
 
 def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
-    record = RunRecord.read(folder.run_record)
-    export_run(folder, record, best=best and record.result is not None and record.result.best_step is not None)
+    result = RunRecord.read(folder.run_record).result
+    export_run(folder.path, "best" if best and result is not None and result.best_step is not None else "newest")
     subject = subject_of(folder.model, corpus)
     print_records(evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records)
     RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)

@@ -1,12 +1,18 @@
-"""From a checkpoint to a verified Hugging Face folder."""
+"""Reopens a run: its record, recipe, tokenizer and the weights of a checkpoint; exports it as a Hugging Face folder."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
+from maskwright.core.discovery import find_plug_ins_in, load_plug_in
 from maskwright.core.errors import CheckpointError, RecipeError
-from maskwright.core.records.run import ExportRecord, RunFolder, RunRecord
+from maskwright.core.records.run import RunFolder, RunRecord, record_of
+from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import open_corpus
 from maskwright.encoders.encoder import Encoder
 from maskwright.export.folder import export_model, import_model
@@ -14,94 +20,196 @@ from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 from maskwright.training.checkpoint import Checkpoints, damage, load_model, load_state
 from maskwright.training.model import Model, build_model
-from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.recipe.recipe import Recipe, parse_recipe
+from maskwright.training.recipe.sections import OBJECTIVES
 from maskwright.training.run import require_same_corpus
 
+Which = Literal["exported", "best", "newest"] | int
+"""Which of a run's checkpoints: that of the exported model, the one with the lowest held-out loss, the newest whole
+one, or the one after so many steps."""
 
-def checkpoint_path(folder: RunFolder, step: int | None, best: bool) -> Path:
-    """Return the checkpoint that was asked for: after `step`, the best one, or the newest whole one.
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A run with the weights of one of its checkpoints.
+
+    Attributes:
+        folder: of the run.
+        record: `run.json`.
+        recipe: of the run, with every default filled in.
+        vocabulary: of its tokenizer.
+        tokenizer: that it was trained with.
+        model: encoder, heads and objectives, float32 on the CPU.
+        step: after which the checkpoint was saved.
+    """
+
+    folder: RunFolder
+    record: RunRecord
+    recipe: Recipe
+    vocabulary: Vocabulary
+    tokenizer: PreTrainedTokenizerFast
+    model: Model
+    step: int
+
+
+def open_run(path: Path, which: Which = "exported") -> TrainedRun:
+    """Reopen a run; the run itself is not changed.
+
+    Args:
+        path: its folder.
+        which: the checkpoint whose weights are read.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint, it is damaged, or another version began the run.
+        CorpusError: neither the run's corpus nor an exported model is there to give the tokenizer.
+        RecipeError: the recipe names a plug-in that is not there.
+    """
+    folder, record = RunFolder(path), record_of(path)
+    recipe = recipe_of_run(record, str(folder.run_record))
+    tokenizer = _tokenizer_of(folder, record)
+    vocabulary = vocabulary_of(tokenizer)
+    step = _step_of(folder, record, which)
+    model = build_model(recipe, vocabulary, None)
+    load_model(_checkpoints(folder).path(step), model.tensors())
+    return TrainedRun(folder, record, recipe, vocabulary, tokenizer, model, step)
+
+
+def recipe_of_run(record: RunRecord, origin: str) -> Recipe:
+    """Return the recipe of a run, with its own plug-ins found where the run found them.
+
+    Args:
+        record: of the run.
+        origin: where the record is from, for messages.
+
+    Raises:
+        CheckpointError: the version that began the run had options that this one has not.
+        RecipeError: the recipe can't be read, such as when it names a plug-in that is not there.
+    """
+    if record.recipe_folder:
+        find_plug_ins_in(Path(record.recipe_folder))
+    try:
+        return parse_recipe(record.recipe, origin)
+    except RecipeError as error:
+        # What a record says was valid when it was written.
+        for index, phase in enumerate(record.recipe["phases"]):
+            name, unknown = phase["objective"]["name"], _unknown_options(phase["objective"])
+            if unknown:
+                raise CheckpointError(
+                    f"{origin}: another version began this run: phase {index + 1}, {name}, has the options "
+                    + ", ".join(unknown),
+                    "options that this version has (docs/decisions/0006-runs-of-version-0-1.md)",
+                    "train it anew with today's options, or resume and export it with the version that began it; its "
+                    "exported model can be evaluated and reported here",
+                ) from error
+        raise
+
+
+def _unknown_options(objective: Mapping[str, Any]) -> list[str]:
+    """Return the options of an objective that its class does not have; none if there is no such class."""
+    try:
+        known = load_plug_in(OBJECTIVES.package, objective["name"], OBJECTIVES.base).Config.model_fields
+    except RecipeError:
+        return []
+    return sorted(objective.keys() - known.keys() - {"name"})
+
+
+def _tokenizer_of(folder: RunFolder, record: RunRecord) -> PreTrainedTokenizerFast:
+    """Return a run's tokenizer: that of its corpus, or of its exported model if the corpus is gone."""
+    corpus = Path(record.corpus)
+    if not corpus.exists() and folder.model.is_dir():
+        return load_tokenizer(folder.model)
+    opened = open_corpus(corpus, verify=False)
+    require_same_corpus(record, opened)
+    return opened.load_tokenizer()
+
+
+def _checkpoints(folder: RunFolder) -> Checkpoints:
+    return Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
+
+
+def _step_of(folder: RunFolder, record: RunRecord, which: Which) -> int:
+    """Return the step of the checkpoint that was asked for.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
-        RecipeError: both `step` and `best` were asked for.
     """
-    if best and step is not None:
-        raise RecipeError("--best with --step", "one of them")
-    checkpoints = Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
+    checkpoints = _checkpoints(folder)
     newest = checkpoints.newest_whole()
     if newest is None:
         raise CheckpointError(
             f"{folder.checkpoints} has no whole checkpoint", "a run that was trained for a while", "train it first"
         )
-    if best:
+    if which == "newest":
+        return load_state(newest).step
+    if which == "best":
         step = load_state(newest).best_step
         if step is None:
             raise CheckpointError(f"{folder.path} never measured held-out loss", "probes in its recipe", "leave --best")
-    if step is None:
-        return newest
-    problem = damage(checkpoints.path(step))
-    if problem:
+    elif which == "exported":
+        step = record.export.step if record.export else None
+        if step is None:
+            raise CheckpointError(
+                f"{folder.run_record} does not say from which step the model was exported",
+                "a run that this version exported",
+                f"export it: maskwright export {folder.path}",
+            )
+    else:
+        step = which
+    if problem := damage(checkpoints.path(step)):
         known = ", ".join(map(str, checkpoints.steps()))
         raise CheckpointError(f"{checkpoints.path(step)}: {problem}", f"one of the steps {known}")
-    return checkpoints.path(step)
+    return step
 
 
-def export_run(
-    folder: RunFolder, record: RunRecord, step: int | None = None, best: bool = False, out: Path | None = None
-) -> Path:
+def export_run(path: Path, which: Which = "newest", out: Path | None = None) -> Path:
     """Export a checkpoint of a run and note it in the run's record.
 
     Args:
-        folder: of the run.
-        record: of the run.
-        step: of the checkpoint; the newest whole one by default.
-        best: the checkpoint with the lowest held-out loss.
+        path: folder of the run.
+        which: the checkpoint.
         out: RUN/model by default; only that one is noted in the record.
 
     Returns:
         The folder written.
+
+    Raises:
+        CheckpointError: see `open_run`.
+        ExportError: the logits differ.
     """
-    path = checkpoint_path(folder, step, best)
-    recipe = parse_recipe(record.recipe, str(folder.run_record))
-    corpus = open_corpus(Path(record.corpus), verify=False)
-    require_same_corpus(record, corpus)
-    model: Model = build_model(recipe, corpus.vocabulary, None)
-    load_model(path, model.tensors())
-    target = out or folder.model
-    export: ExportRecord = export_model(model.encoder, model.vocabulary_head, corpus.load_tokenizer(), target)
+    run = open_run(path, which)
+    target = out or run.folder.model
+    export = export_model(run.model.encoder, run.model.vocabulary_head, run.tokenizer, target)
     if out is None:
-        record.model_copy(update={"export": export}).write(folder.run_record)
+        export = export.model_copy(update={"step": run.step})
+        run.record.model_copy(update={"export": export}).write(run.folder.run_record)
     return target
 
 
-def reader_of_run(folder: RunFolder) -> nn.Module | None:
+def reader_of_run(path: Path) -> nn.Module | None:
     """Return the module that reads masked text for a run's last phase, on the CPU; None if the encoder does.
 
     It is not part of the export, so it is taken from the checkpoint that was exported.
 
     Args:
-        folder: of a run with an exported model.
+        path: folder of a run with an exported model.
 
     Returns:
         A module of its own, encoder included; None if the encoder alone does it, or the checkpoint is gone.
 
     Raises:
-        CheckpointError: the run's record is damaged.
-        ExportError: the exported model is.
+        CheckpointError: the run's record is damaged, or another version began the run.
+        ExportError: the exported model is damaged.
         RecipeError: the recipe names a plug-in that is not there.
     """
-    record = RunRecord.read(folder.run_record)
+    folder, record = RunFolder(path), record_of(path)
     if record.plan.phases[-1].fills_masks != "reader":
         return None
-    recipe = parse_recipe(record.recipe, str(folder.run_record))
     exported = import_model(folder.model).encoder
-    model = build_model(recipe, vocabulary_of(load_tokenizer(folder.model)), None)
-    checkpoints = Checkpoints(folder.checkpoints, keep_last=1, keep_best=True)
-    for path in map(checkpoints.path, reversed(checkpoints.steps())):
-        if damage(path) is None:
-            load_model(path, model.tensors())
-            if _are_equal(model.encoder, exported):
-                return model.objectives[-1].reader(model.encoder)
+    for step in reversed(_checkpoints(folder).steps()):
+        if damage(_checkpoints(folder).path(step)) is None:
+            run = open_run(path, step)
+            if _are_equal(run.model.encoder, exported):
+                return run.model.objectives[-1].reader(run.model.encoder)
     return None
 
 

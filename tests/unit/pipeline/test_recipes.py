@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from maskwright.core.errors import CheckpointError, ExportError, RecipeError
-from maskwright.pipeline.locate import model_folder_of, record_of
+from maskwright.core.records.run import record_of
+from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.recipes import read_with_overrides, with_strict
 from maskwright.pipeline.train import require_sensible
 

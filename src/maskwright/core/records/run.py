@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from maskwright.core.errors import CheckpointError
 from maskwright.core.records.base import Record
 
 
@@ -155,6 +156,9 @@ class ExportRecord(Record):
     max_logit_difference: float = Field(description="float32, ours against transformers, on a sample")
     num_compared_logits: int
     transformers_version: str
+    step: int | None = Field(
+        default=None, description="of the run, after which the exported checkpoint was saved; version 0.1 did not say"
+    )
 
 
 class RunRecord(Record):
@@ -175,6 +179,19 @@ class RunRecord(Record):
     result: ResultRecord | None = None
     energy: EnergyRecord | None = None
     export: ExportRecord | None = None
+
+
+def record_of(path: Path) -> RunRecord:
+    """Read the record of a run folder.
+
+    Raises:
+        CheckpointError: it is no run folder, or its record is damaged.
+    """
+    run = RunFolder(path)
+    if not run.run_record.exists():
+        problem = "holds no run" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {problem}", "a folder that `maskwright train` made")
+    return RunRecord.read(run.run_record)
 
 
 # --- the evaluation ----------------------------------------------------------------------------------------------

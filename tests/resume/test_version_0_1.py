@@ -1,0 +1,63 @@
+"""Runs that version 0.1 began go on bit for bit: their records and checkpoints have other names for some things."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tests.resume.conftest import outcome
+
+from maskwright.core.records.run import RunFolder
+from maskwright.training.checkpoint import MODEL, OPTIMIZER, Checkpoints, load_state
+
+NAMES = {
+    r"^(objective_\d+)\.decoder\.extra_blocks\.": r"\1.decoder_blocks.",
+    r"\.decoder\.mask_vector$": ".mask_vector",
+}
+"""What tensors are called, as patterns, and what version 0.1 called them."""
+
+PHASES = {
+    "mlm": [{"objective": {"name": "mlm"}, "sequence_length": 32}],
+    "late_mask": [{"objective": {"name": "late_mask"}, "sequence_length": 32}],
+    "late_mask_then_mlm": [{"objective": {"name": name}, "sequence_length": 32} for name in ("late_mask", "mlm")],
+}
+
+
+def old_name(name: str) -> str:
+    for pattern, replacement in NAMES.items():
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def as_written_by_version_0_1(run: RunFolder, step: int) -> None:
+    """Give a run the record and the one checkpoint that version 0.1 would have left after some steps."""
+    record: dict[str, Any] = json.loads(run.run_record.read_text())
+    for phase in record["plan"]["phases"]:
+        phase["masks_at_input"] = phase.pop("fills_masks") == "encoder"
+    for phase in record["recipe"]["phases"]:
+        del phase["objective"]["terms"]
+    run.run_record.write_text(json.dumps(record))
+    checkpoints = Checkpoints(run.checkpoints, keep_last=1, keep_best=False)
+    path = checkpoints.path(step)
+    model = {old_name(name): tensor for name, tensor in load_file(path / MODEL).items()}
+    optimizer = {
+        "/".join(map(old_name, name.split("/"))): tensor for name, tensor in load_file(path / OPTIMIZER).items()
+    }
+    state = load_state(path)
+    for later in checkpoints.steps():
+        for file in checkpoints.path(later).iterdir():
+            file.unlink()
+        checkpoints.path(later).rmdir()
+    checkpoints.save(model, optimizer, state)
+
+
+@pytest.mark.parametrize("kind", PHASES)
+def test_a_run_of_version_0_1_goes_on_bit_for_bit(train, tmp_path: Path, kind: str):
+    keeping = {"every_steps": 4, "every_minutes": None, "keep_last": 9}
+    for name in ("straight", "old"):
+        train(tmp_path / name, phases=PHASES[kind], checkpoints=keeping)
+    as_written_by_version_0_1(RunFolder(tmp_path / "old"), step=4)
+    assert train(tmp_path / "old", phases=PHASES[kind], checkpoints=keeping).state.step == 12
+    assert outcome(tmp_path / "old") == outcome(tmp_path / "straight")
