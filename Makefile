@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/maskwright train recipes/tiny.yaml --run runs/demo
 
 test: check compat
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

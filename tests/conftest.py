@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Models in tests are so small that threads would wait for each other more than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import contextlib
 import io
