@@ -4,30 +4,53 @@ Each is written as a user would write it, outside the package, and trained throu
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoModelForPreTraining, ElectraForMaskedLM, ElectraForPreTraining
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, Question, Reading, ask, asked_positions, groups_of
+from maskwright.core.errors import ExportError
 from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
 from maskwright.core.ranks import Ranks
+from maskwright.core.records.run import RunFolder
 from maskwright.encoders.build import build_encoder
+from maskwright.encoders.families.bert import Bert
+from maskwright.export import export_model, require_exportable
+from maskwright.export.families.base import HeadNames, weights_and_biases
+from maskwright.export.families.bert import Bert as BertExporter
+from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.masking.corruption import Corruption
 from maskwright.objectives.base import Objective, ObjectiveConfig
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 from maskwright.objectives.mixture import Mixture
 from maskwright.objectives.terms.base import Term
 from maskwright.objectives.terms.token import Token
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.run import assemble_run
 from maskwright.training.step import PhaseModel, Stepper
 
 CPU = torch.device("cpu")
+SIZES = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
 
 
 def chosen(term: type[Term]) -> Chosen[Term]:
     return Chosen(f"{__name__}:{term.__name__}", term, term.Config())
+
+
+class YesOrNoHead(nn.Module):
+    """ELECTRA's: two dense layers, one logit."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.dense, self.prediction = nn.Linear(width, width), nn.Linear(width, 1)
+
+    def forward(self, x_MD):
+        return self.prediction(F.gelu(self.dense(x_MD))).squeeze(1)
 
 
 class YesOrNo(Term):
@@ -37,11 +60,11 @@ class YesOrNo(Term):
 
     def __init__(self, config, encoder, vocabulary):
         super().__init__(config, encoder, vocabulary)
-        self.head = nn.Linear(encoder.config.hidden_size, 1)
+        self.head = YesOrNoHead(encoder.config.hidden_size)
 
     def loss(self, x_MD, question, heads):
         each_M = F.binary_cross_entropy_with_logits(
-            self.head(x_MD).squeeze(1).float(), question.targets.clamp(min=0).float(), reduction="none"
+            self.head(x_MD).float(), question.targets.clamp(min=0).float(), reduction="none"
         )
         return self.answer(question, (each_M * (question.targets != UNUSED)).sum())
 
@@ -62,6 +85,9 @@ class Detection(YesOrNo):
         positions = (~torch.isin(packed.token_ids_T, torch.tensor(self.vocabulary.special_ids))).nonzero().squeeze(1)
         return ask(positions, torch.zeros_like(positions), len(packed.token_ids_T))
 
+    def exported_heads(self):
+        return {"detection": self.head}
+
 
 @dataclass(frozen=True)
 class NoisyBatch(CorruptedBatch):
@@ -74,6 +100,7 @@ class ReplacedToken(MaskedObjective):
     """A small generator fills the masks, and the encoder finds its tokens."""
 
     citation = "a toy"
+    mask_reader = "no"
 
     def __init__(self, config, encoder, vocabulary, vocabulary_head):
         super().__init__(config, encoder, vocabulary, vocabulary_head)
@@ -104,6 +131,50 @@ class ReplacedToken(MaskedObjective):
         x_PD = encoder(replace(batch.input, token_ids_T=token_ids_T), detection.positions_M)
         questions = {"Token": token, "Detection": replace(detection, targets=labels_M)}
         return Reading({"Token": x_MD, "Detection": x_PD}, questions)
+
+    def outcome(self, encoder):
+        """The vocabulary head reads the generator, so it does not go with the encoder."""
+        return replace(super().outcome(encoder), heads=self.term("Detection").exported_heads())
+
+
+class Electra(Bert):
+    """BERT under another name in transformers."""
+
+    exporter = f"{__name__}:ElectraExporter"
+
+
+class ElectraExporter(BertExporter):
+    """As `ElectraForPreTraining`, or with a vocabulary head as `ElectraForMaskedLM`."""
+
+    encoder_class = Electra
+    model_type = "electra"
+    body_prefix = "electra."
+    heads: ClassVar = {
+        "detection": HeadNames(
+            "ElectraForPreTraining",
+            "AutoModelForPreTraining",
+            weights_and_biases(
+                {
+                    "dense": ("discriminator_predictions.dense",),
+                    "prediction": ("discriminator_predictions.dense_prediction",),
+                }
+            ),
+        ),
+        "vocabulary": HeadNames(
+            "ElectraForMaskedLM",
+            "AutoModelForMaskedLM",
+            weights_and_biases(
+                {"dense": ("generator_predictions.dense",), "norm": ("generator_predictions.LayerNorm",)}
+            )
+            | {"decoder_bias": ("generator_lm_head.bias",)},
+        ),
+    }
+
+    def tied_tensors(self):
+        return {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
+
+    def further_keys(self, config):
+        return super().further_keys(config) | {"embedding_size": config.hidden_size}
 
 
 # --- pairs: an order that is changed, a label that is asked of [CLS]
@@ -254,9 +325,71 @@ def test_labels_that_only_reading_knows_are_those_of_the_replaced_tokens(encoder
     assert set(detection.positions_M[detection.targets == 1].tolist()) <= hidden
 
 
+@pytest.fixture
+def electra(vocabulary, vocabulary_head, batch):
+    """An encoder of the toy family and the objective with its detection head, after one step."""
+    encoder = build_encoder(f"{__name__}:Electra", None, SIZES, vocabulary, 64, 5)
+    toy = ReplacedToken(MaskedConfig(), encoder, vocabulary, VocabularyHead(encoder.config))
+    stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
+    stepper.forward_backward(0, range(1), [corrupted(toy, batch)])
+    with torch.no_grad():
+        for parameter in [*encoder.parameters(), *toy.parameters()]:
+            parameter.sub_(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
+    return encoder, toy
+
+
+def test_a_head_of_a_kind_of_its_own_is_exported_and_loads_with_the_class_of_transformers(
+    electra, corpus, batch, tmp_path
+):
+    encoder, toy = electra
+    outcome = toy.outcome(encoder)
+    assert (list(outcome.heads), outcome.fills_masks, outcome.reader) == (["detection"], "no", None)
+    record = export_model(encoder, outcome.heads, corpus.load_tokenizer(), tmp_path / "model")
+    assert record.architecture == "ElectraForPreTraining" and record.max_logit_difference < 2e-5
+    theirs = AutoModelForPreTraining.from_pretrained(tmp_path / "model").eval()
+    assert isinstance(theirs, ElectraForPreTraining)
+    first_row = slice(0, int(batch.layout.sequence_starts[1]))
+    with torch.no_grad():
+        ours = outcome.heads["detection"](encoder.eval()(batch.input))[first_row]
+        logits = theirs(input_ids=batch.token_ids_T[first_row][None]).logits[0]
+    torch.testing.assert_close(logits, ours, atol=2e-5, rtol=0)
+
+
+def test_a_model_with_two_heads_loads_with_either_class(electra, corpus, tmp_path):
+    encoder, toy = electra
+    heads = {**toy.outcome(encoder).heads, "vocabulary": toy.vocabulary_head}
+    record = export_model(encoder, heads, corpus.load_tokenizer(), tmp_path / "model")
+    assert record.architecture == "ElectraForPreTraining"
+    theirs: Any = ElectraForMaskedLM.from_pretrained(tmp_path / "model")
+    assert theirs.config.architectures == ["ElectraForPreTraining", "ElectraForMaskedLM"]
+    torch.testing.assert_close(theirs.generator_predictions.dense.weight, toy.vocabulary_head.dense.weight)
+
+
+def test_a_head_under_wrong_names_is_no_export(electra, corpus, tmp_path, monkeypatch):
+    encoder, toy = electra
+    right = ElectraExporter.heads["detection"]
+    swapped = replace(right, tensors={**right.tensors, "dense.bias": ("discriminator_predictions.dense_bias",)})
+    monkeypatch.setattr(ElectraExporter, "heads", {"detection": swapped})
+    with pytest.raises(ExportError, match="ElectraForPreTraining answers differently"):
+        export_model(encoder, toy.outcome(encoder).heads, corpus.load_tokenizer(), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_head_that_the_family_can_not_export_is_refused_before_training(raw_recipe, corpus, tmp_path):
+    raw_recipe["phases"] = [{"objective": {"name": f"{__name__}:ReplacedToken"}, "sequence_length": 32}]
+    recipe = parse_recipe(raw_recipe, "test")
+    with pytest.raises(ExportError, match="a head of the kind 'detection', and the export of Modernbert has no class"):
+        assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
+    assert not RunFolder(tmp_path).run_record.exists()
+
+
+def test_a_model_without_any_head_is_refused(encoder):
+    with pytest.raises(ExportError, match="leaves no head"):
+        require_exportable(encoder, ())
+
+
 def test_a_fresh_answer_to_the_order_is_a_guess_and_segments_reach_the_encoder(vocabulary, vocabulary_head, batch):
-    sizes = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
-    encoder = build_encoder("bert", None, sizes, vocabulary, 64, 5)
+    encoder = build_encoder("bert", None, SIZES, vocabulary, 64, 5)
     toy = SentenceOrder(ObjectiveConfig(), encoder, vocabulary, vocabulary_head)
     toy.initialize(torch_generator(0, "toy"))
     each = corrupted(toy, batch)

@@ -59,7 +59,7 @@ def written(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(encoder, vocabulary_head, corpus, tmp_path) -> Path:
     """A tiny model folder."""
-    export_model(encoder, vocabulary_head, corpus.load_tokenizer(), tmp_path / "model")
+    export_model(encoder, {"vocabulary": vocabulary_head}, corpus.load_tokenizer(), tmp_path / "model")
     return tmp_path / "model"
 
 

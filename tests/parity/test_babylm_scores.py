@@ -42,7 +42,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     shape = {"num_layers": 2, "hidden_size": 16, "num_heads": 2, "feed_forward_size": 32, "initializer_range": 0.3}
     encoder = build_encoder(family, None, shape, vocabulary_of(tokenizer), 64, seed=1)
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_model(encoder, VocabularyHead(encoder.config, seed=1), tokenizer, folder)
+    export_model(encoder, {"vocabulary": VocabularyHead(encoder.config, seed=1)}, tokenizer, folder)
     return folder
 
 

@@ -94,7 +94,7 @@ def test_export_after_import_keeps_every_tensor(
 ) -> None:
     folder = their_folder(family, **options)
     imported = import_model(folder)
-    export_model(imported.encoder, imported.head, tokenizer, tmp_path / "ours")
+    export_model(imported.encoder, {"vocabulary": imported.head}, tokenizer, tmp_path / "ours")
     before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "ours"))
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -35,7 +35,7 @@ def test_an_exported_folder_gives_the_same_logits_in_an_old_transformers(
         {"global_rope_theta": 5e4, "local_rope_theta": 3e3, "local_attention": 20} if family == "modernbert" else {}
     )
     encoder = build_encoder(family, None, shape | thetas | {"initializer_range": 0.2}, vocabulary, 200, seed=0)
-    export_model(encoder, VocabularyHead(encoder.config), tokenizer, tmp_path)
+    export_model(encoder, {"vocabulary": VocabularyHead(encoder.config)}, tokenizer, tmp_path)
 
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(5, 100, (2, 150), generator=generator)

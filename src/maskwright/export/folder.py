@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from maskwright.export.families.base import Exporter
 from maskwright.export.foreign import import_foreign, write_foreign
 from maskwright.export.verify import verify
 from maskwright.export.weights import load_into, read_tensors, renamed, weight_files
-from maskwright.heads.token_head import TokenHead
+from maskwright.heads.token_head import VOCABULARY, TokenHead
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.tokenization.folder import save_tokenizer
 
@@ -61,14 +61,18 @@ class UnknownHere(ExportError):
     """A model, whole as far as is known, that no family of ours has."""
 
 
-def export_model(encoder: Encoder, head: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> ExportRecord:
-    """Write a model as a folder that `AutoModelForMaskedLM` and `AutoTokenizer` load, without code of ours.
+def export_model(
+    encoder: Encoder, heads: Mapping[str, nn.Module], tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> ExportRecord:
+    """Write a model as a folder that transformers loads without code of ours.
+
+    With a vocabulary head, `AutoModelForMaskedLM` does; with another head, the class that the family's exporter names.
 
     The folder is compared with the model before it gets its name; if they differ, there is no folder.
 
     Args:
         encoder: on any device; it is left as it is.
-        head: its vocabulary head.
+        heads: by kind, what goes with it (`Outcome.heads` of an objective); the first gives the folder its class.
         tokenizer: the one that the model was trained with.
         folder: replaced if it exists.
 
@@ -76,7 +80,7 @@ def export_model(encoder: Encoder, head: nn.Module, tokenizer: PreTrainedTokeniz
         What was compared.
 
     Raises:
-        ExportError: the options have no counterpart in transformers, or the logits differ.
+        ExportError: the options or a head have no counterpart in transformers, or the logits differ.
     """
     config = encoder.config
     if len(tokenizer) > config.vocabulary_size:
@@ -86,20 +90,22 @@ def export_model(encoder: Encoder, head: nn.Module, tokenizer: PreTrainedTokeniz
         )
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.model_max_length = config.max_positions
+    require_exportable(encoder, tuple(heads))
     exporter = None if isinstance(encoder, HuggingFace) else exporter_of(encoder)
-    values = exporter.config_values(config) if exporter else {}
     with write_folder_atomically(folder) as unfinished:
         if isinstance(encoder, HuggingFace):
             write_foreign(encoder, unfinished)
         elif exporter:
-            tensors = renamed(encoder, exporter.encoder_tensors(config)) | renamed(head, exporter.head_tensors(config))
-            write_json_atomically(unfinished / "config.json", values)
+            tensors = renamed(encoder, exporter.encoder_tensors(config))
+            for kind, head in heads.items():
+                tensors |= renamed(head, exporter.heads[kind].tensors)
+            write_json_atomically(unfinished / "config.json", exporter.config_values(config, tuple(heads)))
             save_file(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
         for file in weight_files(unfinished):
             # safetensors makes files that only their owner can read.
             shutil.copymode(unfinished / "config.json", file)
         save_tokenizer(tokenizer, unfinished)
-        return verify(encoder, head, exporter, unfinished)
+        return verify(encoder, heads, exporter, unfinished)
 
 
 def import_model(folder: str | Path, dropout: float | None = None) -> ImportedModel:
@@ -137,22 +143,42 @@ def import_native_model(folder: str | Path, dropout: float | None = None) -> Nat
     encoder = empty_encoder(exporter.encoder_class, config)
     load_into(encoder, exporter.encoder_tensors(config), tensors)
     head = VocabularyHead(config)
-    names = exporter.head_tensors(config)
-    has_trained_head = all(name in tensors for ours in head.state_dict() for name in names[ours])
-    if has_trained_head:
-        load_into(head, names, tensors)
+    names = exporter.heads.get(VOCABULARY)
+    has_trained_head = names is not None and all(
+        name in tensors for ours in head.state_dict() for name in names.tensors[ours]
+    )
+    if names is not None and has_trained_head:
+        load_into(head, names.tensors, tensors)
     _refuse_unknown(folder, exporter, config, tensors)
     return NativeModel(encoder, head, family, has_trained_head)
 
 
-def require_exportable(encoder: Encoder) -> None:
-    """Refuse an encoder that no export could write, before hours go into training it.
+def require_exportable(encoder: Encoder, kinds: Sequence[str]) -> None:
+    """Refuse a model that no export could write, before hours go into training it.
+
+    Args:
+        encoder: of any family.
+        kinds: of the heads that are to go with it.
 
     Raises:
-        ExportError: its family has no exporter, or its options have no counterpart in transformers.
+        ExportError: its family has no exporter, or its options or a head have no counterpart in transformers.
     """
+    if isinstance(encoder, HuggingFace):
+        known, name = [VOCABULARY], type(encoder.whole).__name__
+    else:
+        exporter = exporter_of(encoder)
+        known, name = list(exporter.heads), type(encoder).__name__
+    for kind in kinds:
+        if kind not in known:
+            raise ExportError(
+                f"the objective leaves a head of the kind {kind!r}, and the export of {name} has no class for it",
+                "a head of the kind " + " or ".join(known),
+                "take a family that has one, or name its class in `heads` of the exporter (docs/encoders.md)",
+            )
+    if not kinds:
+        raise ExportError(f"the objective leaves no head for the export of {name}", "one of " + ", ".join(known))
     if not isinstance(encoder, HuggingFace):
-        exporter_of(encoder).config_values(encoder.config)
+        exporter_of(encoder).config_values(encoder.config, kinds)
 
 
 def exporter_of(encoder: Encoder) -> Exporter:
@@ -221,12 +247,8 @@ def _family_of(folder: Path) -> str:
 
 
 def _refuse_unknown(folder: Path, exporter: Exporter, config: EncoderConfig, tensors: Mapping[str, Any]) -> None:
-    known = {
-        name
-        for names in (exporter.encoder_tensors(config), exporter.head_tensors(config))
-        for theirs in names.values()
-        for name in theirs
-    }
+    all_names = [exporter.encoder_tensors(config), *(names.tensors for names in exporter.heads.values())]
+    known = {name for names in all_names for theirs in names.values() for name in theirs}
     unknown = sorted(name for name in tensors if name not in known and not name.startswith(exporter.unused_tensors))
     if unknown:
         others = f", nor have {len(unknown) - 1} others" if len(unknown) > 1 else ""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM
+from transformers import PreTrainedModel
 
 from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import ExportError
@@ -19,8 +19,8 @@ from maskwright.encoders.build import empty_encoder
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.encoders.masked_architectures import own_values, quiet_transformers
-from maskwright.export.families.base import Exporter
-from maskwright.heads.vocabulary import VocabularyHead
+from maskwright.export.families.base import Exporter, HeadNames, Reads
+from maskwright.heads.token_head import TokenHead
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 """In float32; what different orders of summation leave is one to two powers of ten below."""
@@ -29,45 +29,80 @@ SAMPLE_LENGTHS = (3, 40, 200, 333)
 """Lengths of the compared sequences, as far as the model's positions go; the long ones exceed ModernBERT's window."""
 
 
-def verify(encoder: Encoder, head: nn.Module, exporter: Exporter | None, folder: Path) -> ExportRecord:
-    """Load `folder` with `AutoModelForMaskedLM` and compare configuration and logits.
+def verify(encoder: Encoder, heads: Mapping[str, nn.Module], exporter: Exporter | None, folder: Path) -> ExportRecord:
+    """Load `folder` with the class that belongs to each head, and compare configuration and logits.
 
     Args:
         encoder: what was exported.
-        head: its vocabulary head.
+        heads: by kind, what was exported with it; the first is the one that the record names.
         exporter: of the encoder's family; None for models of transformers.
         folder: what was written.
 
     Raises:
         ExportError: they differ; names the key, or the largest difference.
     """
-    with quiet_transformers():
-        theirs = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
-    architecture = exporter.architecture if exporter else type(_foreign(encoder).whole).__name__
-    if type(theirs).__name__ != architecture:
-        raise ExportError(f"{folder} loads as {type(theirs).__name__}", architecture)
-    if exporter:
-        _check_keys(exporter, encoder.config, theirs.config)
-    else:
-        _check_values(_foreign(encoder).config.keys, own_values(theirs.config))
     samples = random_sequences(encoder.config, SAMPLE_LENGTHS)
-    with torch.no_grad():
-        our_logits = packed_logits(*_still(encoder, head), samples)
-        their_logits = _their_logits(theirs, samples, encoder.config.pad_token_id)
-    difference = float((our_logits - their_logits).abs().max())
+    still_encoder, still_heads = _still(encoder, heads)
+    architectures, differences, num_logits = [], [], 0
+    for kind, head in still_heads.items():
+        names = exporter.heads[kind] if exporter else _names_of_foreign(encoder)
+        theirs = _load(folder, names)
+        if exporter:
+            _check_keys(exporter, encoder.config, tuple(heads), theirs.config)
+        else:
+            _check_values(_foreign(encoder).config.keys, own_values(theirs.config))
+        with torch.no_grad():
+            our_logits = packed_logits(still_encoder, head, samples, names.reads)
+            their_logits = _their_logits(theirs, samples, encoder.config.pad_token_id, names.reads)
+        architectures.append(names.architecture)
+        differences.append(_largest_difference(our_logits, their_logits, names.architecture))
+        num_logits += our_logits.numel()
+    return ExportRecord(
+        family=encoder.exporter or "hugging_face",
+        architecture=architectures[0],
+        max_logit_difference=max(differences),
+        num_compared_logits=num_logits,
+        transformers_version=transformers.__version__,
+    )
+
+
+def _load(folder: Path, names: HeadNames) -> PreTrainedModel:
+    """Load a folder as a user would, float32.
+
+    Raises:
+        ExportError: it loads as another class than it was written for.
+    """
+    with quiet_transformers():
+        auto_class = getattr(transformers, names.auto_class)
+        theirs = auto_class.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
+    if type(theirs).__name__ != names.architecture:
+        raise ExportError(f"{folder} loads as {type(theirs).__name__}", names.architecture)
+    return theirs
+
+
+def _largest_difference(ours: Tensor, theirs: Tensor, architecture: str) -> float:
+    """Return the largest difference of logits.
+
+    Raises:
+        ExportError: it is too large, or there are not as many.
+    """
+    if ours.shape != theirs.shape:
+        raise ExportError(
+            f"the exported {architecture} answers with logits of the shape {list(theirs.shape)}", f"{list(ours.shape)}"
+        )
+    difference = float((ours - theirs).abs().max())
     if not difference <= MAX_LOGIT_DIFFERENCE:
         raise ExportError(
             f"the exported {architecture} answers differently: logits differ by up to {difference:.2g}",
             f"at most {MAX_LOGIT_DIFFERENCE:g} in float32",
             "check the weights for non-finite or huge values; nothing was written",
         )
-    return ExportRecord(
-        family=encoder.exporter or "hugging_face",
-        architecture=architecture,
-        max_logit_difference=difference,
-        num_compared_logits=our_logits.numel(),
-        transformers_version=transformers.__version__,
-    )
+    return difference
+
+
+def _names_of_foreign(encoder: Encoder) -> HeadNames:
+    """Return how a model of transformers is loaded with its vocabulary head."""
+    return HeadNames(type(_foreign(encoder).whole).__name__, "AutoModelForMaskedLM", {})
 
 
 def _foreign(encoder: Encoder) -> HuggingFace:
@@ -75,10 +110,12 @@ def _foreign(encoder: Encoder) -> HuggingFace:
     return encoder
 
 
-def _check_keys(exporter: Exporter, config: EncoderConfig, loaded: transformers.PretrainedConfig) -> None:
+def _check_keys(
+    exporter: Exporter, config: EncoderConfig, kinds: Sequence[str], loaded: transformers.PretrainedConfig
+) -> None:
     """Compare what we wrote with what was understood; transformers takes an unknown key in silence."""
     declared = {field.name for field in dataclasses.fields(loaded)}
-    for key, value in exporter.config_values(config).items():
+    for key, value in exporter.config_values(config, kinds).items():
         if key in exporter.keys_of_other_readers:
             continue
         if key not in declared:
@@ -105,8 +142,15 @@ def random_sequences(config: EncoderConfig, lengths: Iterable[int]) -> list[Tens
     return [tokens_V[torch.randint(len(tokens_V), (length,), generator=generator)] for length in possible]
 
 
-def packed_logits(encoder: Encoder, head: nn.Module, sequences: Sequence[Tensor]) -> Tensor:
-    """Return logits [T, V] of sequences packed into one row."""
+def packed_logits(encoder: Encoder, head: nn.Module, sequences: Sequence[Tensor], reads: Reads = "tokens") -> Tensor:
+    """Return a head's logits of sequences packed into one row.
+
+    Args:
+        encoder: gives hidden states.
+        head: called with them, and with the token embedding if it predicts tokens.
+        sequences: int64 [n] each.
+        reads: what the head gives logits for: every token (the first dimension is T), or every sequence (S).
+    """
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     num_tokens = int(starts[-1])
@@ -120,34 +164,30 @@ def packed_logits(encoder: Encoder, head: nn.Module, sequences: Sequence[Tensor]
         row_length=num_tokens,
         max_length=int(lengths.max()),
     )
-    x_TD = encoder(EncoderInput(torch.cat(list(sequences)), layout))
-    return head(x_TD, encoder.embedding_weight_VD)
+    positions_M = None if reads == "tokens" else starts[:-1]
+    x_MD = encoder(EncoderInput(torch.cat(list(sequences)), layout), positions_M)
+    return head(x_MD, encoder.embedding_weight_VD) if isinstance(head, TokenHead) else head(x_MD)
 
 
-def _still(encoder: Encoder, head: nn.Module) -> tuple[Encoder, nn.Module]:
+def _still(encoder: Encoder, heads: Mapping[str, nn.Module]) -> tuple[Encoder, dict[str, nn.Module]]:
     """Return copies in float32 on the CPU, with the reference attention and without dropout."""
     if isinstance(encoder, HuggingFace):
         # Together, so that what is tied stays tied.
-        copies = nn.ModuleList(copy.deepcopy((encoder, head)))
-        still_encoder, still_head = copies.to("cpu", torch.float32).eval()
+        still_encoder, *copies = nn.ModuleList(copy.deepcopy((encoder, *heads.values()))).to("cpu", torch.float32)
         assert isinstance(still_encoder, Encoder)
-        return still_encoder, still_head
-    still_encoder = empty_encoder(type(encoder), encoder.config)
-    still_encoder.load_state_dict(_in_float32(encoder), assign=True)
-    still_encoder.use_attention("reference")
-    still_head = VocabularyHead(encoder.config)
-    still_head.load_state_dict(_in_float32(head))
-    return still_encoder.eval(), still_head
+    else:
+        still_encoder = empty_encoder(type(encoder), encoder.config)
+        weights = {name: weight.to("cpu", torch.float32) for name, weight in encoder.state_dict().items()}
+        still_encoder.load_state_dict(weights, assign=True)
+        still_encoder.use_attention("reference")
+        copies = [copy.deepcopy(head).to("cpu", torch.float32) for head in heads.values()]
+    return still_encoder.eval(), {kind: each.eval() for kind, each in zip(heads, copies, strict=True)}
 
 
-def _in_float32(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: weight.to("cpu", torch.float32) for name, weight in module.state_dict().items()}
-
-
-def _their_logits(model: torch.nn.Module, samples: list[Tensor], pad_token_id: int) -> Tensor:
-    """Return logits [T, V] of the samples as a padded batch, padding left out."""
+def _their_logits(model: nn.Module, samples: list[Tensor], pad_token_id: int, reads: Reads) -> Tensor:
+    """Return logits of the samples as a padded batch: those of tokens one after the other, padding left out."""
     token_ids_BL = torch.nn.utils.rnn.pad_sequence(samples, batch_first=True, padding_value=pad_token_id)
     lengths_B = torch.tensor([len(sample) for sample in samples])
     mask_BL = torch.arange(token_ids_BL.shape[1]) < lengths_B[:, None]
-    logits_BLV = model(input_ids=token_ids_BL, attention_mask=mask_BL.long()).logits
-    return logits_BLV[mask_BL]
+    logits = model(input_ids=token_ids_BL, attention_mask=mask_BL.long()).logits
+    return logits[mask_BL] if reads == "tokens" else logits

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from maskwright.core.batches import UNUSED, SlotLosses
 from maskwright.heads.cross_entropy import losses_of_logits
 
+VOCABULARY = "vocabulary"
+"""The kind of such heads, where heads are told apart by kind, as in an export."""
+
 
 class TokenHead(nn.Module):
     """What gives hidden states logits over the vocabulary: called with x_MD and the token embedding, it returns them.

@@ -23,7 +23,7 @@ from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.model_heads import ModelHeads
-from maskwright.heads.token_head import TokenHead
+from maskwright.heads.token_head import VOCABULARY, TokenHead
 from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.objectives.terms.base import Term
@@ -74,7 +74,8 @@ class Outcome:
     """What a phase leaves behind.
 
     Attributes:
-        heads: the heads that it trained and that go into an export, by kind, such as "vocabulary".
+        heads: the heads that go into an export, by kind, such as "vocabulary"; the first gives the export its class.
+            An exporter has to know each kind (`Exporter.heads`).
         fills_masks: what can fill masks afterwards.
         reader: what fills them, called as the encoder is; the encoder itself, a module that runs beyond it, or None.
     """
@@ -219,9 +220,15 @@ class Objective(nn.Module, ABC):
     # --- what it leaves behind
 
     def outcome(self, encoder: Encoder) -> Outcome:
-        """Return what an export keeps of the phase, and what can fill masks afterwards."""
+        """Return what an export keeps of the phase, and what can fill masks afterwards.
+
+        By default the model's vocabulary head goes into the export, whether or not this phase trained it, and with it
+        the heads that terms name.
+        """
         fills_masks = self.fills_masks_with(self.config)
-        heads = {"vocabulary": self.vocabulary_head} if self.trains_vocabulary_head else {}
+        heads: dict[str, nn.Module] = {VOCABULARY: self.vocabulary_head}
+        for name in self.terms:
+            heads |= self.term(name).exported_heads()
         return Outcome(heads, fills_masks, None if fills_masks == "no" else self.reader(encoder))
 
     def reader(self, encoder: Encoder) -> nn.Module:

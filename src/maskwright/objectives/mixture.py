@@ -25,7 +25,7 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate, highest, rate_at
-from maskwright.objectives.base import FillsMasks, Objective, ObjectiveConfig
+from maskwright.objectives.base import FillsMasks, Objective, ObjectiveConfig, Outcome
 from maskwright.objectives.terms.base import Term
 
 OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)
@@ -196,6 +196,14 @@ class Mixture(Objective):
         """See `Objective`."""
         for part in self.all_parts():
             part.after_step(encoder, num_steps)
+
+    def outcome(self, encoder: Encoder) -> Outcome:
+        """See `Objective`: the heads of all parts; the first part fills masks."""
+        outcomes = [part.outcome(encoder) for part in self.all_parts()]
+        heads: dict[str, nn.Module] = {}
+        for outcome in outcomes:
+            heads = {**heads, **{kind: head for kind, head in outcome.heads.items() if kind not in heads}}
+        return replace(outcomes[0], heads=heads)
 
     def reader(self, encoder: Encoder) -> nn.Module:
         """See `Objective`: that of the first part."""

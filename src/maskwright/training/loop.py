@@ -277,7 +277,8 @@ class TrainingLoop:
         folders = run.word_marks.reached(text_tokens_before, self.state.num_text_tokens)
         if folders and run.ranks.is_first:
             for folder in folders:
-                export_model(run.model.encoder, run.model.vocabulary_head, run.tokenizer, folder)
+                heads = run.model.exported_heads(run.course.place(self.state.step - 1).phase)
+                export_model(run.model.encoder, heads, run.tokenizer, folder)
                 say(f"{run.word_marks.words(self.state.num_text_tokens):,} words seen: {folder}")
         if folders:
             run.ranks.wait()

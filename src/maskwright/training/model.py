@@ -1,5 +1,6 @@
 """Builds what a recipe names: encoder, heads and objectives as one model, and the streams of batches of its phases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -34,6 +35,10 @@ class Model:
         parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
         parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
         return nn.ModuleDict(parts)
+
+    def exported_heads(self, phase: int) -> Mapping[str, nn.Module]:
+        """Return the heads that an export has after a step of a phase, by kind."""
+        return self.objectives[phase].outcome(self.encoder).heads
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Return every parameter once, under its first name."""

@@ -129,7 +129,8 @@ def _engine_and_model(
         engine = keep_decisions(engine, before.engine)
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
-    require_exportable(model.encoder)
+    for phase in range(len(recipe.phases)):
+        require_exportable(model.encoder, tuple(model.exported_heads(phase)))
     require_trained_head(recipe, model)
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)

@@ -23,6 +23,7 @@ from maskwright.training.model import Model, build_model
 from maskwright.training.recipe.recipe import Recipe, parse_recipe
 from maskwright.training.recipe.sections import OBJECTIVES
 from maskwright.training.run import require_same_corpus
+from maskwright.training.timeline import Course
 
 Which = Literal["exported", "best", "newest"] | int
 """Which of a run's checkpoints: that of the exported model, the one with the lowest held-out loss, the newest whole
@@ -50,6 +51,12 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerFast
     model: Model
     step: int
+
+    @property
+    def phase(self) -> int:
+        """Index of the phase that the checkpoint's last step was of; of the first before there was a step."""
+        course = Course(tuple(phase.num_steps for phase in self.record.plan.phases))
+        return course.place(max(0, self.step - 1)).phase
 
 
 def open_run(path: Path, which: Which = "exported") -> TrainedRun:
@@ -178,7 +185,7 @@ def export_run(path: Path, which: Which = "newest", out: Path | None = None) -> 
     """
     run = open_run(path, which)
     target = out or run.folder.model
-    export = export_model(run.model.encoder, run.model.vocabulary_head, run.tokenizer, target)
+    export = export_model(run.model.encoder, run.model.exported_heads(run.phase), run.tokenizer, target)
     if out is None:
         export = export.model_copy(update={"step": run.step})
         run.record.model_copy(update={"export": export}).write(run.folder.run_record)

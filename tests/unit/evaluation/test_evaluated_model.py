@@ -102,7 +102,7 @@ def test_scores_of_a_foreign_model_are_those_of_transformers(save_foreign: SaveF
 
 
 def test_scores_of_one_of_ours_are_those_of_transformers(model: MaskedLanguageModel, tmp_path: Path):
-    export_model(model.encoder, model.head, model.tokenizer, tmp_path / "model")
+    export_model(model.encoder, {"vocabulary": model.head}, model.tokenizer, tmp_path / "model")
     subject = EvaluatedModel(tmp_path / "model", device=CPU)
     clozes = random_clozes(subject.tokenizer, [5, 5, 5, 5, 30, 31])
     nats = np.concatenate([part.nats for part in subject.masked_language_model.score(clozes, with_ranks=False)])
@@ -155,7 +155,7 @@ def test_dropout_is_set_where_the_architecture_has_it(
     assert rates == {dropout}
     assert {part.p for part in foreign.new_encoder().modules() if isinstance(part, nn.Dropout)} == {0.1}
 
-    export_model(model.encoder, model.head, model.tokenizer, tmp_path / "ours")
+    export_model(model.encoder, {"vocabulary": model.head}, model.tokenizer, tmp_path / "ours")
     options = EvaluatedModel(tmp_path / "ours", device=CPU).new_encoder(dropout).config.model_dump()
     rates = {name: value for name, value in options.items() if name.endswith("dropout")}
     assert len(rates) == 3 and set(rates.values()) == {dropout}

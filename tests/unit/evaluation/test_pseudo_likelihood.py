@@ -60,7 +60,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory, make_model, any_tok
     place = tmp_path_factory.mktemp("models") / request.param
     if request.param == "modernbert":
         model = make_model(any_tokenizer)
-        export_model(model.encoder, model.head, any_tokenizer, place)
+        export_model(model.encoder, {"vocabulary": model.head}, any_tokenizer, place)
         return place
     config = AutoConfig.for_model(
         request.param,

@@ -28,7 +28,7 @@ def random_clozes(model: MaskedLanguageModel, count: int, longest: int) -> list[
 
 
 def test_scores_equal_those_of_transformers_one_sequence_at_a_time(model: MaskedLanguageModel, tmp_path: Path):
-    export_model(model.encoder, model.head, model.tokenizer, tmp_path / "model")
+    export_model(model.encoder, {"vocabulary": model.head}, model.tokenizer, tmp_path / "model")
     reference = AutoModelForMaskedLM.from_pretrained(tmp_path / "model").eval()
     ours = MaskedLanguageModel.from_folder(tmp_path / "model", torch.device("cpu"))
     clozes = random_clozes(ours, 25, 62)

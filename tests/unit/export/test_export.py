@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import export_model, import_model
+from maskwright.export.families.base import HeadNames, weights_and_biases
+from maskwright.export.families.bert import Bert
 from maskwright.export.families.modernbert import Modernbert
 from maskwright.heads.vocabulary import VocabularyHead
 
@@ -39,7 +42,7 @@ def test_an_export_comes_back_the_same(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str, overrides: dict[str, Any]
 ) -> None:
     encoder, head = make_model(family, **overrides)
-    record = export_model(encoder, head, tokenizer, tmp_path / "model")
+    record = export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
     assert record.family == family
     assert record.max_logit_difference < 2e-5
     assert record.num_compared_logits == (3 + 40 + 200 + 333) * 100
@@ -56,7 +59,8 @@ def test_the_folder_holds_what_readers_old_and_new_look_for(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    export_model(*make_model("modernbert", global_rope_theta=8e4, local_rope_theta=2e4), tokenizer, folder)
+    encoder, head = make_model("modernbert", global_rope_theta=8e4, local_rope_theta=2e4)
+    export_model(encoder, {"vocabulary": head}, tokenizer, folder)
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in folder.iterdir()} == names
     assert len({stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}) == 1
@@ -83,7 +87,7 @@ def test_fill_mask_and_the_tokenizer_work_without_our_code(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str
 ) -> None:
     encoder, head = make_model(family)
-    export_model(encoder, head, tokenizer, tmp_path / "model")
+    export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
     loaded = AutoTokenizer.from_pretrained(tmp_path / "model")
     fill = pipeline("fill-mask", model=AutoModelForMaskedLM.from_pretrained(tmp_path / "model"), tokenizer=loaded)
     answers = fill("w1 [MASK] w3", top_k=2)
@@ -97,7 +101,7 @@ def test_export_leaves_the_model_and_tokenizer_alone(
     encoder.train().use_attention("padded")
     backend, limit = encoder.attention, tokenizer.model_max_length
     state = torch.get_rng_state()
-    export_model(encoder, head, tokenizer, tmp_path / "model")
+    export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
     assert encoder.training and encoder.attention is backend
     assert tokenizer.model_max_length == limit
     assert torch.equal(torch.get_rng_state(), state)
@@ -108,7 +112,7 @@ def test_an_export_that_answers_differently_is_refused_and_the_old_folder_kept(
 ) -> None:
     encoder, head = make_model("modernbert")
     folder = tmp_path / "model"
-    export_model(encoder, head, tokenizer, folder)
+    export_model(encoder, {"vocabulary": head}, tokenizer, folder)
     before = (folder / "model.safetensors").read_bytes()
 
     right_names = Modernbert.encoder_tensors
@@ -120,7 +124,7 @@ def test_an_export_that_answers_differently_is_refused_and_the_old_folder_kept(
 
     monkeypatch.setattr(Modernbert, "encoder_tensors", swapped)
     with pytest.raises(ExportError, match="answers differently"):
-        export_model(encoder, head, tokenizer, folder)
+        export_model(encoder, {"vocabulary": head}, tokenizer, folder)
     assert (folder / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -132,7 +136,7 @@ def test_weights_that_are_not_finite_are_refused(
     with torch.no_grad():
         encoder.embedding_weight_VD[7, 0] = float("nan")
     with pytest.raises(ExportError, match="nan"):
-        export_model(encoder, head, tokenizer, tmp_path / "model")
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -153,7 +157,8 @@ def test_what_transformers_does_not_have_is_refused_by_its_key(
     message: str,
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        export_model(*make_model(family, **overrides), tokenizer, tmp_path / "model")
+        encoder, head = make_model(family, **overrides)
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
 
 
 def test_a_misspelt_key_is_noticed(
@@ -161,7 +166,8 @@ def test_a_misspelt_key_is_noticed(
 ) -> None:
     monkeypatch.setattr(Modernbert, "required", {**Modernbert.required, "hiden_activation": "gelu"})
     with pytest.raises(ExportError, match="hiden_activation is not a key of ModernBertConfig"):
-        export_model(*make_model("modernbert"), tokenizer, tmp_path / "model")
+        encoder, head = make_model("modernbert")
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
 
 
 def test_a_tokenizer_of_another_size_is_refused(
@@ -169,7 +175,8 @@ def test_a_tokenizer_of_another_size_is_refused(
 ) -> None:
     tokenizer.add_tokens(["further"])
     with pytest.raises(ExportError, match="the tokenizer has 101 tokens, the model 100"):
-        export_model(*make_model("bert"), tokenizer, tmp_path / "model")
+        encoder, head = make_model("bert")
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
 
 
 def test_a_family_without_an_exporter_is_refused(
@@ -178,4 +185,35 @@ def test_a_family_without_an_exporter_is_refused(
     encoder, head = make_model("bert")
     monkeypatch.setattr(type(encoder), "exporter", None)
     with pytest.raises(ExportError, match="no exporter"):
-        export_model(encoder, head, tokenizer, tmp_path / "model")
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
+
+
+class NextSentenceHead(nn.Module):
+    """BERT's pooler and its answer to a question about pairs of sentences."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pooler, self.relation = nn.Linear(width, width), nn.Linear(width, 2)
+
+    def forward(self, x_SD: torch.Tensor) -> torch.Tensor:
+        return self.relation(self.pooler(x_SD).tanh())
+
+
+def test_a_head_that_reads_whole_sequences(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, _ = make_model("bert")
+    names = weights_and_biases({"pooler": ("bert.pooler.dense",), "relation": ("cls.seq_relationship",)})
+    heads = {
+        "order": HeadNames("BertForNextSentencePrediction", "AutoModelForNextSentencePrediction", names, "sequences")
+    }
+    monkeypatch.setattr(Bert, "heads", heads)
+    record = export_model(encoder, {"order": NextSentenceHead(32)}, tokenizer, tmp_path / "model")
+    assert record.architecture == "BertForNextSentencePrediction"
+    assert record.num_compared_logits == 4 * 2
+
+
+def test_a_head_of_an_unknown_kind(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    encoder, head = make_model("bert")
+    with pytest.raises(ExportError, match="kind 'order', and the export of Bert has no class"):
+        export_model(encoder, {"vocabulary": head, "order": NextSentenceHead(32)}, tokenizer, tmp_path / "model")

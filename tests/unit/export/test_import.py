@@ -24,7 +24,8 @@ Folders = dict[str, Path]
 def folders(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Folders:
     families = ("modernbert", "bert", "deberta_v2")
     for family in families:
-        export_model(*make_model(family), tokenizer, tmp_path / family)
+        encoder, head = make_model(family)
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / family)
     return {family: tmp_path / family for family in families}
 
 
@@ -151,7 +152,7 @@ def test_old_and_new_rotary_keys_mean_the_same(
         ("layer_types", "rope_parameters"),
         ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers"),
     ):
-        export_model(encoder, head, tokenizer, tmp_path / "model")
+        export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
         edit_config(tmp_path / "model", removed=removed)
         assert import_model(tmp_path / "model").encoder.config == encoder.config
 

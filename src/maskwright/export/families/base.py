@@ -1,14 +1,35 @@
 """The contract of an exporter: the two-way dictionary between a family of ours and a class of transformers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import Encoder, EncoderConfig
 
 TensorNames = dict[str, tuple[str, ...]]
 """Our tensor -> theirs; more than one of theirs are ours cut into equal parts along the first dimension."""
+
+Reads = Literal["tokens", "sequences"]
+"""What a head gives an output for: every token, or every sequence, by the state of its first token, [CLS]."""
+
+
+@dataclass(frozen=True)
+class HeadNames:
+    """What a kind of head is called in transformers.
+
+    Attributes:
+        architecture: the class that has the head above the family's body.
+        auto_class: the class of transformers that finds it by the folder's configuration.
+        tensors: the names of the head's tensors, but for those that are tied.
+        reads: what the head gives an output for.
+    """
+
+    architecture: str
+    auto_class: str
+    tensors: TensorNames
+    reads: Reads = "tokens"
 
 
 class Exporter(ABC):
@@ -17,8 +38,8 @@ class Exporter(ABC):
     Attributes:
         encoder_class: the family.
         model_type: transformers' name of the architecture, in `config.json`.
-        architecture: the class with the vocabulary head.
-        body_prefix: what the names of the body's tensors begin with in that class.
+        heads: by kind of head (`Outcome.heads` of the objectives), what it is called.
+        body_prefix: what the names of the body's tensors begin with in the classes that have a head.
         options: our option -> their key, where the value is the same.
         required: their keys with the one value that our family means by them.
         keys_of_other_readers: keys for older transformers and for other programs, which the newest class does not
@@ -28,7 +49,7 @@ class Exporter(ABC):
 
     encoder_class: ClassVar[type[Encoder]]
     model_type: ClassVar[str]
-    architecture: ClassVar[str]
+    heads: ClassVar[Mapping[str, HeadNames]]
     body_prefix: ClassVar[str]
     options: ClassVar[Mapping[str, str]]
     required: ClassVar[Mapping[str, Any]]
@@ -38,10 +59,6 @@ class Exporter(ABC):
     @abstractmethod
     def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
         """Return the names of the encoder's tensors."""
-
-    @abstractmethod
-    def head_tensors(self, config: EncoderConfig) -> TensorNames:
-        """Return the names of the vocabulary head's tensors; the tied decoder matrix is not among them."""
 
     @abstractmethod
     def tied_tensors(self) -> Mapping[str, str]:
@@ -70,9 +87,18 @@ class Exporter(ABC):
         """Return today's name of a tensor in an older file."""
         return name
 
-    def config_values(self, config: EncoderConfig) -> dict[str, Any]:
-        """Return the content of `config.json`."""
-        values: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.model_type}
+    def config_values(self, config: EncoderConfig, kinds: Sequence[str]) -> dict[str, Any]:
+        """Return the content of `config.json`.
+
+        Args:
+            config: of the encoder.
+            kinds: of the heads that the folder has; they are among `heads`.
+
+        Raises:
+            ExportError: the options ask for what the architecture does not have.
+        """
+        architectures = [self.heads[kind].architecture for kind in kinds]
+        values: dict[str, Any] = {"architectures": architectures, "model_type": self.model_type}
         values |= {theirs: getattr(config, ours) for ours, theirs in self.options.items()}
         values |= dict(self.required) | self.further_keys(config)
         return values | {"dtype": "float32", "torch_dtype": "float32"}
@@ -102,7 +128,8 @@ BERT_TRANSFORM = "cls.predictions.transform"
 """Begins the names of the vocabulary head's dense layer and norm in BERT's code, which DeBERTa took over."""
 
 
-def bert_head_tensors() -> TensorNames:
-    """Return the names of the vocabulary head's tensors in BERT's code."""
+def bert_vocabulary_head(architecture: str) -> HeadNames:
+    """Return the names of a vocabulary head in BERT's code, in a class that has it."""
     parts: TensorNames = {"dense": (f"{BERT_TRANSFORM}.dense",), "norm": (f"{BERT_TRANSFORM}.LayerNorm",)}
-    return {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+    tensors: TensorNames = {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+    return HeadNames(architecture, "AutoModelForMaskedLM", tensors)

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import bert
-from maskwright.export.families.base import Exporter, TensorNames, bert_head_tensors, weights_and_biases
+from maskwright.export.families.base import Exporter, HeadNames, TensorNames, bert_vocabulary_head, weights_and_biases
+from maskwright.heads.token_head import VOCABULARY
 
 
 class Bert(Exporter):
@@ -14,7 +15,7 @@ class Bert(Exporter):
 
     encoder_class = bert.Bert
     model_type = "bert"
-    architecture = "BertForMaskedLM"
+    heads: ClassVar[Mapping[str, HeadNames]] = {VOCABULARY: bert_vocabulary_head("BertForMaskedLM")}
     body_prefix = "bert."
     options: ClassVar = {
         "vocabulary_size": "vocab_size",
@@ -67,10 +68,6 @@ class Bert(Exporter):
             }
         names |= weights_and_biases(parts)
         return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
-
-    def head_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
-        return bert_head_tensors()
 
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""

@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from maskwright.core.errors import ExportError
-from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import deberta
-from maskwright.export.families.base import BERT_TRANSFORM, Exporter, TensorNames, bert_head_tensors, weights_and_biases
+from maskwright.export.families.base import (
+    BERT_TRANSFORM,
+    Exporter,
+    HeadNames,
+    TensorNames,
+    bert_vocabulary_head,
+    weights_and_biases,
+)
+from maskwright.heads.token_head import VOCABULARY
 
 TERMS = {"c2p": "content_to_position", "p2c": "position_to_content"}
 """Their names of the two terms with positions, and ours."""
@@ -20,7 +27,7 @@ class Deberta(Exporter):
 
     encoder_class = deberta.Deberta
     model_type = "deberta"
-    architecture = "DebertaForMaskedLM"
+    heads: ClassVar[Mapping[str, HeadNames]] = {VOCABULARY: bert_vocabulary_head("DebertaForMaskedLM")}
     body_prefix = "deberta."
     options: ClassVar[Mapping[str, str]] = {
         "vocabulary_size": "vocab_size",
@@ -92,10 +99,6 @@ class Deberta(Exporter):
         """Return the names of modules that only this version has."""
         return {}
 
-    def head_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
-        return bert_head_tensors()
-
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""
         return {
@@ -112,7 +115,9 @@ class Deberta(Exporter):
         """See `Exporter`."""
         for option in ("norm_bias", "head_bias", "decoder_bias"):
             if not getattr(config, option):
-                raise ExportError(f"{option} is false, which no {self.architecture} has", f"{option}: true")
+                raise ExportError(
+                    f"{option} is false, which no {self.heads[VOCABULARY].architecture} has", f"{option}: true"
+                )
         return {
             "max_relative_positions": config.max_relative_positions or -1,
             "pos_att_type": [theirs for theirs, ours in TERMS.items() if getattr(config, ours)],

@@ -1,12 +1,13 @@
 """`deberta_v2` as `DebertaV2ForMaskedLM`: DeBERTa of the second and third version."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from maskwright.core.errors import ExportError
 from maskwright.encoders.families import deberta_v2
-from maskwright.export.families.base import TensorNames, weights_and_biases
+from maskwright.export.families.base import TensorNames, bert_vocabulary_head, weights_and_biases
 from maskwright.export.families.deberta import Deberta
+from maskwright.heads.token_head import VOCABULARY
 
 NORMS = {"none": False, "layer_norm": True}
 """Their names for what comes after the table of relative positions."""
@@ -17,7 +18,7 @@ class DebertaV2(Deberta):
 
     encoder_class = deberta_v2.DebertaV2
     model_type = "deberta-v2"
-    architecture = "DebertaV2ForMaskedLM"
+    heads: ClassVar = {VOCABULARY: bert_vocabulary_head("DebertaV2ForMaskedLM")}
     # Their class reads these three, and does not declare them.
     keys_of_other_readers = Deberta.keys_of_other_readers | {"position_buckets", "share_att_key", "norm_rel_ebd"}
 

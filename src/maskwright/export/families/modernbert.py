@@ -6,9 +6,16 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.encoder import EncoderConfig
 from maskwright.encoders.families import modernbert
-from maskwright.export.families.base import Exporter, TensorNames
+from maskwright.export.families.base import Exporter, HeadNames, TensorNames, weights_and_biases
+from maskwright.heads.token_head import VOCABULARY
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
+
+HEAD_TENSORS: TensorNames = {
+    **weights_and_biases({"dense": ("head.dense",), "norm": ("head.norm",)}),
+    "decoder_bias": ("decoder.bias",),
+}
+"""What the tensors of the vocabulary head are called."""
 
 
 class Modernbert(Exporter):
@@ -16,7 +23,7 @@ class Modernbert(Exporter):
 
     encoder_class = modernbert.Modernbert
     model_type = "modernbert"
-    architecture = "ModernBertForMaskedLM"
+    heads: ClassVar = {VOCABULARY: HeadNames("ModernBertForMaskedLM", "AutoModelForMaskedLM", HEAD_TENSORS)}
     body_prefix = "model."
     options: ClassVar = {
         "vocabulary_size": "vocab_size",
@@ -68,11 +75,6 @@ class Modernbert(Exporter):
             for ours, theirs in parts.items():
                 names |= _with_bias(f"blocks.{index}.{ours}", f"layers.{index}.{theirs}")
         return {ours: (self.body_prefix + theirs,) for ours, theirs in names.items()}
-
-    def head_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
-        names = {**_with_bias("dense", "head.dense"), **_with_bias("norm", "head.norm"), "decoder_bias": "decoder.bias"}
-        return {ours: (theirs,) for ours, theirs in names.items()}
 
     def tied_tensors(self) -> Mapping[str, str]:
         """See `Exporter`."""

@@ -6,7 +6,7 @@ answered by the same forward pass as those of the other terms. docs/add_an_objec
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -154,6 +154,10 @@ class Term(nn.Module, ABC):
             encoder: as the update left it.
             num_steps: of the phase that were made.
         """
+
+    def exported_heads(self) -> Mapping[str, nn.Module]:
+        """Return the heads of the term's own that go into an export, by kind (`Outcome.heads`). By default none."""
+        return {}
 
     @abstractmethod
     def logits_per_slot(self) -> int:
