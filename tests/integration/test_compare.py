@@ -17,7 +17,7 @@ from tests.integration.conftest import TINY_ENCODER, written
 from maskwright.comparison import run_comparison as comparing
 from maskwright.comparison.asked import read_comparison, resolved_arms
 from maskwright.comparison.comparison_options import ComparisonOptions
-from maskwright.comparison.process import Ended
+from maskwright.comparison.process import ProcessResult
 from maskwright.core.records.comparison import RecipeComparisonRecord
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import RunRecord
@@ -66,11 +66,11 @@ class Launches(list[list[str]]):
 
     def __init__(self, maskwright: Callable[..., Any]) -> None:
         self.maskwright = maskwright
-        self.instead: Callable[[Sequence[str]], Ended | None] = lambda arguments: None
+        self.instead: Callable[[Sequence[str]], ProcessResult | None] = lambda arguments: None
 
-    def __call__(self, arguments: Sequence[str]) -> Ended:
+    def __call__(self, arguments: Sequence[str]) -> ProcessResult:
         self.append(list(arguments))
-        return self.instead(arguments) or Ended(self.maskwright(*arguments).code)
+        return self.instead(arguments) or ProcessResult(self.maskwright(*arguments).code)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_one_that_fails_does_not_lose_the_others(tmp_path, text_file, launches, 
 
 
 def test_a_signal_stops_all_and_says_how_to_go_on(tmp_path, text_file, launches, maskwright):
-    launches.instead = lambda arguments: Ended(130, signal.SIGINT)
+    launches.instead = lambda arguments: ProcessResult(130, signal.SIGINT)
     path = comparison_file(tmp_path, text_file)
     said = maskwright("compare", path, "--out", tmp_path / "out", "--seeds", 2)
     assert said.code == 130

@@ -139,13 +139,13 @@ def test_the_student_predicts_as_its_head_says(home):
     tokens = tokens_of(word, model.tokenizer, 60)
     profile = student.profile(tokens, word.context, 4)
     ids = [model.vocabulary.cls_id, *tokens.token_ids, model.vocabulary.sep_id]
-    for place in tokens.places:
+    for place in tokens.positions:
         ids[place + 1] = model.vocabulary.mask_id
     from transformers import AutoModel
 
     with torch.no_grad():
         states = AutoModel.from_pretrained(home / "run" / "model")(torch.tensor([ids])).last_hidden_state[0]
-        logits = student.head(states[torch.from_numpy(tokens.places + 1)])
+        logits = student.head(states[torch.from_numpy(tokens.positions + 1)])
     shares = logits.softmax(1).mean(0)
     order = shares.argsort(descending=True)[:4]
     assert [entry.atom for entry in profile.atoms] == order.tolist()

@@ -10,7 +10,7 @@ def fill(model: Path, text: str, /, top: int = 5) -> Work:
 
     Args:
         model: a run folder, any Hugging Face model folder with a vocabulary head, or a model's name on the hub.
-        text: a text with [MASK] in the place of one or more words.
+        text: a text with [MASK] in place of one or more words.
         top: guesses to show for each mask.
     """
     return Work(

@@ -27,7 +27,7 @@ def prepare(
             times.
         collocations: also find the text's collocations, for the masking strategy pmi (training finds them itself where
             they are missing), with the options of the recipe's first phase that has it.
-        strict: refuse invalid UTF-8, naming its place, instead of replacing and counting it (--set data.strict=true).
+        strict: refuse invalid UTF-8, naming the byte, instead of replacing and counting it (--set data.strict=true).
     """
     return Work(
         "maskwright.pipeline.corpora:prepare",

@@ -18,7 +18,7 @@ from maskwright.training.safety.interrupts import Interrupts
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """How a command ended.
 
     Attributes:
@@ -30,11 +30,11 @@ class Ended:
     stopped_by: signal.Signals | None = None
 
 
-Launch = Callable[[Sequence[str]], Ended]
+Launch = Callable[[Sequence[str]], ProcessResult]
 """Runs `maskwright` with some arguments."""
 
 
-def launch(arguments: Sequence[str]) -> Ended:
+def launch(arguments: Sequence[str]) -> ProcessResult:
     """Run `maskwright` with the given arguments and wait. Results go to disk, its log to standard error."""
     command = [sys.executable, "-m", "maskwright", *arguments]
     # In a process group of its own: Ctrl-C reaches it once, through us, and it saves. Twice would stop it at once.
@@ -51,7 +51,7 @@ def launch(arguments: Sequence[str]) -> Ended:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return Ended(code, received[0] if received else None)
+    return ProcessResult(code, received[0] if received else None)
 
 
 def problem_in_words(code: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from maskwright.core.randomness import derived_seed
 from maskwright.corpus.decontamination import Decontaminator
-from maskwright.corpus.sources.base import Source, place_to_cut
+from maskwright.corpus.sources.base import Source, cut_position
 
 HASHED_CHARACTERS = 1 << 16
 """A document is known by its beginning of this length, so that nothing longer need be held."""
@@ -82,7 +82,7 @@ def parts_of(piece: CleanPiece) -> Iterator[CleanPiece]:
     """Yield a long piece in parts that end between words."""
     text, start = piece.text, 0
     while len(text) - start > TEXT_CHARACTERS:
-        end = place_to_cut(text, start + TEXT_CHARACTERS)
+        end = cut_position(text, start + TEXT_CHARACTERS)
         yield CleanPiece(text[start:end], piece.number, False, piece.is_contaminated)
         start = end
     if start == 0:

@@ -108,7 +108,7 @@ class Runs:
         """Return which runs are among these: bool [N]."""
         return np.isin(run_hashes(hashes_NW), self.keys)
 
-    def places(self, hashes_NW: np.ndarray) -> np.ndarray:
+    def index_of(self, hashes_NW: np.ndarray) -> np.ndarray:
         """Return where runs lie, each of which is among these: int64 [N]."""
         return np.searchsorted(self.keys, run_hashes(hashes_NW))
 
@@ -219,8 +219,8 @@ def _information(runs: list[Runs], total: int) -> list[np.ndarray]:
         hashes_NW = runs[num_words - 1].hashes_NW
         cut = np.full(len(hashes_NW), -np.inf)
         for first in range(1, num_words):
-            head = log_p[first - 1][runs[first - 1].places(hashes_NW[:, :first])]
-            tail = best[num_words - first - 1][runs[num_words - first - 1].places(hashes_NW[:, first:])]
+            head = log_p[first - 1][runs[first - 1].index_of(hashes_NW[:, :first])]
+            tail = best[num_words - first - 1][runs[num_words - first - 1].index_of(hashes_NW[:, first:])]
             cut = np.maximum(cut, head + tail)
         information.append(log_p[num_words - 1] - cut)
         best.append(np.maximum(log_p[num_words - 1], cut))

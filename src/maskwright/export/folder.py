@@ -218,8 +218,8 @@ def _native_options(folder: Path, dropout: float | None = None) -> tuple[str, Ex
         return family, exporter, config_class.model_validate(exporter.encoder_options(values) | replaced)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UnknownHere(f"{folder}: {place}: {first['msg']}", f"an option that {family} has") from error
+        option = ".".join(map(str, first["loc"]))
+        raise UnknownHere(f"{folder}: {option}: {first['msg']}", f"an option that {family} has") from error
     except ExportError as error:
         raise UnknownHere(error.got, error.expected, error.to_do) from error
 

@@ -72,12 +72,12 @@ class Teacher:
         require_same_vocabulary(self.name, self.vocabulary, vocabulary)
 
     @torch.no_grad()
-    def states(self, batch: PackedBatch, places_M: Tensor | None = None) -> Tensor:
+    def states(self, batch: PackedBatch, positions_M: Tensor | None = None) -> Tensor:
         """Return hidden states of the layer, scaled to norm 1; only the layers up to it are run.
 
         Args:
             batch: clean tokens, on any device.
-            places_M: int64 [M], the places in the batch that are wanted; None wants all.
+            positions_M: int64 [M], the positions in the batch that are wanted; None wants all.
 
         Returns:
             float32 [M, D] or [T, D], on the teacher's device.
@@ -85,14 +85,14 @@ class Teacher:
         batch = self._made_ready(batch)
         with self._autocast():
             x_TD = self.encoder.states_of_layer(self.layer, batch.input)
-        return unit_rows(x_TD if places_M is None else x_TD[places_M.to(self.device)])
+        return unit_rows(x_TD if positions_M is None else x_TD[positions_M.to(self.device)])
 
     @torch.no_grad()
-    def logits(self, batch: PackedBatch, places_M: Tensor) -> Tensor:
-        """Return what the whole teacher predicts at some places: float32 logits [M, V]."""
+    def logits(self, batch: PackedBatch, positions_M: Tensor) -> Tensor:
+        """Return what the whole teacher predicts at some positions: float32 logits [M, V]."""
         batch = self._made_ready(batch)
         with self._autocast():
-            x_MD = self.encoder(batch.input, places_M.to(self.device))
+            x_MD = self.encoder(batch.input, positions_M.to(self.device))
             return self.head(x_MD, self.encoder.embedding_weight_VD).float()
 
     def save(self, folder: Path) -> None:

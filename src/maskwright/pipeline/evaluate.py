@@ -29,8 +29,8 @@ from maskwright.reports.terminal.print_tables import print_comparison, print_rec
 
 
 @dataclass(frozen=True)
-class Place:
-    """A model as it was named, and where its records go.
+class EvaluationTarget:
+    """A model that is to be scored, as it was named, and where its records go.
 
     Attributes:
         subject: the model and the data.
@@ -58,9 +58,9 @@ def evaluate(model: str | Path, options: EvaluationOptions | None = None, **more
     """
     how, model = options or evaluation_options(more), str(model)
     tasks = tasks_asked_for(how)
-    ours = place_of(model, how, tasks, how.out)
+    ours = evaluation_target(model, how, tasks, how.out)
     # Before hours go into the first model: the other one is there, and the challenge took place.
-    other = None if how.against is None else place_of(how.against, how, tasks, None)
+    other = None if how.against is None else evaluation_target(how.against, how, tasks, None)
     if how.babylm is not None:
         year_of(how.babylm)
     outcome = score_one(ours, tasks, how)
@@ -109,7 +109,9 @@ def tasks_asked_for(how: EvaluationOptions) -> list[NamedTask]:
     return find_tasks(names, preset | settings_of(how.set))
 
 
-def place_of(model: str, how: EvaluationOptions, tasks: Sequence[NamedTask], out: Path | None) -> Place:
+def evaluation_target(
+    model: str, how: EvaluationOptions, tasks: Sequence[NamedTask], out: Path | None
+) -> EvaluationTarget:
     """Return what a model's name stands for, and `out` or the folder that its records go to."""
     run = RunFolder(Path(model))
     record = RunRecord.read(run.run_record) if run.run_record.exists() else None
@@ -119,17 +121,19 @@ def place_of(model: str, how: EvaluationOptions, tasks: Sequence[NamedTask], out
     if out is None:
         out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")
     own_seed = int(record.recipe["seed"]) if record else 1
-    return Place(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
+    return EvaluationTarget(subject, out, Path(model) if record else None, own_seed if how.seed is None else how.seed)
 
 
-def score_one(place: Place, tasks: Sequence[NamedTask], how: EvaluationOptions) -> EvaluationOutcome:
+def score_one(target: EvaluationTarget, tasks: Sequence[NamedTask], how: EvaluationOptions) -> EvaluationOutcome:
     """Score a model and print its scores."""
-    outcome = run_tasks(place.subject, tasks, place.folder, place.seed, how.seeds, is_fresh=how.again)
+    outcome = run_tasks(target.subject, tasks, target.folder, target.seed, how.seeds, is_fresh=how.again)
     print_records(outcome.records)
     return outcome
 
 
-def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: EvaluationOptions) -> None:
+def compare_with(
+    ours: EvaluationTarget, other: EvaluationTarget, tasks: Sequence[NamedTask], how: EvaluationOptions
+) -> None:
     """Score the other model too, and print the two side by side."""
     # One seed for both: what a task draws, such as a sample of pairs, must be the same items.
     score_one(replace(other, seed=ours.seed), tasks, how)
@@ -140,9 +144,9 @@ def compare_with(ours: Place, other: Place, tasks: Sequence[NamedTask], how: Eva
     print_comparison(compare(tasks, *sides, ours.seed))
 
 
-def hand_in(place: Place, year: int, data: Path | None) -> None:
+def hand_in(target: EvaluationTarget, year: int, data: Path | None) -> None:
     """Write the submission to the BabyLM challenge of a year, and say what keeps it from being complete."""
-    submission = write_submission(place.folder, data, year, place.folder / "babylm", Path(place.subject.name).name)
+    submission = write_submission(target.folder, data, year, target.folder / "babylm", Path(target.subject.name).name)
     print(f"submission: {submission.path} ({submission.num_predictions:,} predictions)")
     for problem in submission.problems:
         warn(printable(str(problem)))

@@ -13,7 +13,7 @@ def fill(model: str | Path, text: str, top: int = 5) -> FilledText:
 
     Args:
         model: a run folder, any Hugging Face model folder with a vocabulary head, or a model's name on the hub.
-        text: a text with [MASK] in the place of one or more words.
+        text: a text with [MASK] in place of one or more words.
         top: guesses for each mask.
 
     Raises:

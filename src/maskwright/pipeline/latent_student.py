@@ -92,12 +92,12 @@ class LatentStudent:
             num_atoms: strongest atoms to keep.
         """
         token_ids = word.token_ids.copy()
-        token_ids[word.places] = self.run.vocabulary.mask_id
+        token_ids[word.positions] = self.run.vocabulary.mask_id
         device = self.run.model.encoder.embedding_weight_VD.device
         batch = pack_sequences([token_ids], self.run.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
         x_TD = self.run.model.encoder(batch.input)
-        places = torch.from_numpy(word.places + 1).to(device)  # [CLS] is place 0
-        predicted_A = self.head(x_TD[places]).float().softmax(1).mean(0)
+        positions = torch.from_numpy(word.positions + 1).to(device)  # [CLS] is position 0
+        predicted_A = self.head(x_TD[positions]).float().softmax(1).mean(0)
         return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)
 
 

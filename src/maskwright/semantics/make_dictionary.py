@@ -254,12 +254,12 @@ class DictionaryMaking:
         split, num_passed = self.corpus.split("train"), 0
         with progress("reading hidden states (tokens)", segments.num_tokens) as advance:
             for batch in segments.batches(split, self.corpus.vocabulary, self.sequence_length, self.micro_batch_tokens):
-                places = (~is_special_V[batch.token_ids_T]).nonzero().squeeze(1)
-                if num_passed + len(places) > num_offered:
-                    reservoir.add(self.teacher.states(batch, places[max(0, num_offered - num_passed) :]))
+                positions = (~is_special_V[batch.token_ids_T]).nonzero().squeeze(1)
+                if num_passed + len(positions) > num_offered:
+                    reservoir.add(self.teacher.states(batch, positions[max(0, num_offered - num_passed) :]))
                     saving.save_if_due()
-                num_passed += len(places)
-                advance(len(places))
+                num_passed += len(positions)
+                advance(len(positions))
         if reservoir.num_seen > num_offered:
             saving.write()
         return reservoir

@@ -1,7 +1,7 @@
 """A uniform sample of fixed size from a stream of hidden states, in bounded memory.
 
-Every state gets a random key that depends on the seed and its place in the stream alone; the sample is the states with
-the smallest keys. So each subset is equally likely, and it does not matter how the stream was cut into batches.
+Every state gets a random key that depends on the seed and its position in the stream alone; the sample is the states
+with the smallest keys. So each subset is equally likely, and it does not matter how the stream was cut into batches.
 
 Source: Efraimidis and Spirakis 2006, 10.1016/j.ipl.2005.11.003 (sampling by keys; all weights are equal here).
 """
@@ -65,7 +65,7 @@ class Reservoir:
             self._exchange(states_MD[room:], keys_M[room:])
 
     def _exchange(self, states_MD: Tensor, keys_M: Tensor) -> None:
-        """Let new states with small keys take the places of kept ones with large keys."""
+        """Let new states with small keys replace kept ones with large keys."""
         capacity = len(self._keys_N)
         is_small_M = keys_M < self._keys_N.max()
         candidates = is_small_M.nonzero().squeeze(1)
@@ -73,10 +73,10 @@ class Reservoir:
         kept = both.topk(capacity, largest=False, sorted=False).indices
         is_kept = torch.zeros(len(both), dtype=torch.bool)
         is_kept[kept] = True
-        places = (~is_kept[:capacity]).nonzero().squeeze(1)
+        positions = (~is_kept[:capacity]).nonzero().squeeze(1)
         newcomers = candidates[is_kept[capacity:]]
-        self._states_ND[places] = states_MD[newcomers.to(states_MD.device)].detach().to("cpu", torch.float32)
-        self._keys_N[places] = keys_M[newcomers]
+        self._states_ND[positions] = states_MD[newcomers.to(states_MD.device)].detach().to("cpu", torch.float32)
+        self._keys_N[positions] = keys_M[newcomers]
 
     def _next_keys(self, count: int) -> Tensor:
         begin, end = self.num_seen, self.num_seen + count

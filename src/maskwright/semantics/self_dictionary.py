@@ -143,7 +143,7 @@ class SelfDictionary(nn.Module):
 
     @torch.no_grad()
     def _sample(self, encoder: Encoder, progressed: float, hide: Hide, start: PhaseStart, seed: int) -> Tensor:
-        """Return states of norm 1 at hidden places of text drawn from the corpus, [N, D] on the CPU."""
+        """Return states of norm 1 at hidden positions of text drawn from the corpus, [N, D] on the CPU."""
         split, vocabulary = start.corpus.split("train"), start.corpus.vocabulary
         segments = Segments.of(split.document_lengths, start.sequence_length)
         segments = segments.sample(self._options.num_tokens, numpy_generator(seed, "text"))

@@ -55,11 +55,11 @@ class CodingOptions(Options):
 
 @dataclass(frozen=True)
 class TopTargets(Movable):
-    """Target distributions in a fixed number of places, the strongest atom first.
+    """Target distributions in a fixed number of slots, the strongest atom first.
 
     Attributes:
-        atom_ids_MW: int64 [M, W]; unused places 0.
-        weights_MW: float32 [M, W], falling; each row sums to 1, or to 0 for an all-zero code. Unused places 0.
+        atom_ids_MW: int64 [M, W]; unused slots 0.
+        weights_MW: float32 [M, W], falling; each row sums to 1, or to 0 for an all-zero code. Unused slots 0.
     """
 
     atom_ids_MW: Tensor
@@ -174,14 +174,14 @@ class TargetCoder:
         cut_off_M = torch.where(sums_M > 0, 1 - kept_M / sums_M, 0.0).clamp_min(0).float()
         return CodedStates(targets, report, cut_off_M)
 
-    def targets(self, batch: PackedBatch, places_M: Tensor) -> TopTargets:
-        """Return the targets of some places of a clean batch: what `targets: online` trains on.
+    def targets(self, batch: PackedBatch, positions_M: Tensor) -> TopTargets:
+        """Return the targets at some positions of a clean batch: what `targets: online` trains on.
 
         Args:
             batch: clean tokens.
-            places_M: int64 [M].
+            positions_M: int64 [M].
         """
-        states_MD = self.teacher.states(batch, places_M)
+        states_MD = self.teacher.states(batch, positions_M)
         parts = [self.encode(part).targets for part in states_MD.split(self.states_at_once)]
         return TopTargets(
             torch.cat([part.atom_ids_MW for part in parts]), torch.cat([part.weights_MW for part in parts])

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from maskwright.corpus.sources.base import place_to_cut
+from maskwright.corpus.sources.base import cut_position
 from maskwright.tokenization.special_tokens import plain_text_encoder
 from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
@@ -20,12 +20,12 @@ def test_the_tokens_of_both_parts_are_those_of_the_whole(kind):
         return encoder.encode(text, add_special_tokens=False).ids
 
     whole = token_ids(TEXT)
-    cuts = {place_to_cut(TEXT, place) for place in range(len(TEXT) - 10)}
+    cuts = {cut_position(TEXT, start) for start in range(len(TEXT) - 10)}
     assert len(cuts) > 10
     for cut in cuts:
         assert token_ids(TEXT[:cut]) + token_ids(TEXT[cut:]) == whole, repr(TEXT[cut - 5 : cut + 5])
 
 
 def test_a_text_without_a_space_is_cut_where_it_was_asked():
-    assert place_to_cut("x" * 50, 20) == 20
-    assert place_to_cut("a  b  c", 0) == 0
+    assert cut_position("x" * 50, 20) == 20
+    assert cut_position("a  b  c", 0) == 0

@@ -36,8 +36,8 @@ def test_states_are_the_layers_scaled_to_norm_1(encoder, model, batch, layer, nu
     assert teacher.layer == num_blocks
     expected = states_by_hand(encoder, batch, num_blocks).detach()
     assert torch.allclose(teacher.states(batch), expected, atol=1e-6)
-    places = torch.tensor([3, 17, 3])
-    assert torch.equal(teacher.states(batch, places), teacher.states(batch)[places])
+    positions = torch.tensor([3, 17, 3])
+    assert torch.equal(teacher.states(batch, positions), teacher.states(batch)[positions])
 
 
 @pytest.mark.parametrize("layer", [3, -4])
@@ -78,10 +78,10 @@ def test_states_are_float32_of_norm_1_also_where_products_are_not(model, batch):
 
 
 def test_logits_are_the_whole_models(encoder, vocabulary_head, model, batch):
-    places = torch.tensor([5, 9, 40])
+    positions = torch.tensor([5, 9, 40])
     x_TD = encoder(batch.input)
-    expected = vocabulary_head(x_TD, encoder.embedding_weight_VD)[places].detach()
-    assert torch.allclose(teacher_of(model, 1).logits(batch, places), expected, atol=1e-5)
+    expected = vocabulary_head(x_TD, encoder.embedding_weight_VD)[positions].detach()
+    assert torch.allclose(teacher_of(model, 1).logits(batch, positions), expected, atol=1e-5)
 
 
 def test_it_comes_back_as_it_was_saved(tmp_path, model, vocabulary, batch):

@@ -67,29 +67,29 @@ def iter_batches(corpus):
 
 
 def test_a_word_is_coded_by_the_mean_of_its_tokens(text):
-    lengths = np.diff(text.word_places)
+    lengths = np.diff(text.word_starts)
     word = int(lengths.argmax())
     assert lengths[word] > 1
-    codes = text.codes.toarray()[text.word_places[word] : text.word_places[word + 1]]
+    codes = text.codes.toarray()[text.word_starts[word] : text.word_starts[word + 1]]
     expected = codes.mean(axis=0) / codes.mean(axis=0).sum()
     assert np.allclose(text.word_codes.toarray()[word], expected, atol=1e-6)
 
 
 def test_contexts_are_what_the_tokens_say(text, corpus):
     tokenizer = corpus.load_tokenizer()
-    words = np.arange(0, len(text.word_places) - 1, 17)
+    words = np.arange(0, len(text.word_starts) - 1, 17)
     for word, context in zip(words, text.contexts(words, tokenizer), strict=True):
-        sequence = text.sequence_ids[text.word_places[word]]
+        sequence = text.sequence_ids[text.word_starts[word]]
         whole = tokenizer.decode(text.token_ids[text.sequence_ids == sequence].tolist())
         assert context.left + context.word + context.right in whole.replace(" .", ".")
-        own = text.token_ids[text.word_places[word] : text.word_places[word + 1]].tolist()
+        own = text.token_ids[text.word_starts[word] : text.word_starts[word + 1]].tolist()
         assert context.word == tokenizer.decode(own).strip()
 
 
 def test_spellings_put_cases_and_punctuation_together(text, corpus):
     spellings, number = text.spellings(corpus.load_tokenizer())
     assert len(set(spellings)) == len(spellings)
-    assert len(number) == len(text.word_places) - 1
+    assert len(number) == len(text.word_starts) - 1
     contexts = text.contexts(np.arange(40), corpus.load_tokenizer())
     assert [spellings[each] for each in number[:40]] == [plain_word(context.word.casefold()) for context in contexts]
     as_written, number = text.spellings(corpus.load_tokenizer(), is_case_ignored=False)
@@ -126,10 +126,10 @@ def test_words_of_wordpiece_are_joined_as_people_write(text):
 
 def test_what_goes_on_without_spaces_is_cut_into_tokens(text):
     endless = replace(text, begins_word=np.arange(len(text.token_ids)) == 0)
-    assert np.array_equal(endless.word_places, np.arange(len(text.token_ids) + 1))
+    assert np.array_equal(endless.word_starts, np.arange(len(text.token_ids) + 1))
     lasting = np.ones(len(text.token_ids), bool)
     lasting[1:16] = False
-    assert np.diff(replace(text, begins_word=lasting).word_places)[:2].tolist() == [16, 1]
+    assert np.diff(replace(text, begins_word=lasting).word_starts)[:2].tolist() == [16, 1]
 
 
 def test_joined_texts_keep_their_sequences_apart(text):

@@ -59,13 +59,13 @@ def test_the_tokens_of_a_word_are_found(corpus):
     tokenizer = corpus.load_tokenizer()
     (word,) = marked_words("the court heard [mountains] in winter")
     found = tokens_of(word, tokenizer, 60)
-    assert tokenizer.decode(found.token_ids[found.places].tolist()).strip() == "mountains"
+    assert tokenizer.decode(found.token_ids[found.positions].tolist()).strip() == "mountains"
     assert tokenizer.decode(found.token_ids.tolist()) == word.text
     (last,) = marked_words("heard by the [court].")
     found_last = tokens_of(last, tokenizer, 60)
-    assert tokenizer.decode(found_last.token_ids[found_last.places].tolist()).strip() == "court"
+    assert tokenizer.decode(found_last.token_ids[found_last.positions].tolist()).strip() == "court"
     (within,) = marked_words("the court heard moun[tains] in winter")
-    assert set(tokens_of(within, tokenizer, 60).places) <= set(found.places)
+    assert set(tokens_of(within, tokenizer, 60).positions) <= set(found.positions)
 
 
 def test_a_profile_is_the_mean_code_of_the_word_in_its_text(corpus, teacher):
@@ -81,9 +81,9 @@ def test_a_profile_is_the_mean_code_of_the_word_in_its_text(corpus, teacher):
     layout = SequenceLayout(starts, zeros_T.int(), torch.arange(length), zeros_T, length, length)
     with torch.no_grad():
         states = teacher.encoder(EncoderInput(text["input_ids"][0], layout))
-    places = tokens_of(word, tokenizer, 60).places + 1
-    assert len(places) > 2
-    codes, _ = SparseCoder(learned.atoms_AD, 0.02).encode(torch.nn.functional.normalize(states[places], dim=1))
+    positions = tokens_of(word, tokenizer, 60).positions + 1
+    assert len(positions) > 2
+    codes, _ = SparseCoder(learned.atoms_AD, 0.02).encode(torch.nn.functional.normalize(states[positions], dim=1))
     shares = codes.sum(0) / codes.sum()
     order = shares.argsort(descending=True)[:5]
     assert [entry.atom for entry in profile.atoms] == order.tolist()

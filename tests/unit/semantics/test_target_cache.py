@@ -128,8 +128,8 @@ def online(world: World, options: CodingOptions) -> torch.Tensor:
     found = torch.zeros(int(world.corpus.split("train").first_tokens[-1]), coder.num_atoms)
     for batch, first in documents_alone(world.corpus):
         is_text = ~torch.isin(batch.token_ids_T, torch.tensor(world.corpus.vocabulary.special_ids))
-        places = is_text.nonzero().squeeze(1)
-        found[first + places - 1] = dense(coder.targets(batch, places), coder.num_atoms)
+        positions = is_text.nonzero().squeeze(1)
+        found[first + positions - 1] = dense(coder.targets(batch, positions), coder.num_atoms)
     return found
 
 
@@ -161,9 +161,9 @@ def test_what_the_exact_solver_finds_is_stored_within_half_a_level(world, tmp_pa
     coder = TargetCoder(world.teacher, world.dictionary, QUICK)
     split, vocabulary = world.corpus.split("train"), world.corpus.vocabulary
     for batch in Segments.of(split.document_lengths, LENGTH).batches(split, vocabulary, LENGTH, 512):
-        places = (~torch.isin(batch.token_ids_T, torch.tensor(vocabulary.special_ids))).nonzero().squeeze(1)
-        direct = coder.targets(batch, places)
-        cached = cache.lookup(token_numbers(batch, places, split.first_tokens))
+        positions = (~torch.isin(batch.token_ids_T, torch.tensor(vocabulary.special_ids))).nonzero().squeeze(1)
+        direct = coder.targets(batch, positions)
+        cached = cache.lookup(token_numbers(batch, positions, split.first_tokens))
         width = cache.width
         assert torch.equal(cached.atom_ids_MW, direct.atom_ids_MW[:, :width]) and not direct.weights_MW[:, width:].any()
         distance = 0.5 * (cached.weights_MW - direct.weights_MW[:, :width]).abs().sum(1)

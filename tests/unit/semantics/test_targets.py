@@ -28,7 +28,7 @@ def atoms_AD(teacher, batch) -> torch.Tensor:
 
 
 def dense(targets, num_atoms: int) -> torch.Tensor:
-    """Targets over all atoms; places that are not in use add nothing to atom 0."""
+    """Targets over all atoms; positions that are not in use add nothing to atom 0."""
     found = torch.zeros(len(targets.atom_ids_MW), num_atoms)
     return found.scatter_add_(1, targets.atom_ids_MW, targets.weights_MW)
 
@@ -48,12 +48,12 @@ def test_the_strongest_atoms_are_kept_and_sum_to_1():
 
 
 def test_online_targets_are_the_coders_and_what_is_cut_off_is_told(teacher, atoms_AD, batch):
-    places = torch.arange(1, 60)
-    codes_MA, _ = SparseCoder(atoms_AD, 0.05).encode(teacher.states(batch, places))
+    positions = torch.arange(1, 60)
+    codes_MA, _ = SparseCoder(atoms_AD, 0.05).encode(teacher.states(batch, positions))
     whole = TargetCoder(teacher, dictionary_of(teacher, atoms_AD), CodingOptions())
-    assert torch.allclose(dense(whole.targets(batch, places), 60), target_distributions(codes_MA), atol=1e-6)
+    assert torch.allclose(dense(whole.targets(batch, positions), 60), target_distributions(codes_MA), atol=1e-6)
     few = TargetCoder(teacher, dictionary_of(teacher, atoms_AD), CodingOptions(keep_atoms=2))
-    coded = few.encode(teacher.states(batch, places))
+    coded = few.encode(teacher.states(batch, positions))
     cut_off = 1 - codes_MA.topk(2).values.sum(1) / codes_MA.sum(1).clamp_min(1e-9)
     assert float(cut_off.max()) > 0.05
     assert torch.allclose(coded.cut_off_M, cut_off.where(codes_MA.sum(1) > 0, torch.zeros(())), atol=1e-6)
@@ -62,13 +62,13 @@ def test_online_targets_are_the_coders_and_what_is_cut_off_is_told(teacher, atom
 
 def test_codes_in_memory_are_bounded(teacher, atoms_AD, batch, monkeypatch):
     coder = TargetCoder(teacher, dictionary_of(teacher, atoms_AD), CodingOptions(solver="fista"))
-    places = torch.arange(1, 100)
-    expected = coder.targets(batch, places)
+    positions = torch.arange(1, 100)
+    expected = coder.targets(batch, positions)
     sizes = []
     encode = coder.encode
     monkeypatch.setattr(coder, "encode", lambda states: sizes.append(len(states)) or encode(states))
     coder.states_at_once = 16
-    assert torch.allclose(coder.targets(batch, places).weights_MW, expected.weights_MW, atol=1e-3)
+    assert torch.allclose(coder.targets(batch, positions).weights_MW, expected.weights_MW, atol=1e-3)
     assert max(sizes) == 16 and sum(sizes) == 99
 
 

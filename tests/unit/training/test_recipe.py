@@ -74,7 +74,7 @@ def test_overrides_replace_values_by_dotted_key(tmp_path, raw_recipe):
     path.write_text(yaml.safe_dump(raw_recipe), encoding="utf-8")
     recipe = read_recipe(path, {"optimizer.learning_rate": 0.5, "phases.1.sequence_length": 16, "seed": 9})
     assert (recipe.optimizer.learning_rate, recipe.phases[1].sequence_length, recipe.seed) == (0.5, 16, 9)
-    with pytest.raises(RecipeError, match="no such place"):
+    with pytest.raises(RecipeError, match="no such key"):
         read_recipe(path, {"phases.7.sequence_length": 16})
 
 

@@ -69,7 +69,7 @@ class Source(ABC):
 BETWEEN_WORDS = re.compile(r"(?<=\S)\s(?=\S)")
 
 
-def place_to_cut(text: str, position: int) -> int:
+def cut_position(text: str, position: int) -> int:
     """Return the first single white space between words from `position` on, within 10,000 characters; else `position`.
 
     Tokenizers split there too, so that the tokens of both parts are those of the whole: `test_encoding.py`.

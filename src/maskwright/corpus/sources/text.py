@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from maskwright.core.errors import CorpusError
 from maskwright.corpus.open_files import BLOCK_BYTES, identity_of_file, opened, text_bytes_estimate
-from maskwright.corpus.sources.base import PIECE_CHARACTERS, Piece, Source, place_to_cut
+from maskwright.corpus.sources.base import PIECE_CHARACTERS, Piece, Source, cut_position
 
 LARGE_FILE_CHARACTERS = 1 << 20
 """With `documents: auto`, a longer file is several documents."""
@@ -99,7 +99,7 @@ class Text(Source):
         for block in blocks:
             rest += block
             if len(rest) > PIECE_CHARACTERS:
-                cut = place_to_cut(rest, len(rest) // 2)
+                cut = cut_position(rest, len(rest) // 2)
                 yield Piece(rest[:cut], self.name, is_last=False)
                 rest = rest[cut:]
         yield Piece(rest, self.name)
@@ -119,7 +119,7 @@ class Text(Source):
                 start = match.end()
             rest = rest[start:]
             if len(rest) > PIECE_CHARACTERS:
-                cut = place_to_cut(rest, len(rest) // 2)
+                cut = cut_position(rest, len(rest) // 2)
                 yield Piece(rest[:cut], f"{self.name}:{line}", is_last=False)
                 line += rest.count("\n", 0, cut)
                 rest = rest[cut:]
@@ -159,4 +159,4 @@ def end_of_stretch(text: str, start: int) -> int:
     if match := BLANK_LINE.search(text, begin, end):
         return match.end()
     line_end = text.find("\n", begin, end)
-    return line_end + 1 if line_end >= 0 else place_to_cut(text, begin)
+    return line_end + 1 if line_end >= 0 else cut_position(text, begin)

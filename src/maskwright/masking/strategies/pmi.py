@@ -2,7 +2,7 @@
 
 Source: Levine et al. 2021, PMI-Masking, arXiv:2010.01825: the longer collocation wins, overlaps are resolved at random,
     what is left are whole words; all units are as likely.
-Departures: what stands in the place of a token is drawn for each token, not once for a unit.
+Departures: what stands in place of a token is drawn for each token, not once for a unit.
 """
 
 from pathlib import Path

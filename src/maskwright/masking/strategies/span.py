@@ -3,7 +3,7 @@
 Source: Joshi et al. 2020, SpanBERT, arXiv:1907.10529, section 3.1 (p = 0.2, at most 10 words).
 Departures: the text is cut into spans of drawn lengths one after the other, and spans are drawn from these, instead of
     drawing lengths and positions until the budget is used; so spans meet but never overlap. A sequence's last span ends
-    with it. What stands in the place of a token is drawn for each token, not once for a span.
+    with it. What stands in place of a token is drawn for each token, not once for a span.
 """
 
 import math

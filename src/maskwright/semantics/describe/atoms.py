@@ -170,15 +170,15 @@ def labels_of(text: CodedText, spelling_of_word: np.ndarray, num_spellings: int,
     """
     num_atoms = text.num_atoms
     spelling_of_token = spelling_of_word[text.word_of_token]
-    place_of_token = text.sequence_ids * num_spellings + spelling_of_token
-    mentioned = np.unique(place_of_token[text.is_coded]) % num_spellings
+    index_of_token = text.sequence_ids * num_spellings + spelling_of_token
+    mentioned = np.unique(index_of_token[text.is_coded]) % num_spellings
     totals_W = np.bincount(mentioned, minlength=num_spellings).astype(np.float64)
     entries = text.codes.tocoo()
-    atoms, places = entries.col.astype(np.int64), place_of_token[entries.row]
-    order = np.lexsort((np.negative(entries.data), places, atoms))
-    atoms, places, weights = atoms[order], places[order], np.asarray(entries.data, np.float64)[order]
-    is_strongest = np.append(True, (np.diff(atoms) > 0) | (np.diff(places) > 0))[: len(atoms)]
-    atoms, words, energies = atoms[is_strongest], places[is_strongest] % num_spellings, weights[is_strongest] ** 2
+    atoms, positions = entries.col.astype(np.int64), index_of_token[entries.row]
+    order = np.lexsort((np.negative(entries.data), positions, atoms))
+    atoms, positions, weights = atoms[order], positions[order], np.asarray(entries.data, np.float64)[order]
+    is_strongest = np.append(True, (np.diff(atoms) > 0) | (np.diff(positions) > 0))[: len(atoms)]
+    atoms, words, energies = atoms[is_strongest], positions[is_strongest] % num_spellings, weights[is_strongest] ** 2
     uses_A, energy_A = np.bincount(atoms, minlength=num_atoms), np.bincount(atoms, energies, minlength=num_atoms)
     used, pair = np.unique(atoms * num_spellings + words, return_inverse=True)
     atoms, words = np.divmod(used, num_spellings)

@@ -69,26 +69,26 @@ class CodedText:
         return int(self.codes.sum(axis=0).size)
 
     @cached_property
-    def word_places(self) -> np.ndarray:
+    def word_starts(self) -> np.ndarray:
         """The first token of every word, and N at the end; int64 [P + 1]."""
-        places = np.append(np.flatnonzero(self.begins_word), len(self.token_ids))
-        is_long = np.diff(places) > LONGEST_WORD
+        positions = np.append(np.flatnonzero(self.begins_word), len(self.token_ids))
+        is_long = np.diff(positions) > LONGEST_WORD
         if not is_long.any():
-            return places
-        apart = expand_ranges(places[:-1][is_long], np.diff(places)[is_long])
-        return np.union1d(places, apart)
+            return positions
+        apart = expand_ranges(positions[:-1][is_long], np.diff(positions)[is_long])
+        return np.union1d(positions, apart)
 
     @cached_property
     def word_of_token(self) -> np.ndarray:
         """The word of every token; int64 [N]."""
-        return np.repeat(np.arange(len(self.word_places) - 1), np.diff(self.word_places))
+        return np.repeat(np.arange(len(self.word_starts) - 1), np.diff(self.word_starts))
 
     @cached_property
     def word_codes(self) -> scipy.sparse.csr_array:
         """Each word's mean code, scaled to sum to 1 if it is not zero; float32 [P, A], sparse."""
-        num_words = len(self.word_places) - 1
+        num_words = len(self.word_starts) - 1
         members = scipy.sparse.csr_array(
-            (np.ones(len(self.token_ids), np.float32), np.arange(len(self.token_ids)), self.word_places),
+            (np.ones(len(self.token_ids), np.float32), np.arange(len(self.token_ids)), self.word_starts),
             shape=(num_words, len(self.token_ids)),
         )
         sums = members @ self.codes
@@ -98,7 +98,7 @@ class CodedText:
 
     def codes_of_word(self, word: int) -> scipy.sparse.csr_array:
         """Return the codes of a word's tokens, [tokens, A]."""
-        return scipy.sparse.csr_array(self.codes[self.word_places[word] : self.word_places[word + 1]])
+        return scipy.sparse.csr_array(self.codes[self.word_starts[word] : self.word_starts[word + 1]])
 
     def spellings(
         self, tokenizer: PreTrainedTokenizerFast, is_case_ignored: bool = True
@@ -107,32 +107,32 @@ class CodedText:
 
         Punctuation around a word does not make another word of it, nor does case, unless asked for.
         """
-        lengths = np.diff(self.word_places)
+        lengths = np.diff(self.word_starts)
         padded = np.full((len(lengths), LONGEST_WORD), -1)
         padded[self.word_of_token, expand_ranges(np.zeros_like(lengths), lengths)] = self.token_ids
         different, number = np.unique(padded, axis=0, return_inverse=True)
         texts = decoded(tokenizer, [row[row >= 0].tolist() for row in different])
         texts = [plain_word(text.casefold() if is_case_ignored else text) for text in texts]
-        ids = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        ids = {text: index for index, text in enumerate(dict.fromkeys(texts))}
         return list(ids), np.array([ids[text] for text in texts], np.int64)[number.ravel()]
 
     def contexts(self, words: np.ndarray, tokenizer: PreTrainedTokenizerFast) -> list[Context]:
         """Return words with what stands around them in their sequence."""
-        places = self.word_places
-        sequence_of_word = self.sequence_ids[places[:-1]]
+        positions = self.word_starts
+        sequence_of_word = self.sequence_ids[positions[:-1]]
         first = np.searchsorted(sequence_of_word, sequence_of_word[words], side="left")
         last = np.searchsorted(sequence_of_word, sequence_of_word[words], side="right")
-        begins = places[np.maximum(first, words - CONTEXT_WORDS)]
-        ends = places[np.minimum(last, words + CONTEXT_WORDS + 1)]
+        begins = positions[np.maximum(first, words - CONTEXT_WORDS)]
+        ends = positions[np.minimum(last, words + CONTEXT_WORDS + 1)]
         parts = [
             self.token_ids[begin:end].tolist()
             for begin, word_begin, word_end, full_end in zip(
-                begins, places[words], places[words + 1], ends, strict=True
+                begins, positions[words], positions[words + 1], ends, strict=True
             )
             for end in (word_begin, word_end, full_end)
         ]
         texts = decoded(tokenizer, parts)
-        found = [split_up(*texts[place : place + 3]) for place in range(0, len(texts), 3)]
+        found = [split_up(*texts[index : index + 3]) for index in range(0, len(texts), 3)]
         is_spaced = isinstance(tokenizer.backend_tokenizer.model, WordPiece)
         return [as_written(context) for context in found] if is_spaced else found
 
@@ -150,18 +150,18 @@ def split_up(left: str, left_and_word: str, whole: str) -> Context:
 def as_written(context: Context) -> Context:
     """Return a context without `UNWRITTEN_SPACES`; its word stays."""
     text = context.left + context.word + context.right
-    places = list(range(len(text)))
+    positions = list(range(len(text)))
     for pattern in UNWRITTEN_SPACES:
         unwritten = {found.start() for found in pattern.finditer(text)}
-        places = [place for number, place in enumerate(places) if number not in unwritten]
+        positions = [index for number, index in enumerate(positions) if number not in unwritten]
         text = "".join(character for number, character in enumerate(text) if number not in unwritten)
-    begin = bisect_left(places, len(context.left))
-    end = bisect_left(places, len(context.left) + len(context.word))
+    begin = bisect_left(positions, len(context.left))
+    end = bisect_left(positions, len(context.left) + len(context.word))
     return Context(left=text[:begin], word=text[begin:end], right=text[end:])
 
 
 def _common_beginning(text: str, other: str) -> str:
-    length = next((place for place, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), None)
+    length = next((index for index, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), None)
     return text[: min(len(text), len(other)) if length is None else length]
 
 
@@ -218,12 +218,12 @@ def coded_batch(batch: PackedBatch, teacher: Teacher, coder: SparseCoder, vocabu
     is_special_V = torch.zeros(vocabulary.size, dtype=torch.bool)
     is_special_V[list(vocabulary.special_ids)] = True
     frames = torch.tensor([vocabulary.cls_id, vocabulary.sep_id, vocabulary.pad_id])
-    places = (~torch.isin(batch.token_ids_T, frames)).nonzero().squeeze(1)
-    token_ids = batch.token_ids_T[places]
+    positions = (~torch.isin(batch.token_ids_T, frames)).nonzero().squeeze(1)
+    token_ids = batch.token_ids_T[positions]
     is_coded = ~is_special_V[token_ids]
     num_atoms = len(coder.atoms_AD)
     # At least one block, so that text without a coded token has a report, too.
-    states_MD = teacher.states(batch, places[is_coded])
+    states_MD = teacher.states(batch, positions[is_coded])
     coded = [coder.encode(part) for part in states_MD.split(max(1, CODES_AT_ONCE // num_atoms))]
     sparse = [SparseCodes.from_dense(codes) for codes, _ in coded]
     counts = np.zeros(len(token_ids), np.int64)
@@ -238,8 +238,8 @@ def coded_batch(batch: PackedBatch, teacher: Teacher, coder: SparseCoder, vocabu
     )
     return CodedText(
         token_ids=token_ids.numpy(),
-        sequence_ids=batch.layout.sequence_index_T[places].numpy().astype(np.int64),
-        begins_word=batch.marks[WORD][places].numpy(),
+        sequence_ids=batch.layout.sequence_index_T[positions].numpy().astype(np.int64),
+        begins_word=batch.marks[WORD][positions].numpy(),
         is_coded=is_coded.numpy(),
         codes=codes,
         report=_joined_reports([report.to("cpu") for _, report in coded]),

@@ -48,11 +48,11 @@ class TokenizedWord:
 
     Attributes:
         token_ids: int64 [n].
-        places: int64, those of the word.
+        positions: int64, those of the word.
     """
 
     token_ids: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
 
 
 def marked_words(text: str) -> list[MarkedWord]:
@@ -77,7 +77,7 @@ def marked_words(text: str) -> list[MarkedWord]:
         )
     begins = np.cumsum([0, *map(len, pieces)])
     whole = "".join(pieces)
-    return [MarkedWord(whole, int(begins[place]), int(begins[place + 1])) for place in range(1, len(pieces), 2)]
+    return [MarkedWord(whole, int(begins[index]), int(begins[index + 1])) for index in range(1, len(pieces), 2)]
 
 
 def tokens_of(word: MarkedWord, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> TokenizedWord:
@@ -95,10 +95,10 @@ def tokens_of(word: MarkedWord, tokenizer: PreTrainedTokenizerFast, max_tokens: 
             "shorten the text around the word",
         )
     offsets = np.array(encoding["offset_mapping"], np.int64).reshape(-1, 2)
-    places = np.flatnonzero((offsets[:, 0] < word.end) & (offsets[:, 1] > word.begin))
-    if not len(places):
+    positions = np.flatnonzero((offsets[:, 0] < word.end) & (offsets[:, 1] > word.begin))
+    if not len(positions):
         raise RecipeError(f"the tokenizer finds nothing in [{word.context.word}]", "a word of letters", EXAMPLE)
-    return TokenizedWord(token_ids, places)
+    return TokenizedWord(token_ids, positions)
 
 
 def profile_of(codes: scipy.sparse.csr_array, context: Context, num_atoms: int) -> Profile:
@@ -150,9 +150,9 @@ class Profiler:
         tokens = self.tokens_of(word)
         vocabulary = self._teacher.vocabulary
         batch = pack_sequences([tokens.token_ids], vocabulary, len(tokens.token_ids) + NUM_SPECIALS)
-        # A token that the tokenizer does not know stays in its place in the coded text, without a code.
+        # A token that the tokenizer does not know stays in its index in the coded text, without a code.
         codes = coded_batch(batch, self._teacher, self._coder, vocabulary).codes
-        found = profile_of(scipy.sparse.csr_array(codes[tokens.places]), word.context, num_atoms)
+        found = profile_of(scipy.sparse.csr_array(codes[tokens.positions]), word.context, num_atoms)
         if not found.atoms:
             raise RecipeError(
                 f"the code of [{word.context.word}] is zero: the teacher has no state for it, or lambda is too large",

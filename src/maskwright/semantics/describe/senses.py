@@ -49,26 +49,26 @@ def words_with_senses(
     counts = np.bincount(spelling_of_word[has_code], minlength=len(spellings))
     known, known_of_word = reference.spellings(tokenizer, is_case_ignored=False)
     shares = np.bincount(known_of_word, minlength=len(known)) / max(1, len(known_of_word))
-    is_frequent = {known[place] for place in np.flatnonzero(shares > LARGEST_SHARE)}
+    is_frequent = {known[index] for index in np.flatnonzero(shares > LARGEST_SHARE)}
     candidates = [
-        place
-        for place in np.argsort(-counts, kind="stable").tolist()
-        if counts[place] >= FEWEST_OCCURRENCES
-        and len(spellings[place]) >= FEWEST_LETTERS
-        and spellings[place].isalpha()
-        and spellings[place] not in is_frequent
+        index
+        for index in np.argsort(-counts, kind="stable").tolist()
+        if counts[index] >= FEWEST_OCCURRENCES
+        and len(spellings[index]) >= FEWEST_LETTERS
+        and spellings[index].isalpha()
+        and spellings[index] not in is_frequent
     ]
     divided: list[tuple[float, np.ndarray, int, np.ndarray]] = []
-    for place in candidates[:MOST_CANDIDATES]:
-        words = np.flatnonzero((spelling_of_word == place) & has_code)
+    for index in candidates[:MOST_CANDIDATES]:
+        words = np.flatnonzero((spelling_of_word == index) & has_code)
         words = words[np.linspace(0, len(words) - 1, min(len(words), MOST_OCCURRENCES)).astype(np.int64)]
         division = divide(text.word_codes[words])
         if division is not None:
-            divided.append((*division, place, words))
+            divided.append((*division, index, words))
     divided.sort(key=lambda found: -found[0])
     return [
-        Senses(word=spellings[place], silhouette=silhouette, senses=_senses(text, words, group, tokenizer))
-        for silhouette, group, place, words in divided[:num_words]
+        Senses(word=spellings[index], silhouette=silhouette, senses=_senses(text, words, group, tokenizer))
+        for silhouette, group, index, words in divided[:num_words]
     ]
 
 

@@ -81,10 +81,10 @@ class DictionaryLearner:
     def batch_of(self, sample_ND: Tensor) -> Tensor:
         """Return the states of the next update: the sample in random order, again and again in new orders."""
         begin = self.num_updates * self.config.batch_states
-        places = torch.arange(begin, begin + self.config.batch_states)
-        rounds = places // len(sample_ND)
+        positions = torch.arange(begin, begin + self.config.batch_states)
+        rounds = positions // len(sample_ND)
         pieces = [
-            self._order(int(number), len(sample_ND))[places[rounds == number] % len(sample_ND)]
+            self._order(int(number), len(sample_ND))[positions[rounds == number] % len(sample_ND)]
             for number in rounds.unique()
         ]
         return sample_ND[torch.cat(pieces).to(sample_ND.device)]
@@ -184,7 +184,7 @@ def learn_dictionary(
 
 
 def improve_atoms(atoms_AD: Tensor, code_moments_AA: Tensor, cross_moments_AD: Tensor) -> None:
-    """Move every atom in turn, in place, to its optimum given the moments and the other atoms, norms at most 1.
+    """Move every atom in turn, in index, to its optimum given the moments and the other atoms, norms at most 1.
 
     Algorithm 2 of the source, one pass. The products of a block of atoms with all others are one matrix product; inside
     the block each move corrects those of the rest, so the result is that of one atom after the other.
@@ -202,10 +202,10 @@ def improve_atoms(atoms_AD: Tensor, code_moments_AA: Tensor, cross_moments_AD: T
         inverse_B1 = inverse_A[block, None]
         moves_BD = inverse_B1 * torch.addmm(cross_moments_AD[block], code_moments_AA[block], atoms_AD, alpha=-1)
         couplings_BB = inverse_B1 * code_moments_AA[block, block]
-        for place, (atom_D, move_D) in enumerate(zip(atoms_AD[block], moves_BD, strict=True)):
+        for index, (atom_D, move_D) in enumerate(zip(atoms_AD[block], moves_BD, strict=True)):
             moved_D = atom_D + move_D
             moved_D /= torch.linalg.vector_norm(moved_D).clamp_min(1)
-            moves_BD.addr_(couplings_BB[:, place], moved_D - atom_D, alpha=-1)
+            moves_BD.addr_(couplings_BB[:, index], moved_D - atom_D, alpha=-1)
             atom_D.copy_(moved_D)
 
 

@@ -100,12 +100,12 @@ def _solve_pool(
         if not bool(is_open.any()):
             return num_rounds
         # In order of the atoms in use: states that share a chunk share the size of its working sets.
-        places = is_open.nonzero().squeeze(1)
-        places = places[(codes_BA[places] > 0).sum(1).argsort(stable=True)]
-        undone, x_BD, codes_BA, slope_BA = undone[places], x_BD[places], codes_BA[places], slope_BA[places]
-        goal_B = 0.3 * torch.maximum(0.1 * gap_B, tolerance * objective_B)[places]
-        energy_B = residual_BD[places].square().sum(1)
-        num_chunks = max(1, round(len(places) / rows))
+        positions = is_open.nonzero().squeeze(1)
+        positions = positions[(codes_BA[positions] > 0).sum(1).argsort(stable=True)]
+        undone, x_BD, codes_BA, slope_BA = undone[positions], x_BD[positions], codes_BA[positions], slope_BA[positions]
+        goal_B = 0.3 * torch.maximum(0.1 * gap_B, tolerance * objective_B)[positions]
+        energy_B = residual_BD[positions].square().sum(1)
+        num_chunks = max(1, round(len(positions) / rows))
         parts = (each.tensor_split(num_chunks) for each in (codes_BA, slope_BA, energy_B, goal_B))
         for codes, slope, energy, goal in zip(*parts, strict=True):
             atom_ids_WB = _working_sets(codes, slope, penalty)

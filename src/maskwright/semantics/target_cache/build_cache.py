@@ -134,25 +134,25 @@ class _Entries:
     """Targets of some tokens, as they are stored.
 
     Attributes:
-        places: int64 [M], each token's place in its part.
+        positions: int64 [M], each token's index in its part.
         counts: int64 [M], atoms of each.
         atom_ids: uint16, the atoms of all.
         levels: uint8, their weights.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     counts: np.ndarray
     atom_ids: np.ndarray
     levels: np.ndarray
 
     @classmethod
-    def of(cls, places: np.ndarray, coded: CodedStates) -> "_Entries":
-        """Take the targets of tokens at some places of their part."""
+    def of(cls, positions: np.ndarray, coded: CodedStates) -> "_Entries":
+        """Take the targets of tokens at some positions of their part."""
         weights_MW = coded.targets.weights_MW.cpu().numpy()
         is_used_MW = weights_MW > 0
         ratio_MW = weights_MW / np.maximum(weights_MW[:, :1], np.finfo(np.float32).tiny)
         return cls(
-            places,
+            positions,
             is_used_MW.sum(1),
             coded.targets.atom_ids_MW.cpu().numpy()[is_used_MW].astype(DTYPES[ATOMS]),
             level_of_ratio(ratio_MW[is_used_MW]),
@@ -199,16 +199,16 @@ class _Building:
             for begin, end in zip(self._borders[done:-1], self._borders[done + 1 :], strict=True):
                 segments = self._segments.take(slice(begin, end))
                 found, statistics = [], CacheStatistics()
-                for places, coded in self._coded(segments):
-                    found.append(_Entries.of(places, coded))
+                for positions, coded in self._coded(segments):
+                    found.append(_Entries.of(positions, coded))
                     statistics = statistics.plus(CacheStatistics.of(coded))
-                    advance(len(places))
+                    advance(len(positions))
                 self._write(_laid_out(found, segments.num_tokens), statistics)
 
     def _look_ahead(self) -> None:
         """Code a sample first: a lambda that is too large or a disk that is too small is said at once."""
         sample = self._segments.sample(self.micro_batch_tokens, numpy_generator(0, "target_cache"))
-        states = [self.coder.teacher.states(batch, places) for batch, places, _ in self._batches(sample)]
+        states = [self.coder.teacher.states(batch, positions) for batch, positions, _ in self._batches(sample)]
         states_MD = torch.cat(states)
         self.coder.require_codes(states_MD)
         stride = -(-len(states_MD) // LOOKED_AT)
@@ -221,17 +221,17 @@ class _Building:
         )
 
     def _batches(self, segments: Segments) -> Iterator[tuple[PackedBatch, torch.Tensor, np.ndarray]]:
-        """Yield batches with the places of their text, and the numbers of these tokens in the split."""
+        """Yield batches with the positions of their text, and the numbers of these tokens in the split."""
         length = self.manifest.key.sequence_length
         for batch in segments.batches(self.split, self.vocabulary, length, self.micro_batch_tokens):
-            places_M = (~torch.isin(batch.token_ids_T, self._special_ids)).nonzero().squeeze(1)
-            yield batch, places_M, token_numbers(batch, places_M, self.split.first_tokens)
+            positions_M = (~torch.isin(batch.token_ids_T, self._special_ids)).nonzero().squeeze(1)
+            yield batch, positions_M, token_numbers(batch, positions_M, self.split.first_tokens)
 
     def _coded(self, segments: Segments) -> Iterator[tuple[np.ndarray, CodedStates]]:
-        """Yield the places of tokens, counted from the first of the segments, with their codes."""
+        """Yield the positions of tokens, counted from the first of the segments, with their codes."""
         first = int(self.split.first_tokens[segments.documents[0]] + segments.starts[0])
-        for batch, places_M, numbers_M in self._batches(segments):
-            states_MD = self.coder.teacher.states(batch, places_M)
+        for batch, positions_M, numbers_M in self._batches(segments):
+            states_MD = self.coder.teacher.states(batch, positions_M)
             begin = 0
             for part_MD in states_MD.split(self.coder.states_at_once):
                 end = begin + len(part_MD)
@@ -266,10 +266,10 @@ def _laid_out(found: list[_Entries], num_tokens: int) -> dict[str, np.ndarray]:
     """Put what was found into the order of the tokens."""
     counts = np.zeros(num_tokens, np.int64)
     for each in found:
-        counts[each.places] = each.counts
+        counts[each.positions] = each.counts
     offsets = np.concatenate([[0], np.cumsum(counts)])
     content = {kind: np.zeros(offsets[-1], DTYPES[kind]) for kind in (ATOMS, WEIGHTS)}
     for each in found:
-        entries = expand_ranges(offsets[each.places], each.counts)
+        entries = expand_ranges(offsets[each.positions], each.counts)
         content[ATOMS][entries], content[WEIGHTS][entries] = each.atom_ids, each.levels
     return content | {OFFSETS: offsets.astype(DTYPES[OFFSETS])}

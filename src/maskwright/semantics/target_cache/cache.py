@@ -297,9 +297,9 @@ class TargetCache:
         has_token_M = token_numbers_M >= 0
         numbers_M = np.where(has_token_M, token_numbers_M, 0)
         part_M = np.searchsorted(self._first_tokens, numbers_M, side="right") - 1
-        place_M = numbers_M + part_M  # every part before has one offset more than tokens
-        begin_M = self._values[OFFSETS][place_M].astype(np.int64)
-        counts_M = np.where(has_token_M, self._values[OFFSETS][place_M + 1] - begin_M, 0)
+        index_M = numbers_M + part_M  # every part before has one offset more than tokens
+        begin_M = self._values[OFFSETS][index_M].astype(np.int64)
+        counts_M = np.where(has_token_M, self._values[OFFSETS][index_M + 1] - begin_M, 0)
         entries = expand_ranges(self._first_entries[part_M] + begin_M, counts_M)
         rows, columns = np.repeat(np.arange(len(counts_M)), counts_M), expand_ranges(np.zeros_like(counts_M), counts_M)
         atom_ids_MW = np.zeros((len(counts_M), self.width), np.int64)
@@ -310,15 +310,15 @@ class TargetCache:
         return TopTargets(torch.from_numpy(atom_ids_MW), torch.from_numpy(weights_MW))
 
 
-def token_numbers(batch: PackedBatch, places_M: torch.Tensor, first_tokens: np.ndarray) -> np.ndarray:
+def token_numbers(batch: PackedBatch, positions_M: torch.Tensor, first_tokens: np.ndarray) -> np.ndarray:
     """Return the numbers in the split of text tokens of a batch, int64 [M].
 
     Args:
         batch: clean tokens, on the CPU.
-        places_M: int64 [M], where they are in the batch.
+        positions_M: int64 [M], where they are in the batch.
         first_tokens: of the split, see `TokenSplit`.
     """
-    sequence_M = batch.layout.sequence_index_T[places_M].long()
-    in_sequence_M = places_M - batch.layout.sequence_starts[sequence_M] - 1  # [CLS] comes first
+    sequence_M = batch.layout.sequence_index_T[positions_M].long()
+    in_sequence_M = positions_M - batch.layout.sequence_starts[sequence_M] - 1  # [CLS] comes first
     before_M = first_tokens[batch.document_ids_S[sequence_M].numpy()]
     return before_M + (batch.document_starts_S[sequence_M] + in_sequence_M).numpy()

@@ -219,5 +219,5 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
             here[last] = value
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise RecipeError(
-            f"--set {key}: there is no such place in the recipe", "a dotted key such as optimizer.learning_rate"
+            f"--set {key}: the recipe has no such key", "a dotted key such as optimizer.learning_rate"
         ) from error
