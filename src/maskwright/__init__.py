@@ -27,7 +27,7 @@ FUNCTIONS = {
 }
 """The functions of this package, by the module that holds them."""
 
-__all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train"]
+__all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 class Package(ModuleType):

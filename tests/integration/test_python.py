@@ -1,5 +1,6 @@
 """Maskwright from Python: the verbs as functions, and the notebook."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def test_importing_the_package_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert {"train", "evaluate", "compare", "fill", "prepare", "report"} <= set(dir(maskwright))
+
+
+def test_editors_are_told_of_every_function():
+    stub = ast.parse(Path(maskwright.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imported = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert {node.names[0].name: node.module for node in imported} == maskwright.FUNCTIONS
 
 
 def test_a_mapping_an_object_and_a_thread(raw_recipe, tmp_path):
