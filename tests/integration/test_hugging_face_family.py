@@ -17,10 +17,10 @@ from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus
 from maskwright.tokenization.folder import save_tokenizer
+from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
-from maskwright.training.trained_run import export_run
 
 RECIPE = 78
 SHAPE = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}

@@ -17,10 +17,10 @@ from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
 from maskwright.reports import write_model_card
+from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
-from maskwright.training.trained_run import export_run
 
 VARIANTS = [{}, {"decoder": "cross", "decoder_layers": 1}, {"insert_at": 1, "strategy": "whole_word"}]
 
@@ -67,7 +67,7 @@ def test_the_export_is_a_plain_model_and_a_decoder_is_refused(run: RunFolder):
 
 
 def test_a_run_that_ends_with_late_masks_fills_them_with_its_decoder(raw_recipe, tmp_path, maskwright):
-    """While it trains, when it is scored and when it fills; without the checkpoint a warning says what scores are."""
+    """While it trains, when it is scored and when it fills; without the decoder a warning says what scores are."""
     raw_recipe |= {"phases": [{"objective": {"name": "late_mask"}, "sequence_length": 32}], "budget": {"steps": 6}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw_recipe), encoding="utf-8")
     run = RunFolder(tmp_path / "run")
@@ -84,9 +84,17 @@ def test_a_run_that_ends_with_late_masks_fills_them_with_its_decoder(raw_recipe,
     assert "finished before" in maskwright("evaluate", run.path, "--tasks", "held_out").err
 
     shutil.rmtree(run.checkpoints)
+    assert "with the decoder" in maskwright("fill", run.path, "the court [MASK] appeal").err
+    content = run.reader.read_bytes()
+    run.reader.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    said = maskwright("evaluate", run.path, "--tasks", "held_out")
+    assert (said.code, "reader.safetensors was altered" in said.err) == (66, True), said.err
+    assert "maskwright export RUN" in said.err
+
+    run.reader.unlink()
     said = maskwright("evaluate", run.path, "--tasks", "held_out")
     assert said.code == 0, said.err
-    assert "no checkpoint is there with the decoder" in said.err
+    assert "reader.safetensors, the decoder that reads them, is not there" in said.err
     alone = EvaluationRecord.read(run.evaluation / "held_out.json")
     assert alone.scores["cross_entropy"] != scored.scores["cross_entropy"]
     assert not any("decoder" in note for note in alone.notes)

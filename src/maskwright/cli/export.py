@@ -20,6 +20,6 @@ def export(
         run: a run folder.
         step: the checkpoint after this step; the newest by default.
         best: the checkpoint with the lowest held-out loss.
-        out: the folder to write; RUN/model by default.
+        out: the folder to write; RUN/model by default. A decoder that fills masks is written beside it.
     """
     return Work("maskwright.pipeline.export_run:export", run, step=step, best=best, out=out, shown_by="builtins:print")

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.hardware import default_device
 from maskwright.core.log import printable, say, warn
-from maskwright.core.records.run import RunFolder, RunRecord
+from maskwright.core.records.run import RunRecord, run_of_model
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
@@ -24,7 +24,7 @@ from maskwright.export.hub import downloaded, hub_name_of, is_hub_name
 from maskwright.export.weights import weights_sha256
 from maskwright.tokenization.folder import load_tokenizer
 
-DECODER_NOTE = "masks are filled with the decoder that it was trained with, from a checkpoint; the export has none"
+DECODER_NOTE = "masks are filled with the decoder that it was trained with, which lies beside the exported model"
 
 
 class EvaluatedModel:
@@ -42,7 +42,7 @@ class EvaluatedModel:
         corpus: Corpus | None = None,
         data: Path | None = None,
         device: torch.device | None = None,
-        reader_of: Callable[[RunFolder], nn.Module | None] = lambda _: None,
+        reader_of: Callable[[Path], nn.Module | None] = lambda _: None,
     ) -> None:
         """Remember the model; nothing is read yet.
 
@@ -50,7 +50,7 @@ class EvaluatedModel:
             model: a model folder, or a name on the hub such as `roberta-base`.
             corpus, data: see the class.
             device: where to compute; the best of this machine by default.
-            reader_of: returns the module that fills a run's masks, if that is more than the exported encoder.
+            reader_of: returns the module that fills the masks of a model folder, if that is more than the encoder.
         """
         self._model = model
         self._reader_of = reader_of
@@ -115,9 +115,12 @@ class EvaluatedModel:
 
     @cached_property
     def reader(self) -> nn.Module | None:
-        """The module that fills masks, encoder included; None if the exported encoder does it without help."""
-        run = run_of_model(self.folder)
-        return None if run is None else self._reader_of(run)
+        """The module that fills masks, encoder included; None if the exported encoder does it without help.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        return self._reader_of(self.folder)
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
         """Return a copy of the pre-trained encoder, float32 on the device; training it changes no other copy.
@@ -137,13 +140,6 @@ class EvaluatedModel:
         return self._imported[dropout]
 
 
-def run_of_model(folder: Path) -> RunFolder | None:
-    """Return the run that a model folder lies in; None if it lies elsewhere."""
-    folder = folder.resolve()
-    run = RunFolder(folder.parent)
-    return run if folder.name == run.model.name and run.run_record.exists() else None
-
-
 def warn_if_masks_were_not_taught(folder: Path) -> None:
     """Warn if a model is about to fill masks although the last phase of its run did not train it to.
 
@@ -153,14 +149,17 @@ def warn_if_masks_were_not_taught(folder: Path) -> None:
     run = run_of_model(folder)
     if run is None:
         return
-    last = RunRecord.read(run.run_record).plan.phases[-1]
+    record = RunRecord.read(run.run_record)
+    last = record.plan.phases[record.exported_phase]
+    to_do = "judge it fine-tuned, or end its recipe with a short phase of mlm"
     if not last.trains_vocabulary_head:
         lacking = "did not train the head that predicts tokens"
     elif last.fills_masks != "encoder":
-        lacking = "never showed the encoder a mask, and no checkpoint is there with the decoder that reads them"
+        lacking = f"never showed the encoder a mask, and {run.reader.name}, the decoder that reads them, is not there"
+        to_do = f"write it from a checkpoint, maskwright export {printable(str(run.path))}, or {to_do}"
     else:
         return
     warn(
         f"{printable(str(folder))}: its last phase, {printable(last.objective)}, {lacking}. What it fills in, and "
-        "scores of masked tokens, say little: judge it fine-tuned, or end its recipe with a short phase of mlm"
+        f"scores of masked tokens, say little: {to_do}"
     )

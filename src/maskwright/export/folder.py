@@ -153,6 +153,16 @@ def import_native_model(folder: str | Path, dropout: float | None = None) -> Nat
     return NativeModel(encoder, head, family, has_trained_head)
 
 
+def load_weights(encoder: Encoder, folder: Path) -> None:
+    """Read a folder's weights into an encoder of the family and options that it was exported from.
+
+    Raises:
+        ExportError: the folder is damaged, or of another encoder.
+    """
+    exporter = exporter_of(encoder)
+    load_into(encoder, exporter.encoder_tensors(encoder.config), read_tensors(folder, exporter))
+
+
 def require_exportable(encoder: Encoder, kinds: Sequence[str]) -> None:
     """Refuse a model that no export could write, before hours go into training it.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.evaluated_model import EvaluatedModel
-from maskwright.training.trained_run import reader_of_run
+from maskwright.training.export_checkpoint import reader_of_model
 
 
 def subject_of(model: str | Path, corpus: Corpus | None = None, data: Path | None = None) -> EvaluatedModel:
@@ -15,4 +15,4 @@ def subject_of(model: str | Path, corpus: Corpus | None = None, data: Path | Non
         corpus: for the tasks that score one.
         data: the folder of the tasks' data sets.
     """
-    return EvaluatedModel(model, corpus, data, reader_of=lambda run: reader_of_run(run.path))
+    return EvaluatedModel(model, corpus, data, reader_of=reader_of_model)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maskwright.core.errors import RecipeError
-from maskwright.training.trained_run import export_run
+from maskwright.training.export_checkpoint import export_run
 
 
 def export(run: str | Path, *, step: int | None = None, best: bool = False, out: str | Path | None = None) -> Path:
@@ -13,7 +13,8 @@ def export(run: str | Path, *, step: int | None = None, best: bool = False, out:
         run: a run folder.
         step: the checkpoint after this step; the newest by default.
         best: the checkpoint with the lowest held-out loss.
-        out: the folder to write; RUN/model by default.
+        out: the folder to write; RUN/model by default. What fills masks beyond the exported encoder is written beside
+            it, as RUN/reader.safetensors or OUT-reader.safetensors.
 
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.

@@ -34,12 +34,13 @@ from maskwright.reports.terminal.print_tables import print_records
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.distributed import join_ranks, leave_ranks
 from maskwright.training.engine.decide import require_machine
+from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.differences import first_difference
 from maskwright.training.recipe.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.run import assemble_run
 from maskwright.training.safety.lock import exclusive
-from maskwright.training.trained_run import export_run, recipe_of_run
+from maskwright.training.trained_run import recipe_of_run
 from maskwright.training.watching.energy import energy_meter
 
 

@@ -111,7 +111,7 @@ def mask_token_sentence(story: Story) -> str:
         return (
             f"Its last phase, {clean(last.objective)}, showed the encoder no mask token; the decoder that read them is "
             "not part of the model. Fine-tune it; what it fills in says nothing about it. Scores of masked tokens were "
-            "made with the decoder, as long as it was there in the run's checkpoint."
+            "made with the decoder, which lies beside the model in the run's folder."
         )
     share = last.num_steps / sum(phase.num_steps for phase in phases)
     return (

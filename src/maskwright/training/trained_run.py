@@ -1,12 +1,10 @@
-"""Reopens a run: its record, recipe, tokenizer and the weights of a checkpoint; exports it as a Hugging Face folder."""
+"""Reopens a run: its record, recipe, tokenizer and the weights of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.discovery import find_plug_ins_in, load_plug_in
@@ -14,8 +12,6 @@ from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.records.run import RunFolder, RunRecord, record_of
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import open_corpus
-from maskwright.encoders.encoder import Encoder
-from maskwright.export.folder import export_model, import_model
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 from maskwright.training.checkpoint import Checkpoints, damage, load_model, load_state
@@ -23,7 +19,6 @@ from maskwright.training.model import Model, build_model
 from maskwright.training.recipe.recipe import Recipe, parse_recipe
 from maskwright.training.recipe.sections import OBJECTIVES
 from maskwright.training.run import require_same_corpus
-from maskwright.training.timeline import Course
 
 Which = Literal["exported", "best", "newest"] | int
 """Which of a run's checkpoints: that of the exported model, the one with the lowest held-out loss, the newest whole
@@ -54,9 +49,8 @@ class TrainedRun:
 
     @property
     def phase(self) -> int:
-        """Index of the phase that the checkpoint's last step was of; of the first before there was a step."""
-        course = Course(tuple(phase.num_steps for phase in self.record.plan.phases))
-        return course.place(max(0, self.step - 1)).phase
+        """Index of the phase that the checkpoint's last step was of."""
+        return self.record.plan.phase_of(self.step)
 
 
 def open_run(path: Path, which: Which = "exported") -> TrainedRun:
@@ -166,60 +160,3 @@ def _step_of(folder: RunFolder, record: RunRecord, which: Which) -> int:
         known = ", ".join(map(str, checkpoints.steps()))
         raise CheckpointError(f"{checkpoints.path(step)}: {problem}", f"one of the steps {known}")
     return step
-
-
-def export_run(path: Path, which: Which = "newest", out: Path | None = None) -> Path:
-    """Export a checkpoint of a run and note it in the run's record.
-
-    Args:
-        path: folder of the run.
-        which: the checkpoint.
-        out: RUN/model by default; only that one is noted in the record.
-
-    Returns:
-        The folder written.
-
-    Raises:
-        CheckpointError: see `open_run`.
-        ExportError: the logits differ.
-    """
-    run = open_run(path, which)
-    target = out or run.folder.model
-    export = export_model(run.model.encoder, run.model.exported_heads(run.phase), run.tokenizer, target)
-    if out is None:
-        export = export.model_copy(update={"step": run.step})
-        run.record.model_copy(update={"export": export}).write(run.folder.run_record)
-    return target
-
-
-def reader_of_run(path: Path) -> nn.Module | None:
-    """Return the module that reads masked text for a run's last phase, on the CPU; None if the encoder does.
-
-    It is not part of the export, so it is taken from the checkpoint that was exported.
-
-    Args:
-        path: folder of a run with an exported model.
-
-    Returns:
-        A module of its own, encoder included; None if the encoder alone does it, or the checkpoint is gone.
-
-    Raises:
-        CheckpointError: the run's record is damaged, or another version began the run.
-        ExportError: the exported model is damaged.
-        RecipeError: the recipe names a plug-in that is not there.
-    """
-    folder, record = RunFolder(path), record_of(path)
-    if record.plan.phases[-1].fills_masks != "reader":
-        return None
-    exported = import_model(folder.model).encoder
-    for step in reversed(_checkpoints(folder).steps()):
-        if damage(_checkpoints(folder).path(step)) is None:
-            run = open_run(path, step)
-            if _are_equal(run.model.encoder, exported):
-                return run.model.objectives[-1].reader(run.model.encoder)
-    return None
-
-
-def _are_equal(one: Encoder, other: Encoder) -> bool:
-    ours, theirs = one.state_dict(), other.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -10,10 +10,11 @@ from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder, RunRecord, record_of
 from maskwright.export.folder import import_model
+from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
-from maskwright.training.trained_run import export_run, open_run, recipe_of_run
+from maskwright.training.trained_run import open_run, recipe_of_run
 
 RECIPE = {
     "name": "reopened",

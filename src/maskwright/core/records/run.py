@@ -4,6 +4,7 @@ Stages meet here and never by import: a report can be redrawn and a model evalua
 strict pydantic model written as JSON; unknown keys are errors, so a record of another version is noticed.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,11 @@ class RunFolder:
     def model(self) -> Path:
         """The exported Hugging Face folder."""
         return self.path / "model"
+
+    @property
+    def reader(self) -> Path:
+        """What fills masks beyond the exported encoder, where that does not do it without help."""
+        return self.path / "reader.safetensors"
 
     @property
     def word_checkpoints(self) -> Path:
@@ -110,6 +116,11 @@ class PlanRecord(Record):
         description="probe -> of how many occasions it measures one, to keep to probes.max_share; 0: none; absent: all",
     )
 
+    def phase_of(self, step: int) -> int:
+        """Return the index of the phase in which a run came to `step` steps; of the first before there was a step."""
+        ends = itertools.accumulate(phase.num_steps for phase in self.phases)
+        return next((phase for phase, end in enumerate(ends) if step <= end), len(self.phases) - 1)
+
 
 class EngineRecord(Record):
     """What was decided about this machine at start-up."""
@@ -159,6 +170,9 @@ class ExportRecord(Record):
     step: int | None = Field(
         default=None, description="of the run, after which the exported checkpoint was saved; version 0.1 did not say"
     )
+    reader_sha256: str | None = Field(
+        default=None, description="of reader.safetensors, where more than the encoder fills masks; version 0.1 had none"
+    )
 
 
 class RunRecord(Record):
@@ -180,6 +194,12 @@ class RunRecord(Record):
     energy: EnergyRecord | None = None
     export: ExportRecord | None = None
 
+    @property
+    def exported_phase(self) -> int:
+        """Index of the phase that the exported model comes from; of the last if the record does not say."""
+        step = self.export.step if self.export else None
+        return len(self.plan.phases) - 1 if step is None else self.plan.phase_of(step)
+
 
 def record_of(path: Path) -> RunRecord:
     """Read the record of a run folder.
@@ -192,6 +212,13 @@ def record_of(path: Path) -> RunRecord:
         problem = "holds no run" if path.exists() else "does not exist"
         raise CheckpointError(f"{path} {problem}", "a folder that `maskwright train` made")
     return RunRecord.read(run.run_record)
+
+
+def run_of_model(folder: Path) -> RunFolder | None:
+    """Return the run that a model folder lies in; None if it lies elsewhere."""
+    folder = folder.resolve()
+    run = RunFolder(folder.parent)
+    return run if folder.name == run.model.name and run.run_record.exists() else None
 
 
 # --- the evaluation ----------------------------------------------------------------------------------------------
