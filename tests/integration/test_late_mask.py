@@ -16,7 +16,7 @@ from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.export.folder import import_model
-from maskwright.reports import write_model_card
+from maskwright.reports.model_card import write_model_card
 from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe

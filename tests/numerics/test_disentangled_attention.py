@@ -11,7 +11,7 @@ from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import PackedBatch
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder
-from maskwright.encoders.attention.disentangled import Offsets, position_bias
+from maskwright.encoders.disentangled_attention import Offsets, position_bias
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.families.deberta_v2 import log_buckets
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from maskwright.core.records.run import RunFolder
-from maskwright.reports import write_model_card, write_report
+from maskwright.reports.html import write_report
+from maskwright.reports.model_card import write_model_card
 
 
 def report(run: str | Path) -> list[Path]:

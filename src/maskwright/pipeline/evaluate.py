@@ -24,7 +24,8 @@ from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.recipes import find_plug_ins_in, settings_of
 from maskwright.pipeline.verb_options import EvaluationOptions
-from maskwright.reports import write_model_card, write_report
+from maskwright.reports.html import write_report
+from maskwright.reports.model_card import write_model_card
 from maskwright.reports.terminal.print_tables import print_comparison, print_records
 
 

@@ -15,7 +15,7 @@ from maskwright.corpus.prepare import preparation_key, prepare
 from maskwright.models.teacher import Teacher
 from maskwright.pipeline.locate import model_folder_of
 from maskwright.pipeline.verb_options import LearningOptions
-from maskwright.reports import write_dictionary_report
+from maskwright.reports.html import write_dictionary_report
 from maskwright.reports.terminal.print_semantics import print_dictionary
 from maskwright.semantics.make_dictionary import SampleOptions, make_dictionary
 from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryConfig

@@ -29,7 +29,8 @@ from maskwright.pipeline.recipes import (
     read_with_overrides,
     with_strict,
 )
-from maskwright.reports import write_model_card, write_report
+from maskwright.reports.html import write_report
+from maskwright.reports.model_card import write_model_card
 from maskwright.reports.terminal.print_tables import print_records
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.distributed import join_ranks, leave_ranks

@@ -100,5 +100,5 @@ def test_what_needs_the_inside_of_the_model_is_refused(random_batch: RandomBatch
         encoder.final_norm(x_TD)
     for known in ("padded", OWN_ATTENTION):
         encoder.use_attention(known)
-    with pytest.raises(RecipeError, match="no backend is named"):
+    with pytest.raises(RecipeError, match="attention: no plug-in is named"):
         encoder.use_attention("paded")

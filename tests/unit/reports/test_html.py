@@ -13,7 +13,8 @@ import pytest
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.evaluation import TableRecord
 from maskwright.core.records.run import RunFolder
-from maskwright.reports import write_model_card, write_report
+from maskwright.reports.html import write_report
+from maskwright.reports.model_card import write_model_card
 
 PAYLOADS = [
     "<script>alert(1)</script>",

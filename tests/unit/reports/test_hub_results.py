@@ -10,8 +10,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub._eval_results import parse_eval_result_entries
 
 from maskwright.core.records.run import RunFolder
-from maskwright.reports import write_model_card
 from maskwright.reports.hub_results import hub_dataset, model_index, write_eval_results
+from maskwright.reports.model_card import write_model_card
 
 Records = dict[str, Callable[..., Any]]
 

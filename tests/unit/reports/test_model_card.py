@@ -10,10 +10,9 @@ from huggingface_hub import ModelCard
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.run import PhaseRecord, RunFolder, RunRecord
-from maskwright.reports import write_model_card
 from maskwright.reports.formatting import clean, markdown_safe
 from maskwright.reports.gather import gather
-from maskwright.reports.model_card import mask_token_sentence
+from maskwright.reports.model_card import mask_token_sentence, write_model_card
 
 
 def test_the_hub_reads_the_metadata_and_the_scores(make_run: Callable[..., Path]):

@@ -11,7 +11,7 @@ from tests.unit.reports.test_html import PAYLOAD, PAYLOADS, Page
 
 from maskwright.core.records.run import RunFolder
 from maskwright.core.records.semantics import ATOMS, AtomsRecord, sample_atoms
-from maskwright.reports import write_dictionary_report, write_report
+from maskwright.reports.html import write_dictionary_report, write_report
 from maskwright.reports.semantics import SemanticsSection, atom_frequency_chart, nonzeros_chart, show_word
 
 ATOMS_TERM = {"name": "atoms", "dictionary": {"num_atoms": 40, "folder": None}}

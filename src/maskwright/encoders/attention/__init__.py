@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from maskwright.core.batches import SequenceLayout
-from maskwright.core.errors import RecipeError, suggest_nearest
+from maskwright.core.discovery import load_plug_in
+from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention.base import Attention, effective_window
-from maskwright.encoders.attention.padded import Padded
-from maskwright.encoders.attention.reference import Reference
-from maskwright.encoders.attention.varlen import Varlen
 
-BACKENDS: dict[str, type[Attention]] = {"reference": Reference, "padded": Padded, "varlen": Varlen}
+BACKENDS = "maskwright.encoders.attention"
+"""Where the backends are: one file each, read when it is chosen, since torch's kernels take long to import."""
+
+SHORTEST_VARLEN_ROW = 128
+"""Tokens in a row from which `varlen` is chosen."""
 
 __all__ = ["BACKENDS", "Attention", "attend", "backend", "choose_backend", "effective_window", "require_backend"]
 
@@ -34,8 +36,8 @@ def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, ha
         row_length: tokens in a row.
         has_bias: whether scores get a bias, as the family's `has_attention_bias` says; only `padded` is fast then.
     """
-    is_worth_it = row_length >= Varlen.MIN_ROW_LENGTH and not has_bias
-    return "varlen" if is_worth_it and Varlen.runs_on(device, dtype) else "padded"
+    is_worth_it = device.type == "cuda" and row_length >= SHORTEST_VARLEN_ROW and not has_bias
+    return "varlen" if is_worth_it and backend("varlen").runs_on(device, dtype) else "padded"
 
 
 def require_backend(name: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -58,11 +60,7 @@ def backend(name: str) -> type[Attention]:
     Raises:
         RecipeError: there is none of this name.
     """
-    if name not in BACKENDS:
-        raise RecipeError(
-            f"attention: no backend is named {name!r}{suggest_nearest(name, BACKENDS)}", "one of " + ", ".join(BACKENDS)
-        )
-    return BACKENDS[name]
+    return load_plug_in(BACKENDS, name, Attention)
 
 
 def attend(

@@ -1,7 +1,5 @@
 """Attention on the flat run of tokens with torch's kernel for variable lengths (Flash attention; NVIDIA GPUs)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
@@ -17,8 +15,6 @@ class Varlen(Attention):
     The kernel sees runs of tokens, all in one direction. What it can't say, a window over text with gaps, tokens that
     nobody sees or sequences of two directions, `Padded` computes.
     """
-
-    MIN_ROW_LENGTH: ClassVar[int] = 128
 
     @classmethod
     def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:

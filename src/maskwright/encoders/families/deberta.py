@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
-from maskwright.encoders.attention.disentangled import Offsets, position_bias
+from maskwright.encoders.disentangled_attention import Offsets, position_bias
 from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
 
 
