@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from maskwright.batching.row_stream import RowStream
 from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import class_name_of, plug_in_names
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.objectives.base import Objective
+from maskwright.training.model import Model
+from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.watching.held_out_loss import HeldOutLoss
 
 
 def tensors(value) -> list[torch.Tensor]:
@@ -87,6 +92,26 @@ def test_the_loss_is_one_graph_for_all_batches(objective, completed, corpus, enc
         torch.testing.assert_close(loss(each), objective.loss(encoder, each)[0].total)
     # A micro-batch of a mixture is of one of its parts, each with a graph of its own.
     assert len(graphs) <= len(getattr(objective, "parts", [objective]))
+
+
+def test_its_held_out_loss_is_the_same_every_time_and_changes_nothing(
+    objective, encoder, vocabulary_head, corpus, raw_recipe
+):
+    """Whatever `begin` and `complete` make the targets of; no strategy learns from it, and no mode changes."""
+    section = {"every_steps": 1, "tokens": 256}
+    recipe = parse_recipe({**raw_recipe, "phases": [{"sequence_length": 32}], "probes": section}, "test")
+    model, measure = Model(encoder, vocabulary_head, [objective]), HeldOutLoss(recipe, corpus, Ranks())
+    model.root().train()
+    tensors_before = {name: tensor.clone() for name, tensor in model.root().state_dict().items()}
+    random_before = torch.get_rng_state()
+    first = measure(model, 0, torch.float32)
+    assert set(first) == {"held_out_loss", *(f"held_out_{name}" for name in objective.metric_terms)}
+    assert all(math.isfinite(value) for value in first.values()) and first["held_out_loss"] > 0
+    objective.after_step(encoder, 1)
+    assert measure(model, 0, torch.float32) == first
+    assert all(torch.equal(tensor, tensors_before[name]) for name, tensor in model.root().state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random_before)
+    assert all(part.training for part in model.root().modules())
 
 
 def test_documents_do_not_see_each_other(objective, vocabulary, encoder):

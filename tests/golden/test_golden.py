@@ -45,6 +45,9 @@ NO_TERM = re.compile(
 )
 """Keys of a line of metrics.jsonl that are no term of the loss."""
 
+CLOZES = frozenset({"held_out_cross_entropy", "held_out_top1_accuracy", "held_out_top5_accuracy"})
+"""Keys of what is recorded of held-out text."""
+
 WORDS = """
 the court heard appeal judge ruled against company which had paid nothing for years of work done by many people who
 lived near river where boats carried grain coal timber to towns below mountains in winter when snow fell
@@ -142,7 +145,7 @@ def outcome(run: Path) -> dict[str, Any]:
     for line in lines:
         terms = sorted(value for key, value in line.items() if not NO_TERM.fullmatch(key))
         steps.append(in_hex(line["step"], [line["loss"], line["gradient_norm"], line["learning_rate"], *terms]))
-        probed = sorted(value for key, value in line.items() if key.startswith("held_out"))
+        probed = sorted(value for key, value in line.items() if key in CLOZES)
         held_out += [in_hex(line["step"], probed)] if probed else []
     model = load_file(max((run / "checkpoints").iterdir()) / "model.safetensors")
     tensors = sorted(fingerprint(tensor) for tensor in model.values())

@@ -61,14 +61,18 @@ def test_late_masks_with_latent_semantics_are_a_recipe(maskwright, raw_recipe, t
     assert maskwright("fill", tmp_path / "run", "the [MASK] ruled").code == 0
 
 
-def test_training_does_not_stop_by_a_head_that_it_leaves_as_it_is(maskwright, raw_recipe, tmp_path):
+def test_the_best_model_is_judged_by_atoms_where_nothing_else_is_learned(maskwright, raw_recipe, tmp_path):
     recipe = recipe_of(tmp_path, raw_recipe, "cached")
-    stopping = ["probes.every_steps=2", "probes.stop_after_no_improvement=1"]
+    stopping = ["probes.every_steps=1", "probes.stop_after_no_improvement=9"]
     said = maskwright("train", recipe, "--run", tmp_path / "run", *(f"--set={each}" for each in stopping))
-    assert said.code == 78
-    assert "held-out loss says nothing while the vocabulary head is not trained, as in phases.1" in " ".join(
-        said.err.split()
-    )
+    assert said.code == 0, said.err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    of_atoms = [line for line in lines if "held_out_atoms" in line]
+    assert {"held_out_loss", "held_out_atoms_agreement", "held_out_cross_entropy"} <= set(of_atoms[-1])
+    assert all(line["held_out_loss"] == line["held_out_atoms"] for line in of_atoms)
+    result = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
+    lowest = min(of_atoms, key=lambda line: line["held_out_loss"])
+    assert (result["best_step"], result["best_held_out_loss"]) == (lowest["step"], lowest["held_out_loss"])
 
 
 @pytest.mark.slow

@@ -63,10 +63,12 @@ def test_probes_that_cost_too_much_are_fewer_and_it_is_recorded(maskwright, raw_
     assert said.code == 0, said.err
     assert "over probes.max_share" in said.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["probe_strides"] == {
+        "loss": 12,
         "held_out": 12,
         "minimal_pairs": 0,
     }
-    assert [line["step"] for line in metrics(tmp_path / "run") if "held_out_cross_entropy" in line] == [12]
+    for figure in ("held_out_loss", "held_out_cross_entropy"):
+        assert [line["step"] for line in metrics(tmp_path / "run") if figure in line] == [12]
     assert not any("blimp_accuracy" in line for line in metrics(tmp_path / "run"))
 
 

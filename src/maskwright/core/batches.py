@@ -115,6 +115,7 @@ class PackedBatch(Movable):
         document_ids_S: int64 [S], the corpus's document of each sequence; -1 for padding.
         document_starts_S: int64 [S], where in its document each sequence begins, in tokens; 0 for padding.
         num_real_tokens: tokens that are not padding.
+        split: which split of the corpus `document_ids_S` counts in: "train" or "held_out".
     """
 
     input: EncoderInput
@@ -122,6 +123,7 @@ class PackedBatch(Movable):
     document_ids_S: Tensor
     document_starts_S: Tensor
     num_real_tokens: int
+    split: str = "train"
 
     @property
     def token_ids_T(self) -> Tensor:

@@ -14,8 +14,8 @@ from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.held_out import HeldOutClozes, ScoreTally
 
 
-class HeldOutProbe:
-    """The held-out scores as a probe during training: cheap, and the same questions every time."""
+class ClozeProbe:
+    """Hidden tokens of held-out text as a probe during training: cheap, and the same questions for every objective."""
 
     def __init__(self, corpus: Corpus, sequence_length: int, seed: int, max_tokens: int = 20_000) -> None:
         """Read the questions once.

@@ -26,6 +26,7 @@ from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
 from maskwright.export.folder import ImportedModel, import_model
+from maskwright.models.evaluation_mode import evaluation_mode
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 
@@ -80,23 +81,6 @@ class ClozeScores:
     target_ids: np.ndarray
     nats: np.ndarray
     ranks: np.ndarray
-
-
-@contextlib.contextmanager
-def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
-    """Switch modules to evaluation mode and gradients off, and restore every sub-module's mode afterwards.
-
-    `no_grad` and not `inference_mode`: what a module caches during a probe is used by training afterwards.
-    """
-    was_training = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for module in modules:
-            module.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in was_training:
-            part.training = training
 
 
 class MaskedLanguageModel:

@@ -195,19 +195,25 @@ class Objective(nn.Module, ABC):
         terms = []
         for name, question in reading.questions.items():
             term = self.term(name).loss(reading.states[name], question, heads)
-            if term.slots is not None:
+            if term.slots is not None and self.training:
                 self.observe(question, term)
             terms.append(replace(term, slots=None))
         return tuple(terms)
 
     def observe(self, question: Question, term: LossTerm) -> None:
-        """Take notice of how the slots of a term fared, inside the compiled graph. By default nothing."""
+        """Take notice of how slots fared in training, inside the compiled graph. By default nothing."""
 
     def term(self, name: str) -> Term:
         """Return one of the terms."""
         term = self.terms[name]
         assert isinstance(term, Term)
         return term
+
+    @property
+    def compared_terms(self) -> frozenset[str]:
+        """The terms whose means on held-out text decide which weights are best; all of them if all follow the model."""
+        fixed = frozenset(name for name in self.terms if not self.term(name).follows_model)
+        return fixed or frozenset(self.terms)
 
     @property
     def metric_terms(self) -> dict[str, str]:

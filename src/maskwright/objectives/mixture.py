@@ -151,6 +151,11 @@ class Mixture(Objective):
         return True
 
     @property
+    def compared_terms(self) -> frozenset[str]:
+        """See `Objective`: those of all parts."""
+        return frozenset[str]().union(*(part.compared_terms for part in self.all_parts()))
+
+    @property
     def metric_terms(self) -> dict[str, str]:
         """See `Objective`: those of all parts."""
         names: dict[str, str] = {}

@@ -30,10 +30,10 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import rate_at
 from maskwright.masking.replacement import Replacement
 from maskwright.masking.selection import select_positions
+from maskwright.models.evaluation_mode import evaluation_mode
 from maskwright.objectives.base import TERMS, Objective, ObjectiveConfig
 from maskwright.objectives.terms.base import Term
 from maskwright.objectives.terms.token import SoftTargets
-from maskwright.semantics.self_dictionary import in_evaluation
 
 TOKEN = "token"
 
@@ -151,7 +151,7 @@ class SelfEvolution(Objective):
         """Let the model read the clean text; hide the candidates that it is least sure of."""
         assert isinstance(batch, QuestionedBatch)
         clean, question, device = batch.clean, batch.questions[TOKEN], batch.input.token_ids_T.device
-        with in_evaluation(encoder), torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with evaluation_mode(encoder), torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
             x_TD = encoder(clean.input)
             asked = self._ask(x_TD[batch.candidates_P], clean.token_ids_T[batch.candidates_P], encoder)
         rank_P = torch.arange(len(batch.candidates_P), device=device)

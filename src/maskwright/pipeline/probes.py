@@ -7,11 +7,11 @@ from maskwright.core.errors import RecipeError
 from maskwright.corpus.corpus import Corpus
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.datasets.pairs import Pairs
-from maskwright.evaluation.probes import HeldOutProbe, MinimalPairsProbe
+from maskwright.evaluation.probes import ClozeProbe, MinimalPairsProbe
 from maskwright.evaluation.tasks.minimal_pairs import MinimalPairs
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import PairsProbeConfig
-from maskwright.training.watching.probing import HELD_OUT, MINIMAL_PAIRS, Probe
+from maskwright.training.watching.probing import CLOZES, MINIMAL_PAIRS, Probe
 
 
 def probes_of(recipe: Recipe, corpus: Corpus) -> dict[str, Probe]:
@@ -23,8 +23,8 @@ def probes_of(recipe: Recipe, corpus: Corpus) -> dict[str, Probe]:
     """
     if not recipe.probes.is_on:
         return {}
-    held_out = HeldOutProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
-    probes: dict[str, Probe] = {HELD_OUT: held_out}
+    clozes = ClozeProbe(corpus, recipe.longest_sequence, recipe.seed, max_tokens=recipe.probes.tokens)
+    probes: dict[str, Probe] = {CLOZES: clozes}
     section = recipe.probes.minimal_pairs
     if section is not None:
         probes[MINIMAL_PAIRS] = MinimalPairsProbe(

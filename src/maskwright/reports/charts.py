@@ -151,16 +151,22 @@ def loss_chart(story: Story) -> str | None:
 
 
 def probe_charts(story: Story) -> list[str]:
-    """Scores during training: held-out accuracy and cross-entropy, the unigram baseline dashed, and minimal pairs."""
+    """Scores during training: held-out accuracy and losses, the unigram baseline dashed, and minimal pairs.
+
+    Of an objective with a single term, whose loss is the term, the loss alone is drawn.
+    """
     names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIXES)})
     pairs = [name for name in names if name.startswith("blimp_")]
-    shares = [name for name in names if name.endswith("accuracy") and name not in pairs]
+    shares = [name for name in names if name.endswith(("accuracy", "agreement")) and name not in pairs]
     others = [name for name in names if name not in shares + pairs]
+    terms = [name for name in others if name not in ("held_out_cross_entropy", "held_out_loss")]
+    if len(terms) == 1 and "held_out_loss" in others:
+        others.remove(terms[0])
     unigram = story.held_out.baselines.get("unigram", {}) if story.held_out else {}
     baseline = {f"held_out_{metric}": value for metric, value in unigram.items()}
     charts = [
         probe_chart(story, "shares", "Held-out accuracy", shares, baseline),
-        probe_chart(story, "nats", "Held-out cross-entropy", others, baseline),
+        probe_chart(story, "nats", "Held-out losses", others, baseline),
         pairs_chart(story, pairs),
     ]
     return [found for found in charts if found is not None]

@@ -7,8 +7,7 @@ Departures: the states that a dictionary is learned from are those of the studen
     are computed without dropout.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from maskwright.core.randomness import derived_seed, numpy_generator, torch_gene
 from maskwright.encoders.encoder import Encoder
 from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
+from maskwright.models.evaluation_mode import evaluation_mode
 from maskwright.models.teacher import unit_rows
 from maskwright.semantics.phase_teacher import DictionaryOptions
 from maskwright.semantics.reservoir import Reservoir
@@ -161,17 +161,6 @@ class SelfDictionary(nn.Module):
     def _states(self, encoder: Encoder, input: EncoderInput) -> Tensor:
         assert self._start is not None
         device, dtype = self._start.device, self._start.dtype
-        with in_evaluation(encoder), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with evaluation_mode(encoder), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             x_TD = encoder.states_of_layer(self._layer, input)
         return unit_rows(x_TD)
-
-
-@contextmanager
-def in_evaluation(module: nn.Module) -> Iterator[None]:
-    """Turn dropout off within the block."""
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -58,8 +59,19 @@ class TrainingState(Record):
     probe_seconds: float = Field(default=0.0, description="spent in probes")
     last_loss: float | None = None
     best_step: int | None = None
-    best_held_out_loss: float | None = None
+    lowest_held_out_loss: float | None = Field(
+        default=None, description="at `best_step`, of the objective's own terms; None: the next is the lowest"
+    )
     num_probes_without_improvement: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_0_1(cls, value: Any) -> Any:
+        """Begin to judge again: version 0.1 judged by clozes, whose figures don't compare with the objective's."""
+        if isinstance(value, dict) and "best_held_out_loss" in value:
+            value = {key: item for key, item in value.items() if key != "best_held_out_loss"}
+            value["num_probes_without_improvement"] = 0
+        return value
 
 
 class Checkpoints:

@@ -29,7 +29,7 @@ from maskwright.training.checkpoint import (
     load_state,
 )
 from maskwright.training.model import Model
-from maskwright.training.phases import is_measured_anew, is_prepared, phase_start, renew_weights
+from maskwright.training.phases import is_prepared, phase_start, renew_weights
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.safety.interrupts import Interrupts
 from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite
@@ -150,8 +150,8 @@ class TrainingLoop:
         run.model.objectives[phase].begin(run.model.encoder, start)
         if phase in run.recipe.fresh_phases and not was_begun:
             renew_weights(run.recipe, run.corpus, run.model, run.optimizers, phase)
-        if is_measured_anew(run.recipe, run.model, phase) and not was_begun:
-            news = {"best_step": None, "best_held_out_loss": None, "num_probes_without_improvement": 0}
+        if phase in run.recipe.measured_anew and not was_begun:
+            news = {"best_step": None, "lowest_held_out_loss": None, "num_probes_without_improvement": 0}
             self.state = self.state.model_copy(update=news)
 
     def _train_phase(self, phase: int, interrupts: Interrupts, metrics: MetricsLog | None) -> None:
@@ -263,10 +263,10 @@ class TrainingLoop:
             return {}
         values = self.run.probing.measure(names, self.run.model, phase, self.dtype)
         news: dict[str, float | int] = {"probe_seconds": self.state.probe_seconds + values["probe_seconds"]}
-        best, loss = self.state.best_held_out_loss, values.get(BEST_BY)
+        best, loss = self.state.lowest_held_out_loss, values.get(BEST_BY)
         if loss is not None and (best is None or loss < best):
-            news |= {"best_step": self.state.step, "best_held_out_loss": loss, "num_probes_without_improvement": 0}
-        elif loss is not None:
+            news |= {"best_step": self.state.step, "lowest_held_out_loss": loss, "num_probes_without_improvement": 0}
+        elif loss is not None and phase >= max(self.run.recipe.measured_anew, default=0):
             news["num_probes_without_improvement"] = self.state.num_probes_without_improvement + 1
         self.state = self.state.model_copy(update=news)
         return values
@@ -309,7 +309,7 @@ class TrainingLoop:
             probe_seconds=self.state.probe_seconds,
             final_loss=self.state.last_loss,
             best_step=self.state.best_step,
-            best_held_out_loss=self.state.best_held_out_loss,
+            best_held_out_loss=self.state.lowest_held_out_loss,
             stopped_early=self.is_out_of_patience,
         )
 

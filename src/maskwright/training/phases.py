@@ -66,15 +66,6 @@ def is_prepared(recipe: Recipe, model: Model, phase: int) -> bool:
     return model.objectives[phase].needs_begin or phase in recipe.fresh_phases
 
 
-def is_measured_anew(recipe: Recipe, model: Model, phase: int) -> bool:
-    """Return whether held-out losses of a phase can't be compared with those before.
-
-    Its weights are fresh ones, or what fills the masks is another: the encoder alone, or with a decoder.
-    """
-    fills_masks = [objective.fills_masks_with(objective.config) for objective in model.objectives]
-    return phase in recipe.fresh_phases or (phase > 0 and fills_masks[phase] != fills_masks[phase - 1])
-
-
 def renew_weights(recipe: Recipe, corpus: Corpus, model: Model, optimizers: Optimizers, phase: int) -> None:
     """Give encoder and vocabulary head new weights, which the seed and the phase decide, and forget past updates."""
     seed = derived_seed(recipe.seed, "phase", phase)

@@ -24,7 +24,6 @@ from maskwright.training.checkpoint import Checkpoints, TrainingState
 from maskwright.training.engine.cross_entropy_choice import (
     CROSS_ENTROPY,
     decide_cross_entropy,
-    require_trained_head,
     use_cross_entropy,
 )
 from maskwright.training.engine.decide import decide_engine, keep_decisions
@@ -43,6 +42,7 @@ from maskwright.training.model import Model, build_model
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.step_batches import StepBatches
 from maskwright.training.timeline import Course
+from maskwright.training.watching.held_out_loss import HeldOutLoss
 from maskwright.training.watching.probing import Probe, Probing, decide_strides, is_timing_needed, occasions_of
 from maskwright.training.watching.word_checkpoints import word_marks
 
@@ -107,7 +107,7 @@ def assemble_run(
         engine=engine,
         flops_per_token=flops,
         ranks=ranks,
-        probing=Probing(probes, occasions_of(recipe, course.num_steps), strides),
+        probing=Probing(probes, occasions_of(recipe, course.num_steps), strides, HeldOutLoss(recipe, corpus, ranks)),
         word_marks=word_marks(recipe.checkpoints.word_marks, corpus.manifest, recipe.batch.tokens, folder),
         tokenizer=corpus.load_tokenizer(),
     )
@@ -131,7 +131,6 @@ def _engine_and_model(
     model = build_model(recipe, corpus.vocabulary, start_from)
     for phase in range(len(recipe.phases)):
         require_exportable(model.encoder, tuple(model.exported_heads(phase)))
-    require_trained_head(recipe, model)
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
     model.encoder.use_attention(engine.attention)
@@ -162,7 +161,7 @@ def _measure_and_fix(
     probes: Mapping[str, Probe],
 ) -> tuple[EngineRecord, Course, dict[str, int]]:
     """Decide how steps are made and how often each probe measures, and fix the course; time a step where needed."""
-    is_share_bounded, hours = is_timing_needed(recipe, probes), recipe.budget.hours
+    is_share_bounded, hours = is_timing_needed(recipe), recipe.budget.hours
     total = 0.0 if hours is None else 3600 * hours
     if hours is None and (is_share_bounded or recipe.engine.compile == "auto"):
         uncompiled = engine.model_copy(update={"compiled": False})
@@ -181,7 +180,8 @@ def _measure_and_fix(
     seconds = None if hours is None else seconds_of_steps(recipe, corpus, model, engine, ranks, numbers, patience)
     course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:
-        strides = decide_strides(recipe, probes, model, dtype_named(engine.dtype), total, course.num_steps, ranks)
+        dtype, held_out_tokens = dtype_named(engine.dtype), corpus.manifest.splits["held_out"].num_tokens
+        strides = decide_strides(recipe, probes, model, dtype, total, course.num_steps, held_out_tokens, ranks)
     return engine, course, strides
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from maskwright.batching.pack import pack_sequences
 from maskwright.core.errors import EvaluationError
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.evaluation.probes import HeldOutProbe
+from maskwright.evaluation.probes import ClozeProbe
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.held_out import HeldOut, HeldOutClozes, unigram_scores
 from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
@@ -152,7 +152,7 @@ def test_a_corpus_of_another_tokenizer_is_refused(corpus, make_model, make_subje
 
 
 def test_the_probe_asks_the_same_each_time_and_changes_nothing(model: MaskedLanguageModel, corpus):
-    probe = HeldOutProbe(corpus, sequence_length=32, seed=3, max_tokens=150)
+    probe = ClozeProbe(corpus, sequence_length=32, seed=3, max_tokens=150)
     model.encoder.train()
     state = torch.get_rng_state()
     weights = {name: weight.clone() for name, weight in model.encoder.state_dict().items()}
@@ -166,7 +166,7 @@ def test_the_probe_asks_the_same_each_time_and_changes_nothing(model: MaskedLang
 
 
 def test_training_goes_on_after_a_probe(model: MaskedLanguageModel, corpus):
-    HeldOutProbe(corpus, sequence_length=32, seed=3)(model.encoder, model.head)
+    ClozeProbe(corpus, sequence_length=32, seed=3)(model.encoder, model.head)
     batch = pack_sequences([np.arange(5, 25)], model.vocabulary, 32)
     x_TD = model.encoder(batch.input)
     model.head(x_TD, model.encoder.embedding_weight_VD).sum().backward()

@@ -292,14 +292,6 @@ def test_an_encoder_that_runs_as_a_whole_is_refused_when_the_recipe_is_read(raw_
         parse_recipe(raw_recipe, "test")
 
 
-def test_held_out_losses_with_and_without_a_decoder_can_not_stop_a_run(raw_recipe):
-    late, plain = ({"objective": {"name": name}, "sequence_length": 32} for name in ("late_mask", "mlm"))
-    raw_recipe["probes"]["stop_after_no_improvement"] = 2
-    parse_recipe(raw_recipe | {"phases": [late]}, "test")
-    with pytest.raises(RecipeError, match="stop_after_no_improvement: some phases fill masks with a decoder"):
-        parse_recipe(raw_recipe | {"phases": [late, plain]}, "test")
-
-
 @pytest.mark.slow
 @each_variant
 def test_the_reader_compiles_for_batches_of_any_size(variant, corpus, vocabulary):

@@ -15,6 +15,7 @@ from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
 from maskwright.training.trained_run import open_run, recipe_of_run
+from maskwright.training.watching.held_out_loss import HeldOutLoss
 
 RECIPE = {
     "name": "reopened",
@@ -55,12 +56,10 @@ MLSM_0_1 = {
 def original(corpus, tmp_path_factory):
     """A run of four steps, the second of which is called the best."""
     losses = iter([3.0, 1.0, 2.0, 2.0])
-
-    def probe(*_):
-        return {"held_out_cross_entropy": next(losses)}
-
     folder = RunFolder(tmp_path_factory.mktemp("reopened") / "run")
-    TrainingLoop(assemble_run(parse_recipe(RECIPE, "test"), corpus, folder, Ranks(), {"held_out": probe})).train()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HeldOutLoss, "__call__", lambda *_: {"held_out_loss": next(losses)})
+        TrainingLoop(assemble_run(parse_recipe(RECIPE, "test"), corpus, folder, Ranks(), {})).train()
     return folder.path
 
 

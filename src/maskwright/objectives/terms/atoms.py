@@ -142,10 +142,9 @@ class Atoms(Term):
         PhaseTeacher(teacher_sha256=teacher.sha256, layer=teacher.layer, dictionary_sha256=dictionary.sha256).keep(
             start
         )
-        self._coder = self._cache = None
+        self._coder, self._cache = coder, None
         if config.targets == "online":
             require_useful_penalty(coder, start)
-            self._coder = coder
             return
         corpus, length = start.corpus, start.sequence_length
         key = target_key(corpus, teacher, dictionary, config.coding, length)
@@ -157,21 +156,29 @@ class Atoms(Term):
         self._first_tokens = corpus.split("train").first_tokens
 
     def ask(self, packed: PackedBatch, corruption: Corruption, generator: torch.Generator, progress: float) -> Question:
-        """See `Term`; targets are looked up where they are cached, and filled in by `complete` where they are not."""
+        """See `Term`; targets are looked up where they are cached, and filled in by `complete` where they are not.
+
+        Those of the training text are cached; of held-out text too little is read for that.
+        """
         num_slots, num_selected = len(corruption.positions_M), torch.tensor(len(corruption.positions))
-        if self._cache is None:
+        if not self._is_cached(packed):
             return Question(corruption.positions_M, TopTargets.none(num_slots), num_selected)
+        assert self._cache is not None
         numbers_M = np.full(num_slots, -1)
         numbers_M[: len(corruption.positions)] = token_numbers(packed, corruption.positions, self._first_tokens)
         return Question(corruption.positions_M, self._as_asked(self._cache.lookup(numbers_M)), num_selected)
 
     def complete(self, encoder: Encoder, batch: CorruptedBatch, question: Question) -> Question:
         """Let the teacher read the clean text, where targets are made as the student trains."""
-        if self._coder is None:
+        if self._is_cached(batch.clean):
             return question
+        assert self._coder is not None, "begin comes first"
         positions = question.positions_M[: int(question.count)]
         targets = self._coder.targets(batch.clean, positions).in_slots(len(question.positions_M))
         return Question(question.positions_M, self._as_asked(targets), question.count)
+
+    def _is_cached(self, packed: PackedBatch) -> bool:
+        return self._cache is not None and packed.split == "train"
 
     def _as_asked(self, targets: TopTargets) -> TopTargets:
         return targets.strongest() if self.config.target == "strongest_atom" else targets

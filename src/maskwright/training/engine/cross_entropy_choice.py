@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from maskwright.core.errors import RecipeError
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.heads.cross_entropy import PLAIN_BYTES_PER_LOGIT, Way, fastest_way, logits_bytes
@@ -14,24 +13,6 @@ from maskwright.training.recipe.recipe import Recipe
 
 CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch": "logits in pieces by torch"}
 """The words for each value of `EngineRecord.cross_entropy`."""
-
-
-def require_trained_head(recipe: Recipe, model: Model) -> None:
-    """Refuse to stop by the held-out loss where a phase leaves the head that it is measured with as it is.
-
-    Raises:
-        RecipeError: `probes.stop_after_no_improvement` with such a phase.
-    """
-    if recipe.probes.stop_after_no_improvement is None:
-        return
-    for index, objective in enumerate(model.objectives):
-        if not objective.trains_vocabulary_head:
-            raise RecipeError(
-                "probes.stop_after_no_improvement: held-out loss says nothing while the vocabulary head is not "
-                f"trained, as in phases.{index}",
-                "a phase that trains it, such as one with the term token",
-                "leave stop_after_no_improvement out",
-            )
 
 
 def most_scored(recipe: Recipe, model: Model) -> int:

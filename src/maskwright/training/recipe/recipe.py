@@ -4,6 +4,7 @@ Reading one reports every problem at once, each with the nearest known key, and 
 the plug-ins. Nobody below `training/` sees more of it than its own section.
 """
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ class Recipe(Options):
         """The phases with which the learning-rate schedule begins anew; with new weights it does."""
         return tuple(
             index for index, phase in enumerate(self.phases) if index and "fresh" in (phase.weights, phase.schedule)
+        )
+
+    @property
+    def measured_anew(self) -> tuple[int, ...]:
+        """The phases whose held-out losses don't compare with those before: other terms, rows or fresh weights."""
+        return tuple(
+            index
+            for index, (before, phase) in enumerate(itertools.pairwise(self.phases), start=1)
+            if phase.weights == "fresh"
+            or (before.objective, before.sequence_length, before.one_document_per_sequence)
+            != (phase.objective, phase.sequence_length, phase.one_document_per_sequence)
         )
 
     @property
@@ -181,7 +193,6 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
 def _misfits(recipe: Recipe) -> list[str]:
     """Return which objectives don't go with the encoder or with the sequence length of their phase."""
     section, problems = recipe.encoder, []
-    fills_masks: set[str] = set()
     config = build_config(
         section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
     )
@@ -192,12 +203,6 @@ def _misfits(recipe: Recipe) -> list[str]:
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
-        fills_masks.add(plug_in.fills_masks_with(options))
-    if recipe.probes.stop_after_no_improvement and {"encoder", "reader"} <= fills_masks:
-        problems.append(
-            "probes.stop_after_no_improvement: some phases fill masks with a decoder and some without, so their "
-            "held-out losses don't compare (leave it out)"
-        )
     return problems
 
 

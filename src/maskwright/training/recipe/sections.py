@@ -105,7 +105,9 @@ class CheckpointConfig(Options):
     every_minutes: float | None = Field(default=10.0, gt=0, description="save when so much time has passed")
     keep_last: int = Field(default=2, ge=1, description="how many of the newest checkpoints to keep")
     keep_best: bool = Field(
-        default=True, description="keep also the one with the lowest held-out loss, where it is measured"
+        default=True,
+        description="keep also the one with the lowest held-out loss, that of the objective's own terms, where it is "
+        "measured",
     )
     by_words: Literal["babylm"] | tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None,
@@ -149,7 +151,10 @@ class PairsProbeConfig(Options):
 
 
 class ProbeConfig(Options):
-    """What is measured during the run. Probing never changes what is trained."""
+    """What is measured during the run: the loss of the objective's own terms on held-out text, and clozes of it.
+
+    Probing never changes what is trained.
+    """
 
     every_steps: int | None = Field(
         default=None, ge=1, description="measure every so many optimizer steps; default: never"
@@ -159,17 +164,20 @@ class ProbeConfig(Options):
     )
     tokens: int = Field(default=16_384, ge=256, description="held-out tokens read each time; fixed for the whole run")
     minimal_pairs: PairsProbeConfig | None = Field(
-        default=None, description="score minimal pairs too; default: held-out loss alone"
+        default=None, description="score minimal pairs too; default: held-out text alone"
     )
     max_share: float | None = Field(
         default=0.05,
         gt=0,
         description="the most that probes may cost, as a share of the training time; both are timed before the first "
-        "step, and what would cost more is measured less often (but not held-out loss that "
-        "stop_after_no_improvement reads); null: no limit",
+        "step, and what would cost more is measured less often (but not the held-out loss if "
+        "stop_after_no_improvement reads it); null: no limit",
     )
     stop_after_no_improvement: int | None = Field(
-        default=None, ge=1, description="end the run after so many probes in a row without a new best; default: never"
+        default=None,
+        ge=1,
+        description="end the run after so many probes in a row without a lower held-out loss, in the last phase and "
+        "those before it whose losses compare with its; default: never",
     )
 
     @property

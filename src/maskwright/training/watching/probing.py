@@ -17,20 +17,24 @@ from maskwright.core.ranks import Ranks
 from maskwright.encoders.encoder import Encoder
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.watching.held_out_loss import HeldOutLoss
 
 Probe = Callable[[Encoder, nn.Module, torch.dtype, nn.Module], Mapping[str, float]]
 """Measures encoder and vocabulary head in a precision during a run, with what reads masked text (`Objective.reader`);
 returns metrics whose names begin with what is measured."""
 
-HELD_OUT = "held_out"
-"""The probe that must be there wherever anything is measured."""
+LOSS = "loss"
+"""What is always measured: the objective's own loss on held-out text."""
+
+CLOZES = "held_out"
+"""The probe that asks every model alike for hidden tokens of held-out text."""
 
 MINIMAL_PAIRS = "minimal_pairs"
 
-BEST_BY = "held_out_cross_entropy"
-"""The metric that decides which checkpoint is best; no benchmark does."""
+BEST_BY = "held_out_loss"
+"""The figure that decides which checkpoint is best and when a run stops early; no benchmark does."""
 
-SPOKEN = {HELD_OUT: "held-out loss", MINIMAL_PAIRS: "minimal pairs"}
+SPOKEN = {LOSS: "held-out loss", CLOZES: "held-out clozes", MINIMAL_PAIRS: "minimal pairs"}
 
 
 @dataclass(frozen=True)
@@ -71,28 +75,33 @@ class Probing:
         probes: by name.
         occasions: when the recipe asks for them.
         strides: by name, of how many occasions each measures one: the last, and every n-th before it; 0 for none.
+        held_out_loss: what `LOSS` asks for.
     """
 
     probes: Mapping[str, Probe]
     occasions: Occasions
     strides: Mapping[str, int]
+    held_out_loss: HeldOutLoss
 
     def due(self, step: int) -> list[str]:
-        """Return the names of the probes that measure after so many steps."""
-        number = self.occasions.number(step) if self.probes else None
+        """Return the names of what is measured after so many steps."""
+        number = self.occasions.number(step)
         if number is None:
             return []
         left = len(self.occasions) - number
-        strides = {name: self.strides.get(name, 1) for name in self.probes}
+        strides = {name: self.strides.get(name, 1) for name in (LOSS, *self.probes)}
         return [name for name, stride in strides.items() if stride and left % stride == 0]
 
     def measure(self, names: Collection[str], model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
-        """Return what the named probes find in a phase, and "probe_seconds", what it took."""
+        """Return what is found in a phase, and "probe_seconds", what it took; see `due` for the names."""
         begin = time.perf_counter()
         values: dict[str, float] = {}
         for name in names:
-            reader = model.objectives[phase].reader(model.encoder)
-            values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
+            if name == LOSS:
+                values |= self.held_out_loss(model, phase, dtype)
+            else:
+                reader = model.objectives[phase].reader(model.encoder)
+                values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
         return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
 
 
@@ -101,9 +110,9 @@ def occasions_of(recipe: Recipe, num_steps: int) -> Occasions:
     return Occasions(num_steps, recipe.probes.every_steps, recipe.probes.num_probes)
 
 
-def is_timing_needed(recipe: Recipe, probes: Mapping[str, Probe]) -> bool:
+def is_timing_needed(recipe: Recipe) -> bool:
     """Return whether a bound on the cost of probes asks for the time of a training step."""
-    return bool(probes) and recipe.probes.is_on and recipe.probes.max_share is not None
+    return recipe.probes.is_on and recipe.probes.max_share is not None
 
 
 def decide_strides(
@@ -113,9 +122,13 @@ def decide_strides(
     dtype: torch.dtype,
     training_seconds: float,
     num_steps: int,
+    held_out_tokens: int,
     ranks: Ranks,
 ) -> dict[str, int]:
     """Time every probe once, and decide how often each may measure; say so where it is less often than asked for.
+
+    The held-out loss is not timed, as its objective has not begun: it takes the third of a training step that a forward
+    pass is.
 
     Args:
         recipe: its section `probes` gives the bound; it must have one.
@@ -124,6 +137,7 @@ def decide_strides(
         dtype: of the run.
         training_seconds: foreseen for the whole run.
         num_steps: of the run.
+        held_out_tokens: that there are.
         ranks: what is measured on each is averaged, so that all decide the same.
 
     Returns:
@@ -139,22 +153,24 @@ def decide_strides(
         probe(*asked_with)
         mine = time.perf_counter() - begin
         seconds[name] = ranks.sum([mine], next(model.encoder.parameters()).device)[0] / ranks.num_ranks
-    occasions = occasions_of(recipe, num_steps)
-    fixed = {HELD_OUT} if recipe.probes.stop_after_no_improvement else set()
-    strides = affordable_strides(len(occasions), seconds, recipe.probes.max_share * training_seconds, fixed)
+    num_tokens = min(recipe.probes.tokens, held_out_tokens)
+    loss_seconds = training_seconds * num_tokens / (3 * num_steps * recipe.batch.tokens)
+    occasions, budget = occasions_of(recipe, num_steps), recipe.probes.max_share * training_seconds
+    fixed = {LOSS} if recipe.probes.stop_after_no_improvement else set()
+    strides = affordable_strides(len(occasions), {LOSS: loss_seconds}, budget, fixed)
+    left = budget - loss_seconds * math.ceil(len(occasions) / strides[LOSS])
+    strides |= affordable_strides(len(occasions), seconds, left)
+    seconds[LOSS] = loss_seconds
     asked = sum(seconds.values()) * len(occasions) / training_seconds
     if any(stride != 1 for stride in strides.values()):
-        told = "; ".join(
-            f"{SPOKEN.get(name, name)} {_spoken_stride(stride, len(occasions))}" for name, stride in strides.items()
-        )
         say(
             f"probes would take {asked:.0%} of the training time, over probes.max_share "
-            f"({recipe.probes.max_share:.0%}): {told}"
+            f"({recipe.probes.max_share:.0%}): {_spoken_strides(strides, len(occasions))}"
         )
-    elif asked > recipe.probes.max_share:
+    if fixed and left < 0:
         warn(
-            f"probes will take {asked:.0%} of the training time, over probes.max_share; they are not made fewer, since "
-            "stop_after_no_improvement reads them: lower probes.tokens"
+            f"the held-out loss will take {1 - left / budget:.1f} times probes.max_share; it is not measured less "
+            "often, since stop_after_no_improvement reads it: lower probes.tokens"
         )
     return strides
 
@@ -182,6 +198,12 @@ def affordable_strides(
         strides[name] = math.ceil(num_occasions / calls) if calls else 0
         left -= calls * each
     return strides
+
+
+def _spoken_strides(strides: Mapping[str, int], num_occasions: int) -> str:
+    return "; ".join(
+        f"{SPOKEN.get(name, name)} {_spoken_stride(stride, num_occasions)}" for name, stride in strides.items()
+    )
 
 
 def _spoken_stride(stride: int, num_occasions: int) -> str:
