@@ -91,6 +91,10 @@ def test_a_run_that_ends_with_late_masks_fills_them_with_its_decoder(raw_recipe,
     said = maskwright("evaluate", run.path, "--tasks", "held_out")
     assert (said.code, "reader.safetensors was altered" in said.err) == (66, True), said.err
     assert "maskwright export RUN" in said.err
+    checked = maskwright("doctor", run.path)
+    assert (checked.code, "reader.safetensors is damaged" in checked.err) == (66, True), checked.err
+    run.reader.write_bytes(content)
+    assert f"ok: {run.reader}" in maskwright("doctor", run.path).out
 
     run.reader.unlink()
     said = maskwright("evaluate", run.path, "--tasks", "held_out")

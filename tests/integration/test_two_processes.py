@@ -56,7 +56,9 @@ def run_on_two(*arguments: object, cwd: Path) -> list[subprocess.CompletedProces
 
 
 def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    """Return the loss of every step, and what was measured on held-out text."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines for name in ("loss", "held_out_loss") if name in line]
 
 
 @pytest.mark.slow

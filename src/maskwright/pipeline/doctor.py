@@ -8,6 +8,7 @@ from rich.console import Console
 from torch._dynamo.exc import BackendCompilerFailed
 
 from maskwright.core.errors import CheckpointError, MissingDependency
+from maskwright.core.files import sha256_of_file
 from maskwright.core.hardware import default_device, environment, fastest_dtype, matmul_flops_per_second
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import open_corpus
@@ -78,18 +79,26 @@ def check_corpus(folder: Path) -> None:
 
 
 def check_run(folder: Path) -> None:
-    """Verify a run's record, corpus and checkpoints.
+    """Verify a run's record, corpus, checkpoints, and what fills masks beyond its exported model.
 
     Raises:
-        CheckpointError: a checkpoint is damaged.
+        CheckpointError: one of them is damaged.
     """
 
     run = RunFolder(folder)
     record = RunRecord.read(run.run_record)
     check_corpus(Path(record.corpus))
     checkpoints = Checkpoints(run.checkpoints, keep_last=1, keep_best=True)
-    problems = {step: damage(checkpoints.path(step)) for step in checkpoints.steps()}
-    for step, problem in problems.items():
-        print(f"{'damaged: ' + problem if problem else 'ok'}: {checkpoints.path(step)}")
-    if any(problems.values()):
+    problems = {checkpoints.path(step): damage(checkpoints.path(step)) for step in checkpoints.steps()}
+    has_damaged_checkpoint = any(problems.values())
+    if record.export is not None and record.export.reader_sha256 is not None:
+        is_whole = run.reader.is_file() and sha256_of_file(run.reader) == record.export.reader_sha256
+        problems[run.reader] = None if is_whole else "it is missing or was altered"
+    for path, problem in problems.items():
+        print(f"{'damaged: ' + problem if problem else 'ok'}: {path}")
+    if has_damaged_checkpoint:
         raise CheckpointError(f"{run.checkpoints} has damaged checkpoints", "none", "resuming goes back to a whole one")
+    if problems.get(run.reader):
+        raise CheckpointError(
+            f"{run.reader} is damaged", "what was exported", f"export again: maskwright export {folder}"
+        )

@@ -97,7 +97,7 @@ def mask_token_sentence(story: Story) -> str:
 
     What such a phase predicted with, its decoder, is not part of the model.
     """
-    phases = story.record.plan.phases
+    phases = story.record.plan.phases[: story.record.exported_phase + 1]
     if not phases[-1].trains_vocabulary_head:
         return (
             f"Its last phase, {clean(phases[-1].objective)}, did not train the head that predicts tokens. Fine-tune "

@@ -33,6 +33,15 @@ def test_what_is_saved_is_loaded(checkpoints):
     assert load_state(path).num_tokens == 50
 
 
+def test_a_state_of_version_0_1_keeps_its_best_step_and_begins_to_judge_again():
+    """Its figure was that of clozes, which says nothing of the objective's own loss."""
+    before = {"best_step": 8, "best_held_out_loss": 3.2, "num_probes_without_improvement": 2}
+    state = TrainingState.model_validate(
+        {"step": 12, "num_tokens": 120, "num_text_tokens": 100, "seconds": 1.0, "last_loss": 3.5, **before}
+    )
+    assert (state.best_step, state.lowest_held_out_loss, state.num_probes_without_improvement) == (8, None, 0)
+
+
 def test_the_last_ones_and_the_best_are_kept(checkpoints):
     for step in (1, 2, 3, 4, 5):
         save(checkpoints, step, best_step=2 if step >= 2 else None)
