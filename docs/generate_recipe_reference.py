@@ -25,6 +25,8 @@ from maskwright.masking.masking import STRATEGIES
 from maskwright.masking.strategies.base import Strategy
 from maskwright.objectives.base import TERMS, Objective
 from maskwright.objectives.terms.base import Term
+from maskwright.tokenization.kinds.base import Kind
+from maskwright.tokenization.train_tokenizer import KINDS
 from maskwright.training.recipe.recipe import Recipe
 
 REFERENCE = Path(__file__).with_name("recipes.md")
@@ -75,6 +77,10 @@ def reference() -> str:
     for name in plug_in_names(STRATEGIES.package):
         strategy = load_plug_in(STRATEGIES.package, name, Strategy)
         parts += plug_in(strategy, strategy.Config, f"Strategy `{name}`", "phases.0.objective.strategy.", set())
+    for name in plug_in_names(KINDS.package):
+        kind = load_plug_in(KINDS.package, name, Kind)
+        if kind.Config.model_fields:
+            parts += plug_in(kind, kind.Config, f"Tokenizer kind `{name}`", "tokenizer.kind.", set())
     for name in plug_in_names(FAMILIES):
         family = load_family(name)
         left_out = set(family.Config.not_overridden)

@@ -19,6 +19,7 @@ PLUG_IN_FOLDERS = [
     "objectives/terms",
     "masking/strategies",
     "corpus/sources",
+    "tokenization/kinds",
     "encoders/families",
     "export/families",
     "evaluation/tasks",

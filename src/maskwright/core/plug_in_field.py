@@ -38,6 +38,12 @@ class Chosen(Generic[PlugIn]):
         return {"name": self.name, **self.options.model_dump(mode="json")}
 
 
+def short_form(chosen: Chosen[Any]) -> Any:
+    """Return what a recipe says to choose a plug-in: its name alone if it has no options, else a mapping."""
+    mapping = chosen.to_mapping()
+    return chosen.name if len(mapping) == 1 else mapping
+
+
 class ChosenFrom:
     """Annotation of a field that names a plug-in: `Annotated[Chosen[Term], ChosenFrom(TERMS, Term)]`.
 

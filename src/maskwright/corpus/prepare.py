@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import make_folder, sha256_of_file, write_bytes_atomically, write_folder_atomically
 from maskwright.core.log import progress, say, warn
+from maskwright.core.plug_in_field import short_form
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.corpus.cleaning import Cleaner, CleanPiece
 from maskwright.corpus.config import DataConfig
@@ -61,7 +62,7 @@ def key_of(sources: list[Source], data: DataConfig, tokenizer: TokenizerConfig, 
         "format": CorpusManifest.model_fields["format_version"].default,
         "tokenizers": tokenizers.__version__,
         "data": data.model_dump(mode="json"),
-        "tokenizer": tokenizer.model_dump(mode="json"),
+        "tokenizer": tokenizer.model_dump(mode="json") | {"kind": short_form(tokenizer.kind)},
         "existing": sha256_of_file(existing) if tokenizer.existing and existing.is_file() else None,
         "seed": seed,
         "sources": [source.identity() for source in [*sources, *evaluation]],
@@ -125,6 +126,7 @@ class Preparation:
         tokenizer = load_tokenizer(folder / TOKENIZER)
         vocabulary = vocabulary_of(tokenizer)
         form = ShardFormat(vocabulary.size, vocabulary.sha256)
+        trained_kind = None if self.tokenizer_config.existing else self.tokenizer_config.kind.label
         cleaner = Cleaner(self.seed, decontaminator)
         encoder = TextEncoder(tokenizer, vocabulary, form.token_dtype)
         with TokenizedSplits(folder, form, rule) as tokenized:
@@ -153,7 +155,7 @@ class Preparation:
                 "evaluation_ngrams": decontaminator.num_ngrams,
                 "documents_dropped": dropped["contaminated"],
             },
-            audit=audit(tokenizer, tokenized.audited_texts),
+            audit=audit(tokenizer, tokenized.audited_texts, trained_kind),
             sha256_of_counts=write_unigram_counts(folder, splits[TRAIN], form),
             seconds=round(time.monotonic() - begin, 3),
         )
@@ -197,7 +199,7 @@ class Preparation:
             tokenizer = load_tokenizer(config.existing)
             vocabulary_of(tokenizer)
             return tokenizer
-        say(f"training a {config.kind} tokenizer on {sum(map(len, texts)):,} characters")
+        say(f"training a {config.kind.label} tokenizer on {sum(map(len, texts)):,} characters")
         return train_tokenizer(texts, config)
 
     def pieces(self, cleaner: Cleaner, rule: HeldOutRule) -> Iterator[CleanPiece]:

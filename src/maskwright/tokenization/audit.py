@@ -11,12 +11,13 @@ SAMPLE_CHARACTERS = 300
 """Length of the piece of text that is shown with its tokens."""
 
 
-def audit(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> TokenizerAudit:
+def audit(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], kind: str | None = None) -> TokenizerAudit:
     """Encode the texts and count.
 
     Args:
         tokenizer: any tokenizer.
         texts: documents it was not trained on; a megabyte says enough.
+        kind: what was trained; found out if it was not trained here.
     """
     encoder, unk_id = plain_text_encoder(tokenizer), tokenizer.unk_token_id
     num_documents = num_tokens = num_unknown = num_words = num_characters = num_uncovered = 0
@@ -34,7 +35,7 @@ def audit(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Tokenizer
             sample_text = text.strip()[:SAMPLE_CHARACTERS]
             sample_tokens = encoder.encode(sample_text, add_special_tokens=False).tokens
     return TokenizerAudit(
-        kind=kind_of(tokenizer),
+        kind=kind or kind_of(tokenizer),
         vocabulary_size=len(tokenizer),
         num_sampled_documents=num_documents,
         unknown_rate=num_unknown / max(num_tokens, 1),

@@ -1,4 +1,4 @@
-"""Find the special tokens of a tokenizer by their role."""
+"""The special tokens of a tokenizer: those that ours have, and those of any by their role."""
 
 import hashlib
 import json
@@ -8,6 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.vocabulary import Vocabulary
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""The special tokens of every tokenizer trained here."""
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:

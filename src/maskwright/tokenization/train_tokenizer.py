@@ -1,39 +1,30 @@
 """Train a tokenizer on text."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from pydantic import Field, model_validator
+from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.options import Options
+from maskwright.core.plug_in_field import Chosen, ChosenFrom
+from maskwright.tokenization.kinds.base import Kind
+from maskwright.tokenization.special_tokens import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK
 
-PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""The special tokens of every tokenizer trained here."""
-
-CHARACTER_COVERAGE = 0.9999
-"""Share of the text's characters that get a token; the rarest ones are unknown (SentencePiece's default is 0.9995)."""
+KINDS = ChosenFrom("maskwright.tokenization.kinds", Kind)
 
 
 class TokenizerConfig(Options):
     """How text becomes tokens."""
 
-    kind: Literal["wordpiece", "unigram", "bpe", "characters"] = Field(
-        default="wordpiece",
-        description="what is trained; wordpiece is BERT's, unigram SentencePiece's, bpe is byte-level (GPT-2, RoBERTa)",
+    kind: Annotated[Chosen[Kind], KINDS] = Field(
+        default_factory=lambda: KINDS.choose("wordpiece"),
+        description="what is trained, a plug-in of tokenization/kinds: wordpiece is BERT's, unigram SentencePiece's, "
+        "bpe is byte-level (GPT-2, RoBERTa), characters has a token for each, kmer is for DNA; or a mapping of name "
+        "and options, such as {name: kmer, k: 4}",
     )
     vocabulary_size: int = Field(
         default=16_384, ge=16, le=2**24, description="number of tokens at most, special ones included"
@@ -46,6 +37,11 @@ class TokenizerConfig(Options):
         default=None,
         description="folder or hub name of a tokenizer to use instead of training one; the rest is then ignored",
     )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        self.kind.plug_in.require_fit(self.kind.options, self.vocabulary_size, self.lowercase)
+        return self
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrainedTokenizerFast:
@@ -64,114 +60,24 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> PreTrained
     """
     if isinstance(texts, Iterator):
         texts = list(texts)
-    alphabet = alphabet_of(texts, config)
+    kind = config.kind.plug_in(config.kind.options, config.vocabulary_size, config.lowercase)
+    alphabet = alphabet_of(texts, kind)
     if not alphabet:
         raise CorpusError("there is no text to train a tokenizer on", "at least one character")
-    build = {"wordpiece": wordpiece, "unigram": unigram, "bpe": byte_level_bpe, "characters": characters}[config.kind]
-    return with_special_tokens(build(texts, alphabet, config), mask_takes_space=config.kind in ("unigram", "bpe"))
+    return with_special_tokens(kind.train(texts, alphabet), kind.mask_takes_space)
 
 
-def alphabet_of(texts: Iterable[str], config: TokenizerConfig) -> str:
+def alphabet_of(texts: Iterable[str], kind: Kind) -> str:
     """Return the characters that get a token, most frequent first; the same for any order of the texts."""
-    normalizer = normalizer_of(config)
+    normalizer = kind.normalizer()
     counts = np.zeros(0x110000, np.int64)
     for text in texts:
         codes = np.frombuffer(normalizer.normalize_str(text).encode("utf-32-le", "replace"), "<u4")
         seen = np.bincount(codes)
         counts[: len(seen)] += seen
     most_frequent_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    if config.kind == "characters":
-        most_frequent_first = most_frequent_first[: config.vocabulary_size - len(SPECIAL_TOKENS)]
-    else:
-        covered = np.cumsum(counts[most_frequent_first]) / max(counts.sum(), 1)
-        num_kept = int(np.searchsorted(covered, CHARACTER_COVERAGE)) + 1
-        most_frequent_first = most_frequent_first[: max(1, min(num_kept, config.vocabulary_size // 4))]
-    return "".join(map(chr, most_frequent_first))
-
-
-def normalizer_of(config: TokenizerConfig) -> normalizers.Normalizer:
-    """Return what is done to text before it is split, so that users' text is treated as the corpus was."""
-    if config.kind == "wordpiece":
-        bert = normalizers.BertNormalizer(
-            clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=config.lowercase
-        )
-        return normalizers.Sequence([normalizers.NFC(), bert])
-    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
-    if config.lowercase:
-        steps.append(normalizers.Lowercase())
-    if config.kind == "unigram":
-        steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    return normalizers.Sequence(steps)
-
-
-def wordpiece(texts: Iterable[str], alphabet: str, config: TokenizerConfig) -> Tokenizer:
-    """Train BERT's kind: words and punctuation marks, then greedy pieces; "##" continues a word."""
-    tokenizer = Tokenizer(models.WordPiece({}, unk_token=UNK))
-    tokenizer.normalizer = normalizer_of(config)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # The trainer numbers the continuing characters in the order of a hash table; naming them first fixes the order.
-    letters = [character for character in alphabet if not character.isspace()]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocabulary_size,
-        special_tokens=[*SPECIAL_TOKENS, *letters, *("##" + letter for letter in letters)],
-        limit_alphabet=len(alphabet),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(only(alphabet, tokenizer.normalizer, texts), trainer)
-    trained = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNK, max_input_chars_per_word=100))
-    trained.normalizer, trained.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
-    trained.decoder = decoders.WordPiece(cleanup=False)
-    return trained
-
-
-def unigram(texts: Iterable[str], alphabet: str, config: TokenizerConfig) -> Tokenizer:
-    """Train SentencePiece's kind: the most probable pieces (Kudo 2018, arXiv:1804.10959); "▁" begins a word."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizer_of(config)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    # Only [UNK] is a piece of the model: it would find the other special tokens in a text that spells them.
-    num_others = len(SPECIAL_TOKENS) - 1
-    trainer = trainers.UnigramTrainer(
-        vocab_size=config.vocabulary_size - num_others, special_tokens=[UNK], unk_token=UNK, show_progress=False
-    )
-    tokenizer.train_from_iterator(only(alphabet, tokenizer.normalizer, texts), trainer)
-    return tokenizer
-
-
-def byte_level_bpe(texts: Iterable[str], alphabet: str, config: TokenizerConfig) -> Tokenizer:
-    """Train GPT-2's kind: merges of bytes, so nothing is ever unknown."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizer_of(config)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=max(config.vocabulary_size, len(SPECIAL_TOKENS) + 256),
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def characters(texts: Iterable[str], alphabet: str, config: TokenizerConfig) -> Tokenizer:
-    """Make a token of every character, white space too; words are what stands between white space."""
-    vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *sorted(alphabet)])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token=UNK, fuse_unk=False))
-    tokenizer.normalizer = normalizer_of(config)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return tokenizer
-
-
-def only(alphabet: str, normalizer: normalizers.Normalizer, texts: Iterable[str]) -> Iterator[str]:
-    """Yield the texts, normalised, with a space for every character outside the alphabet."""
-    is_known = np.zeros(0x110000, bool)
-    is_known[np.frombuffer(alphabet.encode("utf-32-le"), "<u4")] = True
-    for text in texts:
-        codes = np.frombuffer(normalizer.normalize_str(text).encode("utf-32-le", "replace"), "<u4")
-        yield np.where(is_known[codes], codes, ord(" ")).astype("<u4").tobytes().decode("utf-32-le")
+    num_kept = kind.num_letters(counts[most_frequent_first])
+    return "".join(map(chr, most_frequent_first[:num_kept]))
 
 
 def with_special_tokens(tokenizer: Tokenizer, mask_takes_space: bool) -> PreTrainedTokenizerFast:
@@ -179,7 +85,7 @@ def with_special_tokens(tokenizer: Tokenizer, mask_takes_space: bool) -> PreTrai
 
     Args:
         tokenizer: the trained one.
-        mask_takes_space: whether `[MASK]` stands for a word with the space before it, as the words of this kind do.
+        mask_takes_space: see `Kind`.
     """
     tokens = {token: AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS}
     tokens[MASK] = AddedToken(MASK, special=True, normalized=False, lstrip=mask_takes_space)

@@ -1,5 +1,6 @@
 """Trained tokenizers are deterministic, portable, reversible where they should be, and safe from special text."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,10 +9,22 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.tokenization.folder import load_tokenizer, save_tokenizer
-from maskwright.tokenization.special_tokens import plain_text_encoder, vocabulary_of
-from maskwright.tokenization.train_tokenizer import SPECIAL_TOKENS, TokenizerConfig, train_tokenizer
+from maskwright.tokenization.special_tokens import SPECIAL_TOKENS, plain_text_encoder, vocabulary_of
+from maskwright.tokenization.train_tokenizer import TokenizerConfig, train_tokenizer
 
 KINDS = ("wordpiece", "unigram", "bpe", "characters")
+"""Those for text of natural languages."""
+
+VERSION_0_1 = {
+    ("wordpiece", False): "2250606d053f61fa",
+    ("wordpiece", True): "2f5a1b3b8347b94f",
+    ("bpe", False): "3948c1c964682748",
+    ("bpe", True): "9119914aeb5352b1",
+    ("characters", False): "9f5d3240900d793d",
+    ("characters", True): "09a64f169813a09a",
+}
+"""Checksums of what version 0.1 trained on `TEXTS`; that of unigram depends on the order of a hash table."""
+
 TEXTS = [
     "The court affirmed the appeal, and the lower courts followed it.",
     "Az élet szép; a bíróság elutasította a fellebbezést.\n\nÚj bekezdés kezdődik itt.",
@@ -21,7 +34,7 @@ TEXTS = [
 
 
 def trained(kind: str, texts: list[str] = TEXTS, size: int = 300, lowercase: bool = False) -> PreTrainedTokenizerFast:
-    config = TokenizerConfig(kind=kind, vocabulary_size=size, lowercase=lowercase)  # pyright: ignore[reportArgumentType]
+    config = TokenizerConfig.model_validate({"kind": kind, "vocabulary_size": size, "lowercase": lowercase})
     return train_tokenizer(texts, config)
 
 
@@ -29,6 +42,12 @@ def trained(kind: str, texts: list[str] = TEXTS, size: int = 300, lowercase: boo
 def test_the_same_text_in_any_order_gives_the_same_tokenizer(kind: str) -> None:
     first = trained(kind).backend_tokenizer.to_str()
     assert all(trained(kind, TEXTS[::-1]).backend_tokenizer.to_str() == first for _ in range(5))
+
+
+@pytest.mark.parametrize(("kind", "lowercase"), VERSION_0_1)
+def test_the_tokenizer_is_that_of_version_0_1(kind: str, lowercase: bool) -> None:
+    found = trained(kind, lowercase=lowercase).backend_tokenizer.to_str()
+    assert hashlib.sha256(found.encode()).hexdigest()[:16] == VERSION_0_1[kind, lowercase]
 
 
 def test_unigram_finds_the_same_pieces_again() -> None:
@@ -112,3 +131,30 @@ def test_an_iterator_is_enough() -> None:
 def test_no_text_is_refused() -> None:
     with pytest.raises(CorpusError, match="no text"):
         train_tokenizer([], TokenizerConfig())
+
+
+def kmers(k: int = 3, **options: object) -> PreTrainedTokenizerFast:
+    config = TokenizerConfig.model_validate({"kind": {"name": "kmer", "k": k}, "vocabulary_size": 4200, **options})
+    return train_tokenizer(["ACGT"], config)
+
+
+def test_kmers_are_runs_of_bases_and_single_ones_where_a_run_is_broken(tmp_path: Path) -> None:
+    tokenizer = kmers()
+    assert tokenizer.tokenize("ACGTTNacgAC") == ["ACG", "T", "T", "N", "ACG", "A", "C"]
+    assert tokenizer.tokenize("ACG\nTTA x") == ["ACG", "TTA", "[UNK]"]
+    assert len(kmers(1)) == 5 + 5 and len(tokenizer) == 5 + 5 + 4**3 and len(kmers(6)) == 5 + 5 + 4**6
+    ids = tokenizer("ACGTTAN", add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == "ACGTTAN"
+    save_tokenizer(tokenizer, tmp_path)
+    assert load_tokenizer(tmp_path)("acg[MASK]")["input_ids"] == tokenizer("ACG[MASK]")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"k": 7}, "16,394 tokens"), ({"lowercase": True}, "upper case"), ({"size": 3}, "size")]
+)
+def test_what_kmers_can_not_be_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TokenizerConfig.model_validate(
+            {"kind": {"name": "kmer", **{key: value for key, value in options.items() if key != "lowercase"}}}
+            | {key: value for key, value in options.items() if key == "lowercase"}
+        )
