@@ -41,7 +41,7 @@ def test_the_plan_says_what_is_measured_and_exported(maskwright, raw_recipe, tmp
     raw = {**raw_recipe, "checkpoints": {"by_words": "babylm"}, "probes": {"num_probes": 3}}
     said = maskwright("plan", written(tmp_path / "recipe.yaml", raw))
     assert said.code == 0, said.err
-    assert "3 times held-out loss, in at most 5% of the training time" in " ".join(said.out.split())
+    assert "3 times held-out loss and clozes, in at most 5% of the training time" in " ".join(said.out.split())
     assert "chck_1M ... chck_1000M" in " ".join(said.out.split())
 
 

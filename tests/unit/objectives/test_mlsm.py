@@ -159,6 +159,18 @@ def test_cached_targets_are_those_of_the_online_teacher(mlsm, phase_start, whole
     assert distances.max() < 0.02
 
 
+def test_of_held_out_text_targets_are_the_teachers_and_not_those_of_the_training_text(mlsm, encoder, corpus):
+    """Documents of both splits have the same numbers; the cache holds the training text alone."""
+    cached, online = mlsm(targets="cached"), mlsm(targets="online")
+    rows = RowStream(corpus.split("held_out"), corpus.vocabulary, 32, seed=3).batch(0, 4)
+    held_out = replace(rows, split="held_out")
+    one, other = (completed(objective, encoder, held_out) for objective in (cached, online))
+    torch.testing.assert_close(targets_of(one).weights_MW, targets_of(other).weights_MW)
+    assert torch.equal(targets_of(one).atom_ids_MW, targets_of(other).atom_ids_MW)
+    mistaken = dense(targets_of(completed(cached, encoder, rows)), 24)
+    assert (mistaken - dense(targets_of(other), 24)).abs().sum(1).max() > 0.5
+
+
 def test_online_targets_are_the_codes_of_the_clean_text(mlsm, phase_start, encoder, batch):
     """By scikit-learn, from states of transformers' numbering; the mask makes no difference to a token's target."""
     objective = mlsm(phase_start, targets="online", layer=1, coding={"penalty": 0.1, "tolerance": 1e-5})

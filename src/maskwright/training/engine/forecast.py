@@ -130,7 +130,7 @@ def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:
     """Return what is measured and exported during the run, where anything is."""
     rows = []
     if recipe.probes.is_on:
-        what = "held-out loss" + (" and minimal pairs" if recipe.probes.minimal_pairs else "")
+        what = "held-out loss and clozes" + (", and minimal pairs" if recipe.probes.minimal_pairs else "")
         share = recipe.probes.max_share
         bound = f", in at most {share:.0%} of the training time" if share is not None else ""
         rows.append(("probes", f"{len(occasions_of(recipe, record.total_steps))} times {what}{bound}"))
