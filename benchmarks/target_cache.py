@@ -83,7 +83,7 @@ def padded_batches(corpus: Corpus) -> Iterator[tuple[PackedBatch, Tensor]]:
         part = segments.take(slice(begin, begin + SEQUENCES_PER_BATCH))
         pieces = Pieces(part.documents, part.starts, part.lengths, np.arange(len(part) + 1))
         tokens = split.gather_tokens(part.documents, part.starts, part.lengths)
-        batch = assemble(pieces, *tokens, corpus.vocabulary, int(part.lengths.max()) + NUM_SPECIALS)
+        batch = assemble(pieces, tokens, corpus.vocabulary, int(part.lengths.max()) + NUM_SPECIALS)
         yield batch, (~torch.isin(batch.token_ids_T, special_ids)).nonzero().squeeze(1)
 
 
@@ -232,7 +232,7 @@ def whole_documents(corpus: Corpus, count: int) -> Iterator[tuple[PackedBatch, T
     fitting = np.flatnonzero(split.document_lengths <= SEQUENCE_LENGTH - NUM_SPECIALS)
     for document in fitting[:count]:
         length = split.document_lengths[document]
-        tokens, _ = split.gather_tokens(np.array([document]), np.array([0]), np.array([length]))
+        tokens = split.gather_tokens(np.array([document]), np.array([0]), np.array([length])).token_ids
         batch = pack_sequences([tokens], corpus.vocabulary, SEQUENCE_LENGTH)
         places = (~torch.isin(batch.token_ids_T, special_ids)).nonzero().squeeze(1)
         yield batch, places, split.first_tokens[document] + places.numpy() - 1

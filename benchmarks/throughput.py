@@ -61,7 +61,7 @@ class Chunks(Dataset):
         text: list[np.ndarray] = []
         for document in range(split.num_documents):
             one = np.array([document])
-            text.append(split.gather_tokens(one, np.array([0]), split.document_lengths[one])[0])
+            text.append(split.gather_tokens(one, np.array([0]), split.document_lengths[one]).token_ids)
             if sum(map(len, text)) > num_chunks * room:
                 break
         flat = np.concatenate(text)

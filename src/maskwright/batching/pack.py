@@ -1,6 +1,6 @@
 """Puts pieces of documents into a `PackedBatch`: specials, positions, layout; vectorised, no Python per token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,32 +9,32 @@ from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
 from maskwright.core.batches import WORD, EncoderInput, PackedBatch, SequenceLayout
 from maskwright.core.ranges import expand_ranges
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.marks import MarkedTokens
 
 
-def assemble(
-    pieces: Pieces, token_ids: np.ndarray, word_starts: np.ndarray, vocabulary: Vocabulary, row_length: int
-) -> PackedBatch:
+def assemble(pieces: Pieces, tokens: MarkedTokens, vocabulary: Vocabulary, row_length: int) -> PackedBatch:
     """Lay pieces into rows, each as a sequence `[CLS] piece [SEP]`.
 
     Args:
         pieces: what lies in each row; rows may be left unfilled.
-        token_ids: the tokens of all pieces, one piece after the other.
-        word_starts: bool, true where a word begins, in step with `token_ids`.
+        tokens: those of all pieces, one piece after the other.
         vocabulary: gives the special tokens.
         row_length: tokens in a row.
     """
     num_tokens = pieces.num_rows * row_length
     begins = _begins(pieces, row_length)
     token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
-    word_starts_T = np.ones(num_tokens, dtype=bool)
+    # Special tokens and padding begin a word each, and nothing else.
+    marks_T = {mark: np.full(num_tokens, mark == WORD) for mark in tokens.marks}
     position = expand_ranges(begins + 1, pieces.lengths)
-    token_ids_T[position] = token_ids
-    word_starts_T[position] = word_starts
+    token_ids_T[position] = tokens.token_ids
+    for mark, starts in tokens.marks.items():
+        marks_T[mark][position] = starts
     # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
-    word_starts_T[(begins + 1)[pieces.lengths > 0]] = True
+    marks_T[WORD][(begins + 1)[pieces.lengths > 0]] = True
     token_ids_T[begins] = vocabulary.cls_id
     token_ids_T[begins + pieces.lengths + 1] = vocabulary.sep_id
-    return _packed(pieces, row_length, token_ids_T, np.zeros_like(token_ids_T), word_starts_T)
+    return _packed(pieces, row_length, token_ids_T, np.zeros_like(token_ids_T), marks_T)
 
 
 def pack_complete(
@@ -59,7 +59,7 @@ def pack_complete(
     token_ids_T[position] = token_ids[source]
     segment_ids_T = np.zeros_like(token_ids_T)
     segment_ids_T[position] = segment_ids[source]
-    return _packed(pieces, row_length, token_ids_T, segment_ids_T, np.ones(len(token_ids_T), dtype=bool))
+    return _packed(pieces, row_length, token_ids_T, segment_ids_T, {WORD: np.ones(len(token_ids_T), dtype=bool)})
 
 
 def _begins(pieces: Pieces, row_length: int) -> np.ndarray:
@@ -71,7 +71,11 @@ def _begins(pieces: Pieces, row_length: int) -> np.ndarray:
 
 
 def _packed(
-    pieces: Pieces, row_length: int, token_ids_T: np.ndarray, segment_ids_T: np.ndarray, word_starts_T: np.ndarray
+    pieces: Pieces,
+    row_length: int,
+    token_ids_T: np.ndarray,
+    segment_ids_T: np.ndarray,
+    marks_T: Mapping[str, np.ndarray],
 ) -> PackedBatch:
     """Add positions and layout to packed tokens."""
     num_tokens = len(token_ids_T)
@@ -90,7 +94,7 @@ def _packed(
     )
     return PackedBatch(
         input=EncoderInput(torch.from_numpy(token_ids_T), layout),
-        marks={WORD: torch.from_numpy(word_starts_T)},
+        marks={mark: torch.from_numpy(starts_T) for mark, starts_T in marks_T.items()},
         document_ids_S=torch.from_numpy(documents),
         document_starts_S=torch.from_numpy(document_starts),
         num_real_tokens=int(sizes.sum()),
@@ -138,7 +142,8 @@ def pack_sequences(sequences: Sequence[np.ndarray], vocabulary: Vocabulary, row_
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     pieces = pack_whole(lengths, row_length)
     token_ids = np.concatenate([np.asarray(sequences[index], dtype=np.int64) for index in pieces.documents])
-    return assemble(pieces, token_ids, np.ones(len(token_ids), dtype=bool), vocabulary, row_length)
+    tokens = MarkedTokens(token_ids, {WORD: np.ones(len(token_ids), dtype=bool)})
+    return assemble(pieces, tokens, vocabulary, row_length)
 
 
 def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedBatch:

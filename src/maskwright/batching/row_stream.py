@@ -66,8 +66,8 @@ class RowStream:
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
         """Return rows as a packed batch of `num_rows * row_length` tokens."""
         pieces = self.pieces(first_row, num_rows)
-        token_ids, word_starts = self._split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
-        return assemble(pieces, token_ids, word_starts, self._vocabulary, self.row_length)
+        tokens = self._split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
+        return assemble(pieces, tokens, self._vocabulary, self.row_length)
 
     def _epoch(self, epoch: int) -> Pieces:
         if epoch not in self._epochs:

@@ -96,5 +96,5 @@ class Segments:
             for first in range(0, rows.num_rows, rows_per_batch):
                 pieces = rows.rows(np.arange(first, min(first + rows_per_batch, rows.num_rows)))
                 tokens = split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
-                yield assemble(pieces, *tokens, vocabulary, sequence_length)
+                yield assemble(pieces, tokens, vocabulary, sequence_length)
             begin = end

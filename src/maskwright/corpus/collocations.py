@@ -172,13 +172,13 @@ def _blocks_of_words(split: TokenSplit, is_wordlike_V: np.ndarray) -> Iterator[_
         end = int(np.searchsorted(split.first_tokens, split.first_tokens[begin] + BLOCK_TOKENS, side="right")) - 1
         end = max(begin + 1, end)
         documents = np.arange(begin, end)
-        token_ids, word_starts = split.gather_tokens(documents, np.zeros_like(documents), lengths[begin:end])
-        starts = np.flatnonzero(word_starts)
+        tokens = split.gather_tokens(documents, np.zeros_like(documents), lengths[begin:end])
+        starts = np.flatnonzero(tokens.word_starts)
         yield _Words(
-            token_ids=token_ids,
+            token_ids=tokens.token_ids,
             starts=starts,
-            hashes=word_hashes(token_ids, word_starts),
-            is_wordlike=np.logical_and.reduceat(is_wordlike_V[token_ids], starts),
+            hashes=word_hashes(tokens.token_ids, tokens.word_starts),
+            is_wordlike=np.logical_and.reduceat(is_wordlike_V[tokens.token_ids], starts),
             document=np.repeat(documents, lengths[begin:end])[starts],
         )
         begin = end

@@ -12,6 +12,7 @@ from maskwright.core.files import sha256_of_file
 from maskwright.core.ranges import expand_ranges
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.marks import MarkedTokens
 from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
@@ -27,10 +28,12 @@ class TokenSplit:
         document_lengths: int64 [documents], in tokens, without special ones; each at least 1.
         first_tokens: int64 [documents + 1], the number of each document's first token, counted over the whole split;
             then how many there are.
+        marks: names of the marks of its tokens; the first token of a document begins each of these units.
     """
 
     def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat) -> None:
         """Map every shard of the split."""
+        self.marks = form.marks
         self._shards = [Shard(folder, shard, form) for shard in record.shards]
         self.num_documents = sum(len(shard.document_offsets) - 1 for shard in self._shards)
         self.document_lengths = np.concatenate(
@@ -41,24 +44,18 @@ class TokenSplit:
         self._document_starts = np.concatenate(starts)
         self._first_documents = np.cumsum([0, *(len(shard.document_offsets) - 1 for shard in self._shards)])
 
-    def gather_tokens(
-        self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the tokens of pieces of documents, one piece after the other.
+    def gather_tokens(self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> MarkedTokens:
+        """Return the tokens of pieces of documents, one piece after the other; ids are int64.
 
         Args:
             document_ids: int [pieces].
             starts: int [pieces], where in its document each piece begins, in tokens.
             lengths: int [pieces], how many tokens; within the document.
-
-        Returns:
-            Token ids, int64 [sum of lengths], and whether each begins a word, bool [sum of lengths]. The first token
-            of a document always begins one.
         """
         lengths = np.asarray(lengths, np.int64)
         total = int(lengths.sum())
         piece_ends = np.cumsum(lengths)
-        token_ids, word_starts = np.empty(total, np.int64), np.empty(total, bool)
+        token_ids, marks = np.empty(total, np.int64), {mark: np.empty(total, bool) for mark in self.marks}
         shard_of_piece = np.searchsorted(self._first_documents, document_ids, side="right") - 1
         begins = self._document_starts[document_ids] + starts
         for index in np.unique(shard_of_piece):
@@ -66,8 +63,9 @@ class TokenSplit:
             positions = expand_ranges(begins[chosen], lengths[chosen])
             targets = expand_ranges((piece_ends - lengths)[chosen], lengths[chosen])
             token_ids[targets] = shard.tokens[positions]
-            word_starts[targets] = (shard.packed_words[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
-        return token_ids, word_starts
+            for mark, packed in shard.packed_marks.items():
+                marks[mark][targets] = (packed[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
+        return MarkedTokens(token_ids, marks)
 
 
 class Corpus:
@@ -82,7 +80,7 @@ class Corpus:
     def __init__(self, folder: Path, manifest: CorpusManifest, vocabulary: Vocabulary) -> None:
         """Use `open_corpus`."""
         self.folder, self.manifest, self.vocabulary = folder, manifest, vocabulary
-        self._form = ShardFormat(vocabulary.size, vocabulary.sha256)
+        self._form = ShardFormat(vocabulary.size, vocabulary.sha256, tuple(manifest.marks))
         self._splits = {name: TokenSplit(folder, record, self._form) for name, record in manifest.splits.items()}
 
     def split(self, name: str) -> TokenSplit:

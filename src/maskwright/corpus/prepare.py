@@ -7,17 +7,18 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import filelock
 import numpy as np
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from maskwright.core.batches import WORD
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import make_folder, sha256_of_file, write_bytes_atomically, write_folder_atomically
 from maskwright.core.log import progress, say, warn
@@ -43,23 +44,23 @@ AUDITED_CHARACTERS = 500_000
 """Held-out text that the tokenizer is judged by."""
 
 
-def preparation_key(data: DataConfig, tokenizer: TokenizerConfig, seed: int) -> str:
-    """Return a short name of a preparation: it changes with the settings, the seed and the text's files.
+def preparation_key(data: DataConfig, tokenizer: TokenizerConfig, seed: int, marks: Sequence[str] = (WORD,)) -> str:
+    """Return a short name of a preparation: it changes with the settings, the seed, the marks and the text's files.
 
     Files are identified by path, size and modification time; nothing is read.
 
     Raises:
         CorpusError: the data does not exist.
     """
-    return key_of(find_sources(data.names, data), data, tokenizer, seed)
+    return key_of(find_sources(data.names, data), data, tokenizer, seed, marks)
 
 
-def key_of(sources: list[Source], data: DataConfig, tokenizer: TokenizerConfig, seed: int) -> str:
+def key_of(sources: list[Source], data: DataConfig, tokenizer: TokenizerConfig, seed: int, marks: Sequence[str]) -> str:
     """`preparation_key` of sources that were already found."""
     evaluation = find_sources(data.decontaminate_against, data)
     existing = Path(tokenizer.existing or "", "tokenizer.json")
     facts = {
-        "format": CorpusManifest.model_fields["format_version"].default,
+        "format": format_version(marks),
         "tokenizers": tokenizers.__version__,
         "data": data.model_dump(mode="json"),
         "tokenizer": tokenizer.model_dump(mode="json") | {"kind": short_form(tokenizer.kind)},
@@ -67,10 +68,18 @@ def key_of(sources: list[Source], data: DataConfig, tokenizer: TokenizerConfig, 
         "seed": seed,
         "sources": [source.identity() for source in [*sources, *evaluation]],
     }
+    facts |= {"marks": list(marks)} if facts["format"] > 1 else {}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: int) -> CorpusManifest:
+def format_version(marks: Sequence[str]) -> Literal[1, 2]:
+    """Return the version of a corpus's format: 2 where more than words is marked."""
+    return 1 if tuple(marks) == (WORD,) else 2
+
+
+def prepare(
+    data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: int, marks: Sequence[str] = (WORD,)
+) -> CorpusManifest:
     """Make a corpus; return at once if the folder holds the same one already.
 
     Args:
@@ -78,6 +87,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
         tokenizer: what to train, or which existing one to take.
         folder: becomes the corpus: shards, tokenizer, counts, manifest. It is whole or absent.
         seed: decides what is held out and what the tokenizer is trained on.
+        marks: whose beginnings are marked: words, and what else of `corpus.marks.MARKS`, in that order.
 
     Raises:
         CorpusError: the text can't be used, or the folder holds something else.
@@ -86,7 +96,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
     """
     folder = Path(folder)
     sources = find_sources(data.names, data)
-    key = key_of(sources, data, tokenizer, seed)
+    key = key_of(sources, data, tokenizer, seed, marks)
     make_folder(folder.parent)
     with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
         if (folder / MANIFEST).is_file():
@@ -100,7 +110,7 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, folder: Path, seed: in
                 "choose another folder, or delete this one",
             )
         with write_folder_atomically(folder) as temporary:
-            return Preparation(data, tokenizer, seed, sources, key).write(temporary)
+            return Preparation(data, tokenizer, seed, sources, key, tuple(marks)).write(temporary)
 
 
 @dataclass
@@ -112,6 +122,7 @@ class Preparation:
     seed: int
     sources: list[Source]
     key: str
+    marks: tuple[str, ...]
 
     def write(self, folder: Path) -> CorpusManifest:
         """Write the whole corpus into an empty folder."""
@@ -125,10 +136,10 @@ class Preparation:
         save_tokenizer(tokenizer, folder / TOKENIZER)
         tokenizer = load_tokenizer(folder / TOKENIZER)
         vocabulary = vocabulary_of(tokenizer)
-        form = ShardFormat(vocabulary.size, vocabulary.sha256)
+        form = ShardFormat(vocabulary.size, vocabulary.sha256, self.marks)
         trained_kind = None if self.tokenizer_config.existing else self.tokenizer_config.kind.label
         cleaner = Cleaner(self.seed, decontaminator)
-        encoder = TextEncoder(tokenizer, vocabulary, form.token_dtype)
+        encoder = TextEncoder(tokenizer, vocabulary, form.token_dtype, self.marks)
         with TokenizedSplits(folder, form, rule) as tokenized:
             with progress("tokenizing (bytes)", found.num_text_bytes) as advance:
                 for batch in encode_in_order(self.pieces(cleaner, rule), encoder):
@@ -139,6 +150,8 @@ class Preparation:
         if dropped["invalid UTF-8"]:
             warn(f"{dropped['invalid UTF-8']:,} pieces of invalid UTF-8 were replaced; `strict` says where they are")
         manifest = CorpusManifest(
+            format_version=format_version(self.marks),
+            marks=list(self.marks),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             key=self.key,
             source={**self.data.model_dump(mode="json"), "seed": self.seed},
@@ -274,7 +287,7 @@ class SplitInProgress:
         is_end = np.array([piece.is_last and not piece.is_contaminated for piece in pieces])
         of_tokens = slice(None) if chosen.all() else np.repeat(chosen, batch.lengths)
         ends = np.cumsum(batch.lengths[chosen])[is_end]
-        num_empty = self.writer.append(batch.tokens[of_tokens], batch.word_starts[of_tokens], ends)
+        num_empty = self.writer.append(batch.tokens[of_tokens], ends)
         sizes = np.stack([batch.num_words, batch.num_bytes])[:, chosen] * (batch.lengths[chosen] > 0)
         num_whole = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
         if num_whole:

@@ -1,12 +1,13 @@
 """The files that hold a corpus's tokens: written once in one pass, then memory-mapped.
 
-A shard `train-00000` is three files, each a header of 72 bytes and then values, everything little-endian:
+A shard `train-00000` is three files or more, each a header of 72 bytes and then values, everything little-endian:
 
 | file | values |
 |---|---|
 | `train-00000.tokens` | token ids of all documents, one after the other: uint16, or uint32 where ids need it |
 | `train-00000.documents` | where each document begins, in tokens, and the end of the last: int64, documents + 1 |
 | `train-00000.words` | one bit a token, lowest bit first: whether the token begins a word |
+| `train-00000.sentences`, `.paragraphs` | the same for further marks, if the manifest names them |
 
 Header: magic "MWSHARD\\0", uint32 format version, uint32 bits per value, uint64 vocabulary size, uint64 tokens,
 uint64 documents, 32 bytes SHA-256 of the tokenizer. Documents hold no special tokens.
@@ -19,13 +20,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from maskwright.core.batches import WORD
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import sha256_of_file
 from maskwright.core.records.corpus import ShardRecord
+from maskwright.corpus.marks import MarkedTokens
 
 HEADER = struct.Struct("<8sIIQQQ32s")
 MAGIC, FORMAT_VERSION = b"MWSHARD\0", 1
-TOKENS, DOCUMENTS, WORDS = KINDS = (".tokens", ".documents", ".words")
+TOKENS, DOCUMENTS = (".tokens", ".documents")
 SHARD_BYTES = 256_000_000
 """A new shard begins with the next document when the tokens of the last have grown past this."""
 
@@ -39,10 +42,17 @@ class ShardFormat:
     Attributes:
         vocabulary_size: number of token ids.
         tokenizer_sha256: the tokenizer's checksum.
+        marks: names of the marks that every token has.
     """
 
     vocabulary_size: int
     tokenizer_sha256: str
+    marks: tuple[str, ...] = (WORD,)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Endings of a shard's files."""
+        return TOKENS, DOCUMENTS, *map(mark_file, self.marks)
 
     @property
     def token_dtype(self) -> np.dtype[Any]:
@@ -51,9 +61,14 @@ class ShardFormat:
 
     def header(self, kind: str, num_tokens: int, num_documents: int) -> bytes:
         """Return the header of a file."""
-        bits = {TOKENS: 8 * self.token_dtype.itemsize, DOCUMENTS: 64, WORDS: 1}[kind]
+        bits = {TOKENS: 8 * self.token_dtype.itemsize, DOCUMENTS: 64}.get(kind, 1)
         sha256 = bytes.fromhex(self.tokenizer_sha256)
         return HEADER.pack(MAGIC, FORMAT_VERSION, bits, self.vocabulary_size, num_tokens, num_documents, sha256)
+
+
+def mark_file(mark: str) -> str:
+    """Return the ending of the file of a mark, such as ".words"."""
+    return f".{mark}s"
 
 
 class SplitWriter:
@@ -65,12 +80,11 @@ class SplitWriter:
         self.records: list[ShardRecord] = []
         self._shard: ShardWriter | None = None
 
-    def append(self, tokens: np.ndarray, word_starts: np.ndarray, document_ends: np.ndarray) -> int:
-        """Append tokens of any number of documents; the first token of each is made to begin a word.
+    def append(self, tokens: MarkedTokens, document_ends: np.ndarray) -> int:
+        """Append tokens of any number of documents; the first token of each is made to begin all that is marked.
 
         Args:
-            tokens: ids, of the document that is not yet ended first.
-            word_starts: bool, one a token.
+            tokens: those of the document that is not yet ended first.
             document_ends: positions in `tokens` where a document ends, ascending; what comes after the last of them
                 belongs to a document that the next call goes on with.
 
@@ -82,8 +96,9 @@ class SplitWriter:
             self._shard = ShardWriter(self.folder, name, self.form)
         begins = np.concatenate([[-1 if self._shard.is_inside_document else 0], document_ends])
         has_tokens = np.diff(begins) > 0
-        word_starts[begins[(begins >= 0) & (begins < len(tokens))]] = True
-        self._shard.append(tokens, word_starts, document_ends[has_tokens])
+        for starts in tokens.marks.values():
+            starts[begins[(begins >= 0) & (begins < len(tokens))]] = True
+        self._shard.append(tokens, document_ends[has_tokens])
         if not self._shard.is_inside_document and self._shard.num_token_bytes >= self.shard_bytes:
             self._finish_shard()
         return int((~has_tokens).sum())
@@ -113,18 +128,19 @@ class SplitWriter:
 
 
 class ShardWriter:
-    """Writes the three files of one shard."""
+    """Writes the files of one shard."""
 
     def __init__(self, folder: Path, name: str, form: ShardFormat) -> None:
         """Create the files, with headers to be filled in at the end."""
         self.folder, self.name, self.form = folder, name, form
-        self._files: dict[str, BinaryIO] = {kind: (folder / (name + kind)).open("wb") for kind in KINDS}
+        self._files: dict[str, BinaryIO] = {kind: (folder / (name + kind)).open("wb") for kind in form.kinds}
         for file in self._files.values():
             file.write(bytes(HEADER.size))
         self._files[DOCUMENTS].write(np.zeros(1, "<i8").tobytes())
         self.num_tokens = self.num_documents = 0
-        self._bits = np.zeros(0, bool)
-        self._document_start, self._bits_at_start, self._words_at_start = 0, self._bits, HEADER.size
+        # Bits that don't fill a byte yet; as they and the files' ends were when the document began.
+        self._bits = {mark: np.zeros(0, bool) for mark in form.marks}
+        self._document_start, self._bits_at_start, self._marks_at_start = 0, dict(self._bits), HEADER.size
 
     @property
     def is_inside_document(self) -> bool:
@@ -136,25 +152,26 @@ class ShardWriter:
         """Size of the token file without its header."""
         return self.num_tokens * self.form.token_dtype.itemsize
 
-    def append(self, tokens: np.ndarray, word_starts: np.ndarray, document_ends: np.ndarray) -> None:
+    def append(self, tokens: MarkedTokens, document_ends: np.ndarray) -> None:
         """See `SplitWriter.append`."""
         if len(document_ends):
             last = int(document_ends[-1])
-            self._write(tokens[:last], word_starts[:last])
+            self._write(tokens[:last])
             ends = (self.num_tokens - last + document_ends).astype("<i8")
             self._files[DOCUMENTS].write(ends.tobytes())
             self.num_documents += len(ends)
             self._document_start = self.num_tokens
-            self._bits_at_start, self._words_at_start = self._bits, self._files[WORDS].tell()
-            tokens, word_starts = tokens[last:], word_starts[last:]
-        self._write(tokens, word_starts)
+            self._bits_at_start, self._marks_at_start = dict(self._bits), self._files[mark_file(WORD)].tell()
+            tokens = tokens[last:]
+        self._write(tokens)
 
-    def _write(self, tokens: np.ndarray, word_starts: np.ndarray) -> None:
-        self._files[TOKENS].write(np.ascontiguousarray(tokens, self.form.token_dtype).data)
-        bits = np.concatenate([self._bits, word_starts])
-        num_whole = len(bits) // 8 * 8
-        self._files[WORDS].write(np.packbits(bits[:num_whole], bitorder="little").data)
-        self._bits = bits[num_whole:]
+    def _write(self, tokens: MarkedTokens) -> None:
+        self._files[TOKENS].write(np.ascontiguousarray(tokens.token_ids, self.form.token_dtype).data)
+        for mark, before in self._bits.items():
+            bits = np.concatenate([before, tokens.marks[mark]])
+            num_whole = len(bits) // 8 * 8
+            self._files[mark_file(mark)].write(np.packbits(bits[:num_whole], bitorder="little").data)
+            self._bits[mark] = bits[num_whole:]
         self.num_tokens += len(tokens)
 
     def abandon_document(self) -> None:
@@ -162,20 +179,21 @@ class ShardWriter:
         itemsize = self.form.token_dtype.itemsize
         for kind, end in (
             (TOKENS, HEADER.size + self._document_start * itemsize),
-            (WORDS, self._words_at_start),
+            *((mark_file(mark), self._marks_at_start) for mark in self.form.marks),
         ):
             self._files[kind].seek(end)
             self._files[kind].truncate()
-        self.num_tokens, self._bits = self._document_start, self._bits_at_start
+        self.num_tokens, self._bits = self._document_start, dict(self._bits_at_start)
 
     def finish(self) -> ShardRecord:
         """Write the headers and close the files."""
-        self._files[WORDS].write(np.packbits(self._bits, bitorder="little").data)
+        for mark, bits in self._bits.items():
+            self._files[mark_file(mark)].write(np.packbits(bits, bitorder="little").data)
         for kind, file in self._files.items():
             file.seek(0)
             file.write(self.form.header(kind, self.num_tokens, self.num_documents))
         self.close_files()
-        paths = [self.folder / (self.name + kind) for kind in KINDS]
+        paths = [self.folder / (self.name + kind) for kind in self.form.kinds]
         return ShardRecord(
             name=self.name,
             num_documents=self.num_documents,
@@ -192,7 +210,7 @@ class ShardWriter:
     def remove(self) -> None:
         """Close and delete the files."""
         self.close_files()
-        for kind in KINDS:
+        for kind in self.form.kinds:
             (self.folder / (self.name + kind)).unlink()
 
 
@@ -202,7 +220,7 @@ class Shard:
     Attributes:
         tokens: [tokens], uint16 or uint32.
         document_offsets: int64 [documents + 1].
-        packed_words: uint8, eight word starts each.
+        packed_marks: uint8 by name, eight tokens each.
     """
 
     def __init__(self, folder: Path, record: ShardRecord, form: ShardFormat) -> None:
@@ -211,7 +229,7 @@ class Shard:
         Raises:
             CorpusError: a file is missing, of another size, or belongs to another tokenizer.
         """
-        for kind in KINDS:
+        for kind in form.kinds:
             check_file(folder / (record.name + kind), kind, record, form)
 
         def mapped(kind: str, dtype: Any) -> np.ndarray:
@@ -219,7 +237,7 @@ class Shard:
 
         self.tokens = mapped(TOKENS, form.token_dtype)
         self.document_offsets = np.array(mapped(DOCUMENTS, "<i8"), np.int64)
-        self.packed_words = mapped(WORDS, np.uint8)
+        self.packed_marks = {mark: mapped(mark_file(mark), np.uint8) for mark in form.marks}
         offsets = self.document_offsets
         if offsets[0] != 0 or offsets[-1] != record.num_tokens or (np.diff(offsets) <= 0).any():
             raise CorpusError(

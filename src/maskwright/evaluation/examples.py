@@ -65,7 +65,7 @@ def short_texts(model: MaskedLanguageModel, split: TokenSplit, generator: np.ran
         length = int(split.document_lengths[document])
         start = int(generator.integers(0, max(1, length - MAX_EXCERPT_TOKENS)))
         count = min(length - start, MAX_EXCERPT_TOKENS, model.max_tokens)
-        token_ids, _ = split.gather_tokens(np.array([document]), np.array([start]), np.array([count]))
+        token_ids = split.gather_tokens(np.array([document]), np.array([start]), np.array([count])).token_ids
         text = tidy_spaces(decode_tokens(model, token_ids.tolist()))
         sentences = SENTENCE.findall(text if start == 0 else text.partition(" ")[2])
         sentences = [sentence for sentence in sentences if is_prose(sentence)]

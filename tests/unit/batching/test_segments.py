@@ -24,9 +24,9 @@ def test_every_token_comes_once(corpus: Corpus, batch_tokens: int) -> None:
     batches = list(segments.batches(split, corpus.vocabulary, 16, batch_tokens))
     assert segments.num_tokens == split.document_lengths.sum()
     found = np.sort(np.concatenate([token_numbers(batch, corpus) for batch in batches]))
-    tokens, _ = split.gather_tokens(
+    tokens = split.gather_tokens(
         np.arange(split.num_documents), np.zeros(split.num_documents, np.int64), split.document_lengths
-    )
+    ).token_ids
     assert np.array_equal(found, np.flatnonzero(~np.isin(tokens, corpus.vocabulary.special_ids)))
     assert all(len(batch.token_ids_T) <= max(16, batch_tokens) for batch in batches)
 

@@ -47,7 +47,7 @@ def made(
 def documents(corpus: Corpus, split: str) -> list[list[int]]:
     found = corpus.split(split)
     ids, lengths = np.arange(found.num_documents), found.document_lengths
-    tokens, _ = found.gather_tokens(ids, np.zeros_like(ids), lengths)
+    tokens = found.gather_tokens(ids, np.zeros_like(ids), lengths).token_ids
     return [part.tolist() for part in np.split(tokens, np.cumsum(lengths)[:-1])]
 
 
@@ -76,7 +76,9 @@ def test_every_document_arrives_in_one_split_as_the_tokenizer_encodes_it(kind: s
     by_ids = {tuple(encoding.ids): encoding.word_ids for encoding in encodings}
     found = corpus.split("train")
     for index, document in enumerate(train):
-        _, starts = found.gather_tokens(np.array([index]), np.array([0]), found.document_lengths[index : index + 1])
+        starts = found.gather_tokens(
+            np.array([index]), np.array([0]), found.document_lengths[index : index + 1]
+        ).word_starts
         words = np.array(by_ids[tuple(document)])
         assert starts.tolist() == [True, *(words[1:] != words[:-1]).tolist()]
 

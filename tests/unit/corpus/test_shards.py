@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from maskwright.core.errors import CorpusError
 from maskwright.core.records.corpus import ShardRecord, SplitRecord
 from maskwright.corpus.corpus import TokenSplit
-from maskwright.corpus.shards import KINDS, Shard, ShardFormat, SplitWriter, check_checksums
+from maskwright.corpus.marks import MARKS, MarkedTokens
+from maskwright.corpus.shards import Shard, ShardFormat, SplitWriter, check_checksums
 
 SHA256 = "ab" * 32
 
@@ -33,23 +34,31 @@ def split_record(shards: list[ShardRecord]) -> SplitRecord:
     vocabulary_size=st.sampled_from([100, 2**16, 2**16 + 1, 300_000]),
     shard_bytes=st.sampled_from([1, 50, 200, 10_000]),
     seed=st.integers(0, 1000),
+    num_marks=st.integers(1, 3),
 )
 def test_documents_of_any_length_over_any_shards_come_back(
-    lengths: list[int], cuts: list[int], vocabulary_size: int, shard_bytes: int, seed: int, tmp_path_factory
+    lengths: list[int],
+    cuts: list[int],
+    vocabulary_size: int,
+    shard_bytes: int,
+    seed: int,
+    num_marks: int,
+    tmp_path_factory,
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     random = np.random.default_rng(seed)
     tokens = random.integers(0, vocabulary_size, sum(lengths))
-    words = random.random(len(tokens)) < 0.5
+    marks = {mark: random.random(len(tokens)) < 0.5 for mark in MARKS[:num_marks]}
     ends = np.cumsum(lengths)
-    form = ShardFormat(vocabulary_size, SHA256)
+    form = ShardFormat(vocabulary_size, SHA256, MARKS[:num_marks])
     writer = SplitWriter(folder, "train", form, shard_bytes)
     borders = sorted({0, len(tokens), *(min(cut, len(tokens)) for cut in cuts)})
     num_ended = num_empty = 0
     for begin, end in pairwise(borders if len(borders) > 1 else [0, 0]):
         num_here = int(np.searchsorted(ends, end, side="right")) - num_ended
         here = ends[num_ended : num_ended + num_here] - begin
-        num_empty += writer.append(tokens[begin:end].copy(), words[begin:end].copy(), here)
+        part = MarkedTokens(tokens[begin:end], {mark: starts[begin:end].copy() for mark, starts in marks.items()})
+        num_empty += writer.append(part, here)
         num_ended += num_here
     records = writer.close()
     documents = [(end - length, length) for end, length in zip(ends, lengths, strict=True) if length]
@@ -57,27 +66,37 @@ def test_documents_of_any_length_over_any_shards_come_back(
         assert records == []
         return
     for start, _ in documents:
-        words[start] = True
+        for starts in marks.values():
+            starts[start] = True
     split = TokenSplit(folder, split_record(records), form)
     assert num_empty == lengths.count(0)
     assert split.document_lengths.tolist() == [length for _, length in documents]
     asked = random.integers(0, len(documents), 12)
-    starts = np.array([random.integers(0, documents[index][1]) for index in asked])
+    firsts = np.array([random.integers(0, documents[index][1]) for index in asked])
     sizes = np.array(
-        [random.integers(0, documents[index][1] - start + 1) for index, start in zip(asked, starts, strict=True)]
+        [random.integers(0, documents[index][1] - start + 1) for index, start in zip(asked, firsts, strict=True)]
     )
-    found, found_words = split.gather_tokens(asked, starts, sizes)
-    places = [
-        np.arange(documents[i][0] + a, documents[i][0] + a + n) for i, a, n in zip(asked, starts, sizes, strict=True)
+    found = split.gather_tokens(asked, firsts, sizes)
+    positions = [
+        np.arange(documents[i][0] + a, documents[i][0] + a + n) for i, a, n in zip(asked, firsts, sizes, strict=True)
     ]
-    assert np.array_equal(found, tokens[np.concatenate(places)])
-    assert np.array_equal(found_words, words[np.concatenate(places)])
-    assert (found.dtype, found_words.dtype) == (np.int64, np.bool_)
+    assert np.array_equal(found.token_ids, tokens[np.concatenate(positions)]) and found.token_ids.dtype == np.int64
+    assert tuple(found.marks) == form.marks
+    for mark, starts in marks.items():
+        assert np.array_equal(found.marks[mark], starts[np.concatenate(positions)])
+        assert found.marks[mark].dtype == np.bool_
+
+
+def marked(token_ids: np.ndarray, *starts: np.ndarray) -> MarkedTokens:
+    return MarkedTokens(token_ids, dict(zip(MARKS, starts, strict=False)))
 
 
 def written(folder: Path, form: ShardFormat) -> ShardRecord:
     writer = SplitWriter(folder, "train", form)
-    writer.append(np.arange(50), np.arange(50) % 3 == 0, np.array([20, 50]))
+    writer.append(
+        marked(np.arange(50), *(np.arange(50) % step == 0 for step in (3, 11, 20)[: len(form.marks)])),
+        np.array([20, 50]),
+    )
     (record,) = writer.close()
     return record
 
@@ -85,19 +104,22 @@ def written(folder: Path, form: ShardFormat) -> ShardRecord:
 def test_an_abandoned_document_leaves_nothing(tmp_path: Path) -> None:
     form = ShardFormat(100, SHA256)
     writer = SplitWriter(tmp_path, "train", form)
-    writer.append(np.arange(11), np.ones(11, bool), np.array([5]))
-    writer.append(np.arange(11), np.ones(11, bool), np.array([], np.int64))
+    writer.append(marked(np.arange(11), np.ones(11, bool)), np.array([5]))
+    writer.append(marked(np.arange(11), np.ones(11, bool)), np.array([], np.int64))
     writer.abandon_document()
-    writer.append(np.arange(40, 47), np.arange(7) == 0, np.array([7]))
+    writer.append(marked(np.arange(40, 47), np.arange(7) == 0), np.array([7]))
     split = TokenSplit(tmp_path, split_record(writer.close()), form)
-    tokens, words = split.gather_tokens(np.array([0, 1]), np.array([0, 0]), np.array([5, 7]))
-    assert tokens.tolist() == [0, 1, 2, 3, 4, *range(40, 47)]
-    assert words.tolist() == [True] * 6 + [False] * 6
+    tokens = split.gather_tokens(np.array([0, 1]), np.array([0, 0]), np.array([5, 7]))
+    assert tokens.token_ids.tolist() == [0, 1, 2, 3, 4, *range(40, 47)]
+    assert tokens.word_starts.tolist() == [True] * 6 + [False] * 6
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FORM = ShardFormat(100, SHA256, MARKS)
+
+
+@pytest.mark.parametrize("kind", FORM.kinds)
 def test_every_byte_altered_is_found_and_the_file_named(kind: str, tmp_path: Path) -> None:
-    form = ShardFormat(100, SHA256)
+    form = FORM
     record = written(tmp_path, form)
     path = tmp_path / (record.name + kind)
     whole = path.read_bytes()
@@ -110,9 +132,12 @@ def test_every_byte_altered_is_found_and_the_file_named(kind: str, tmp_path: Pat
     check_checksums(tmp_path, record)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FORM = ShardFormat(100, SHA256, MARKS)
+
+
+@pytest.mark.parametrize("kind", FORM.kinds)
 def test_a_truncated_or_missing_file_is_found_without_reading_it(kind: str, tmp_path: Path) -> None:
-    form = ShardFormat(100, SHA256)
+    form = FORM
     record = written(tmp_path, form)
     path = tmp_path / (record.name + kind)
     path.write_bytes(path.read_bytes()[:-1])

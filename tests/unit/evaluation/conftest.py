@@ -10,7 +10,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from maskwright.core.batches import WORD
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.marks import MarkedTokens
 from maskwright.encoders import build_encoder
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.heads.vocabulary import VocabularyHead
@@ -34,12 +36,10 @@ class FakeSplit:
         self.num_documents = len(documents)
         self.document_lengths = np.array([len(document) for document in documents], dtype=np.int64)
 
-    def gather_tokens(
-        self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def gather_tokens(self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> MarkedTokens:
         pieces = zip(document_ids, starts, lengths, strict=True)
         tokens = np.concatenate([self.documents[document][start : start + size] for document, start, size in pieces])
-        return tokens, np.ones(len(tokens), dtype=bool)
+        return MarkedTokens(tokens, {WORD: np.ones(len(tokens), bool)})
 
 
 @dataclass

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.batching.pack import pack_sequences
+from maskwright.core.batches import WORD
 from maskwright.core.errors import EvaluationError
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.marks import MarkedTokens
 from maskwright.evaluation.probes import ClozeProbe
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.held_out import HeldOut, HeldOutClozes, unigram_scores
@@ -32,7 +34,7 @@ class Documents:
     def gather_tokens(self, document_ids, starts, lengths):
         pieces = zip(document_ids, starts, lengths, strict=True)
         tokens = np.concatenate([self.documents[document][start : start + size] for document, start, size in pieces])
-        return tokens, np.ones(len(tokens), dtype=bool)
+        return MarkedTokens(tokens, {WORD: np.ones(len(tokens), bool)})
 
 
 def hidden_by_document(split: Documents, clozes: HeldOutClozes) -> dict[int, list[int]]:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from scipy.stats import chisquare
 
+from maskwright.core.batches import WORD
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import CorpusError, RecipeError
 from maskwright.core.randomness import torch_generator
@@ -22,6 +23,7 @@ from maskwright.corpus.collocations import (
     prepare_collocations,
     read_collocations,
 )
+from maskwright.corpus.marks import MarkedTokens
 from maskwright.masking.masking import STRATEGIES, Masking, MaskingOptions, make_strategy
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.selection import select_positions, unit_order
@@ -164,7 +166,7 @@ def test_pmi_hides_the_longest_collocations_whole(vocabulary, start):
     tokens = np.array([a, b, c, d, e, a, b, c, a, a, b])
     words = np.array([1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1], bool)  # "c d" is one word
     pieces = pack_whole(np.array([len(tokens)]), 16)
-    batch = assemble(pieces, tokens, words, vocabulary, 16)
+    batch = assemble(pieces, MarkedTokens(tokens, {WORD: words}), vocabulary, 16)
     starts = strategy.units(batch, is_text_of(batch, vocabulary), torch_generator(0, "test"), 0.0).starts_T
     #                          a     b      c      d      e     a     b      c     a     a     b
     assert starts[1:12].tolist() == [True, False, False, False, True, True, False, True, True, True, False]
@@ -177,7 +179,8 @@ def test_collocations_that_overlap_are_chosen_at_random(vocabulary, start):
     a, b, c = text_tokens(vocabulary)[:3]
     strategy = masking("pmi", vocabulary, start).strategy
     strategy.use([((a,), (b,)), ((b,), (c,))])
-    batch = assemble(pack_whole(np.array([3]), 8), np.array([a, b, c]), np.ones(3, bool), vocabulary, 8)
+    tokens = MarkedTokens(np.array([a, b, c]), {WORD: np.ones(3, bool)})
+    batch = assemble(pack_whole(np.array([3]), 8), tokens, vocabulary, 8)
     is_text_T = is_text_of(batch, vocabulary)
     seen = [
         tuple(strategy.units(batch, is_text_T, torch_generator(seed, "overlap"), 0.0).starts_T[1:4].tolist())
@@ -199,7 +202,7 @@ class Documents:
 
     def gather_tokens(self, document_ids, starts, lengths):
         tokens = np.concatenate([self._documents[index] for index in document_ids])
-        return tokens, np.ones(len(tokens), bool)
+        return MarkedTokens(tokens, {WORD: np.ones(len(tokens), bool)})
 
 
 def slow_information(documents: list[list[int]], words: tuple[int, ...], total: int) -> float:

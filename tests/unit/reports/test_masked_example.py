@@ -38,7 +38,7 @@ def test_the_paragraph_begins_a_document_and_is_one_row(corpus, sequence_length)
     split, batch = corpus.split("train"), beginning_of_a_document(corpus, sequence_length)
     document = int(batch.document_ids_S[0])
     length = min(sequence_length - 2, MOST_TOKENS - 2, int(split.document_lengths.max()))
-    tokens = torch.from_numpy(split.gather_tokens(*([value] for value in (document, 0, length)))[0])
+    tokens = torch.from_numpy(split.gather_tokens(*([value] for value in (document, 0, length))).token_ids)
     assert batch.layout.row_length == len(batch.token_ids_T) <= MOST_TOKENS
     assert torch.equal(batch.token_ids_T[1 : length + 1], tokens)
     assert int(batch.document_starts_S[0]) == 0

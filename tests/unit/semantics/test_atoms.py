@@ -34,7 +34,7 @@ def tokens(corpus) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def text(corpus, tokens) -> CodedText:
     """Atom 0 is strong on the word "court" and weak everywhere; 1 is on "river" and "boats"; 2 is dead."""
-    token_ids, begins_word = tokens
+    token_ids, begins_word = tokens.token_ids, tokens.word_starts
     tokenizer = corpus.load_tokenizer()
     codes = np.zeros((len(token_ids), 3))
     codes[:, 0] = 0.01
@@ -114,7 +114,7 @@ def test_a_text_without_codes_has_no_labels():
 
 def test_a_word_with_two_groups_of_codes_is_found(corpus, tokens, monkeypatch):
     """Of words that are all as frequent, "river" is coded in two ways and "grain" in one."""
-    token_ids, begins_word = tokens
+    token_ids, begins_word = tokens.token_ids, tokens.word_starts
     tokenizer = corpus.load_tokenizer()
     generator = np.random.default_rng(5)
     codes = 0.05 * generator.random((len(token_ids), 12))

@@ -72,7 +72,7 @@ def test_states_are_those_of_text_tokens_of_the_whole_corpus(tmp_path, corpus, t
     encoder, vocabulary = copy.deepcopy(teacher.encoder), corpus.vocabulary
     num_states = 0
     for document, length in enumerate(split.document_lengths):
-        tokens, _ = split.gather_tokens(np.array([document]), np.array([0]), np.array([length]))
+        tokens = split.gather_tokens(np.array([document]), np.array([0]), np.array([length])).token_ids
         for begin in range(0, length, 62):
             part = np.concatenate([[vocabulary.cls_id], tokens[begin : begin + 62], [vocabulary.sep_id]])
             layout = _one_sequence(len(part))

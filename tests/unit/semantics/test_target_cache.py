@@ -108,7 +108,7 @@ def documents_alone(corpus: Corpus):
     """Yield each document of the train split as a batch of its own, with the number of its first token."""
     split = corpus.split("train")
     for document, length in enumerate(split.document_lengths):
-        tokens, _ = split.gather_tokens(np.array([document]), np.array([0]), np.array([length]))
+        tokens = split.gather_tokens(np.array([document]), np.array([0]), np.array([length])).token_ids
         yield pack_sequences([tokens], corpus.vocabulary, LENGTH), int(split.first_tokens[document])
 
 
@@ -189,7 +189,7 @@ def test_longer_documents_are_cut_from_their_start(world, tmp_path):
     coder = TargetCoder(world.teacher, world.dictionary, CodingOptions(solver="fista"))
     split = world.corpus.split("train")
     document = int(split.document_lengths.argmax())
-    tokens, _ = split.gather_tokens(np.array([document]), np.array([30]), np.array([30]))
+    tokens = split.gather_tokens(np.array([document]), np.array([30]), np.array([30])).token_ids
     batch = pack_sequences([tokens], world.corpus.vocabulary, 32)
     expected = dense(coder.targets(batch, torch.arange(1, 31)), 60)
     numbers = split.first_tokens[document] + 30 + np.arange(30)

@@ -8,9 +8,12 @@ from pydantic import Field
 
 from maskwright.core.records.base import Record
 
+CONTENT_FILES = (".tokens", ".documents", ".words")
+"""Endings of the files that every corpus has; by these, texts are told apart."""
+
 
 class ShardRecord(Record):
-    """One shard's files: `<name>.tokens`, `<name>.documents`, `<name>.words` (`corpus/shards.py` has the format)."""
+    """One shard's files: `<name>.tokens`, `<name>.documents`, one for each mark (`corpus/shards.py` has the format)."""
 
     name: str
     num_documents: int
@@ -46,7 +49,8 @@ class TokenizerAudit(Record):
 class CorpusManifest(Record):
     """`manifest.json` of a prepared corpus."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = Field(default=1, description="2 if there are marks of more than words")
+    marks: list[str] = Field(default=["word"], description="units of the text whose first tokens are marked")
     created: str = Field(description="UTC, ISO 8601")
     key: str = Field(default="", description="changes with settings, seed and files: `corpus.prepare.preparation_key`")
     source: dict[str, Any] = Field(description="the recipe's data section as it was resolved")
@@ -64,6 +68,14 @@ class CorpusManifest(Record):
 
     @property
     def content_sha256(self) -> str:
-        """Checksum of tokenizer and tokens; preparing the same text again, even elsewhere, gives the same checksum."""
-        content = self.model_dump(include={"format_version", "tokenizer_sha256", "splits", "sha256_of_counts"})
+        """Checksum of tokenizer and tokens; preparing the same text again, even elsewhere, gives the same checksum.
+
+        Marks of more than words don't count: a run goes on with a corpus that has them.
+        """
+        content = self.model_dump(include={"tokenizer_sha256", "sha256_of_counts"})
+        splits = {name: split.model_dump() for name, split in self.splits.items()}
+        for shard in (shard for split in splits.values() for shard in split["shards"]):
+            for facts in ("sha256", "num_bytes"):
+                shard[facts] = {file: fact for file, fact in shard[facts].items() if file.endswith(CONTENT_FILES)}
+        content |= {"format_version": 1, "splits": splits}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

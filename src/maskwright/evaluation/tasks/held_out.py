@@ -119,7 +119,7 @@ class HeldOutClozes:
 
     def _document_tokens(self, document: int) -> np.ndarray:
         length = self._split.document_lengths[document : document + 1]
-        return self._split.gather_tokens(np.array([document]), np.zeros(1, dtype=np.int64), length)[0]
+        return self._split.gather_tokens(np.array([document]), np.zeros(1, dtype=np.int64), length).token_ids
 
 
 @dataclass

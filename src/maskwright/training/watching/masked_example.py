@@ -36,7 +36,7 @@ def beginning_of_a_document(corpus: Corpus, sequence_length: int) -> PackedBatch
     row_length = min(sequence_length, MOST_TOKENS)
     start, length = np.zeros(1, np.int64), lengths[document].clip(max=row_length - NUM_SPECIALS)
     pieces = Pieces(document, start, length, np.array([0, 1]))
-    return assemble(pieces, *split.gather_tokens(document, start, length), corpus.vocabulary, row_length)
+    return assemble(pieces, split.gather_tokens(document, start, length), corpus.vocabulary, row_length)
 
 
 def write_masked_example(
