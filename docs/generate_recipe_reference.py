@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from maskwright.batching.samplers.base import Sampler
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.files import write_text_atomically
 from maskwright.core.plug_in_field import Chosen
@@ -28,6 +29,7 @@ from maskwright.objectives.terms.base import Term
 from maskwright.tokenization.kinds.base import Kind
 from maskwright.tokenization.train_tokenizer import KINDS
 from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.recipe.sections import SAMPLERS
 
 REFERENCE = Path(__file__).with_name("recipes.md")
 TASK_REFERENCE = Path(__file__).with_name("task_keys.md")
@@ -77,6 +79,9 @@ def reference() -> str:
     for name in plug_in_names(STRATEGIES.package):
         strategy = load_plug_in(STRATEGIES.package, name, Strategy)
         parts += plug_in(strategy, strategy.Config, f"Strategy `{name}`", "phases.0.objective.strategy.", set())
+    for name in plug_in_names(SAMPLERS.package):
+        sampler = load_plug_in(SAMPLERS.package, name, Sampler)
+        parts += plug_in(sampler, sampler.Config, f"Sampler `{name}`", "phases.0.sampler.", set())
     for name in plug_in_names(KINDS.package):
         kind = load_plug_in(KINDS.package, name, Kind)
         if kind.Config.model_fields:

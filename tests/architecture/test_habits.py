@@ -20,6 +20,7 @@ PLUG_IN_FOLDERS = [
     "masking/strategies",
     "corpus/sources",
     "tokenization/kinds",
+    "batching/samplers",
     "encoders/families",
     "export/families",
     "evaluation/tasks",

@@ -1,12 +1,13 @@
 """Puts pieces of documents into a `PackedBatch`: specials, positions, layout; vectorised, no Python per token."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from maskwright.batching.row_plan import NUM_SPECIALS, Pieces, pack_whole
-from maskwright.core.batches import WORD, EncoderInput, PackedBatch, SequenceLayout
+from maskwright.core.batches import NO_LABEL, WORD, EncoderInput, PackedBatch, SequenceLayout
 from maskwright.core.ranges import expand_ranges
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.marks import MarkedTokens
@@ -35,6 +36,45 @@ def assemble(pieces: Pieces, tokens: MarkedTokens, vocabulary: Vocabulary, row_l
     token_ids_T[begins] = vocabulary.cls_id
     token_ids_T[begins + pieces.lengths + 1] = vocabulary.sep_id
     return _packed(pieces, row_length, token_ids_T, np.zeros_like(token_ids_T), marks_T)
+
+
+def assemble_pairs(
+    pieces: Sequence[Pieces],
+    tokens: Sequence[MarkedTokens],
+    labels_R: np.ndarray,
+    vocabulary: Vocabulary,
+    row_length: int,
+) -> PackedBatch:
+    """Lay two pieces into each row, `[CLS] first [SEP] second [SEP]`, the second as segment 1.
+
+    Args:
+        pieces: the first ones and the second ones, one of each a row.
+        tokens: in step with `pieces`.
+        labels_R: int64 [rows], what is to be known of each pair.
+        vocabulary: gives the special tokens.
+        row_length: tokens in a row.
+    """
+    first, second = pieces
+    # The [SEP] between the two counts as a token of one long piece.
+    both = replace(first, lengths=first.lengths + 1 + second.lengths)
+    begins = _begins(both, row_length)
+    token_ids_T = np.full(both.num_rows * row_length, vocabulary.pad_id, dtype=np.int64)
+    marks_T = {mark: np.full(len(token_ids_T), mark == WORD) for mark in tokens[0].marks}
+    second_begins = begins + 2 + first.lengths
+    for piece_begins, each, its_tokens in zip((begins + 1, second_begins), pieces, tokens, strict=True):
+        position = expand_ranges(piece_begins, each.lengths)
+        token_ids_T[position] = its_tokens.token_ids
+        for mark, starts in its_tokens.marks.items():
+            marks_T[mark][position] = starts
+        marks_T[WORD][piece_begins[each.lengths > 0]] = True
+    token_ids_T[begins] = vocabulary.cls_id
+    token_ids_T[second_begins - 1] = token_ids_T[second_begins + second.lengths] = vocabulary.sep_id
+    segment_ids_T = np.zeros_like(token_ids_T)
+    segment_ids_T[expand_ranges(second_begins, second.lengths + 1)] = 1
+    batch = _packed(both, row_length, token_ids_T, segment_ids_T, marks_T)
+    labels_S = torch.full_like(batch.document_ids_S, NO_LABEL)
+    labels_S[batch.document_ids_S >= 0] = torch.from_numpy(labels_R)
+    return replace(batch, labels_S=labels_S, num_text_tokens=batch.num_text_tokens - both.num_rows)
 
 
 def pack_complete(
@@ -98,6 +138,7 @@ def _packed(
         document_ids_S=torch.from_numpy(documents),
         document_starts_S=torch.from_numpy(document_starts),
         num_real_tokens=int(sizes.sum()),
+        num_text_tokens=int(pieces.lengths.sum()),
     )
 
 
@@ -177,4 +218,5 @@ def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedB
         document_ids_S=sequences,
         document_starts_S=torch.zeros_like(sequences),
         num_real_tokens=num_tokens,
+        num_text_tokens=num_tokens - NUM_SPECIALS * num_sequences,
     )

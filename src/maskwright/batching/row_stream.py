@@ -1,9 +1,12 @@
 """The endless stream of rows: which pieces of which documents row number n holds, a function of (seed, n) alone."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from maskwright.batching.pack import assemble
 from maskwright.batching.row_plan import Pieces, RowPlan
+from maskwright.batching.segments import Segments
 from maskwright.core.batches import PackedBatch
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
@@ -25,6 +28,7 @@ class RowStream:
         seed: int,
         stream: int = 0,
         may_cut: bool = True,
+        runs: Segments | None = None,
     ) -> None:
         """Plan the rows (about 0.1 s per million documents).
 
@@ -35,11 +39,13 @@ class RowStream:
             seed: of the run.
             stream: number of the stream under this seed; every kind of rows in a run has its own.
             may_cut: whether documents may be cut to fill rows; false keeps every document that fits into a row whole.
+            runs: what is packed instead of documents, each short enough for a row; None packs the documents.
         """
         self.row_length = row_length
         self._split = split
         self._vocabulary = vocabulary
-        self._plan = RowPlan(split.document_lengths, row_length, may_cut)
+        self._runs = runs
+        self._plan = RowPlan(split.document_lengths if runs is None else runs.lengths, row_length, may_cut)
         self._seed, self._stream = seed, stream
         self._epochs: dict[int, Pieces] = {}
 
@@ -66,6 +72,9 @@ class RowStream:
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
         """Return rows as a packed batch of `num_rows * row_length` tokens."""
         pieces = self.pieces(first_row, num_rows)
+        if self._runs is not None:
+            runs = self._runs.take(pieces.documents)
+            pieces = replace(pieces, documents=runs.documents, starts=runs.starts + pieces.starts)
         tokens = self._split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
         return assemble(pieces, tokens, self._vocabulary, self.row_length)
 

@@ -22,6 +22,10 @@ PACKED_TOKENS = 1 << 17
 corpus. It is a constant, so that the order of the tokens depends only on the sequence length."""
 
 
+READ_TOKENS = 1 << 20
+"""Marks are read in blocks of about so many tokens."""
+
+
 @dataclass(frozen=True)
 class Segments:
     """Pieces of documents, in the order of the corpus.
@@ -49,6 +53,47 @@ class Segments:
         documents = np.repeat(np.arange(len(document_lengths)), counts)
         starts = expand_ranges(np.zeros_like(counts), counts) * room
         return cls(documents, starts, np.minimum(document_lengths[documents] - starts, room))
+
+    @classmethod
+    def of_units(cls, split: TokenSplit, unit: str, sequence_length: int) -> "Segments":
+        """Cut documents where units begin, into as long runs of whole units as a sequence holds.
+
+        A unit longer than a sequence is cut where the sequence is full.
+
+        Args:
+            split: has marks of the unit.
+            unit: name of a mark.
+            sequence_length: tokens in a row, with specials.
+        """
+        room = sequence_length - NUM_SPECIALS
+        documents: list[int] = []
+        begins: list[int] = []
+        for first, unit_starts in _unit_starts(split, unit):
+            last = first + len(unit_starts)
+            for document, starts in zip(range(first, last), unit_starts, strict=True):
+                length, begin = int(split.document_lengths[document]), 0
+                while begin < length:
+                    documents.append(document)
+                    begins.append(begin)
+                    end = begin + room
+                    if end < length:
+                        latest = int(starts[np.searchsorted(starts, end, side="right") - 1])
+                        end = latest if latest > begin else end
+                    begin = end
+        found = np.array(documents, np.int64)
+        starts = np.array(begins, np.int64)
+        # A run ends where the next one of its document begins, the last one where the document does.
+        next_starts = np.append(starts[1:], 0)
+        is_last = np.append(found[1:] != found[:-1], True)
+        return cls(found, starts, np.where(is_last, split.document_lengths[found], next_starts) - starts)
+
+    def replaced(self, is_replaced: np.ndarray, other: "Segments") -> "Segments":
+        """Return these segments, those of another where `is_replaced`, bool [P], says so."""
+        return Segments(
+            np.where(is_replaced, other.documents, self.documents),
+            np.where(is_replaced, other.starts, self.starts),
+            np.where(is_replaced, other.lengths, self.lengths),
+        )
 
     def __len__(self) -> int:
         """How many there are."""
@@ -98,3 +143,18 @@ class Segments:
                 tokens = split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
                 yield assemble(pieces, tokens, vocabulary, sequence_length)
             begin = end
+
+
+def _unit_starts(split: TokenSplit, unit: str) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Yield the number of a document, and where the units of it and of some after it begin, in tokens."""
+    first = 0
+    while first < split.num_documents:
+        full = split.first_tokens[first] + READ_TOKENS
+        last = max(first + 1, int(np.searchsorted(split.first_tokens, full, side="right")) - 1)
+        documents = np.arange(first, last)
+        tokens = split.gather_tokens(documents, np.zeros_like(documents), split.document_lengths[first:last])
+        starts = np.flatnonzero(tokens.marks[unit])
+        begins = split.first_tokens[first:last] - split.first_tokens[first]
+        per_document = np.split(starts, np.searchsorted(starts, begins[1:]))
+        yield first, [each - begin for each, begin in zip(per_document, begins, strict=True)]
+        first = last

@@ -9,7 +9,7 @@ from maskwright.cli.work import Work
 
 def list_plug_ins(
     kind: tyro.conf.Positional[
-        Literal["objectives", "terms", "strategies", "families", "sources", "kinds", "tasks", "exporters"]
+        Literal["objectives", "terms", "strategies", "families", "sources", "samplers", "kinds", "tasks", "exporters"]
     ],
 ) -> Work:
     """Show the plug-ins of one kind, each with what it is for and its options; of tasks also those that are data.

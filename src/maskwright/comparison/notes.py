@@ -9,7 +9,7 @@ from maskwright.core.records.comparison import ArmRecord, ArmRun, Measure
 from maskwright.evaluation.compare_models import LEVEL
 from maskwright.evaluation.significance import FEWEST_SEEDS
 from maskwright.training.recipe.recipe import Recipe
-from maskwright.training.step_batches import row_kind
+from maskwright.training.step_batches import RowKind, row_kind
 
 
 def notes_of(
@@ -45,7 +45,7 @@ def on_order(arms: Sequence[Arm]) -> str:
     )
 
 
-def kinds_of_rows(recipe: Recipe) -> list[tuple[tuple[int, bool], float]]:
+def kinds_of_rows(recipe: Recipe) -> list[tuple[RowKind, float]]:
     """Return the kinds of rows that a run reads one after the other, each with its share of the run."""
     total = sum(phase.share for phase in recipe.phases)
     return [

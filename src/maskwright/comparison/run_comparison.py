@@ -128,9 +128,9 @@ def commands_of(comparison: Comparison, states: Mapping[Job, State]) -> list[lis
     trained_here = [arm for arm in comparison.arms if arm.path is not None]
     if not unfinished or not trained_here:
         return []
-    first = trained_here[0]
-    corpus = corpus_folder(first.recipe, comparison.corpora)
-    prepare = ["prepare", str(first.path), *as_options(first.settings), "--out", str(comparison.corpora)]
+    most_marked = max(trained_here, key=lambda arm: len(arm.recipe.marks))
+    corpus = corpus_folder(most_marked.recipe, comparison.corpora)
+    prepare = ["prepare", str(most_marked.path), *as_options(most_marked.settings), "--out", str(comparison.corpora)]
     return [prepare, *(arguments_of(job, state, corpus) for job, state in unfinished.items())]
 
 

@@ -19,6 +19,9 @@ from torch import Tensor
 UNUSED = -100
 """Target of a scored slot that is not in use (`ignore_index` of the cross-entropy)."""
 
+NO_LABEL = -1
+"""Label of a sequence that has none."""
+
 WORD, SENTENCE, PARAGRAPH = "word", "sentence", "paragraph"
 """Names of marks: a mark is true at the token with which such a unit of the text begins."""
 
@@ -115,7 +118,10 @@ class PackedBatch(Movable):
         document_ids_S: int64 [S], the corpus's document of each sequence; -1 for padding.
         document_starts_S: int64 [S], where in its document each sequence begins, in tokens; 0 for padding.
         num_real_tokens: tokens that are not padding.
+        num_text_tokens: tokens that are neither padding nor special.
         split: which split of the corpus `document_ids_S` counts in: "train" or "held_out".
+        labels_S: int64 [S], what the sampler knows of each sequence, such as the order of a pair; `NO_LABEL` for
+            padding. None: nothing.
     """
 
     input: EncoderInput
@@ -123,7 +129,9 @@ class PackedBatch(Movable):
     document_ids_S: Tensor
     document_starts_S: Tensor
     num_real_tokens: int
+    num_text_tokens: int
     split: str = "train"
+    labels_S: Tensor | None = None
 
     @property
     def token_ids_T(self) -> Tensor:

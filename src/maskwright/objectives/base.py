@@ -7,9 +7,9 @@ docs/add_an_objective.md shows complete ones.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -26,15 +26,13 @@ from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import VOCABULARY, TokenHead
 from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
+from maskwright.models.outcome import FillsMasks, Outcome
 from maskwright.objectives.terms.base import Term
 
 TERMS = ChosenFrom("maskwright.objectives.terms", Term)
 
 ChosenTerms = tuple[Annotated[Chosen[Term], TERMS], ...]
 """Type of an option that lists terms."""
-
-FillsMasks = Literal["encoder", "reader", "no"]
-"""What can fill masks after a phase: the encoder with the vocabulary head, a reader that runs beyond it, or nothing."""
 
 
 class ObjectiveConfig(Options):
@@ -67,22 +65,6 @@ class TermsConfig(ObjectiveConfig):
     def needs_phase_before(self) -> bool:
         """See `ObjectiveConfig`: whether a term does."""
         return any(term.options.needs_phase_before for term in self.terms)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a phase leaves behind.
-
-    Attributes:
-        heads: the heads that go into an export, by kind, such as "vocabulary"; the first gives the export its class.
-            An exporter has to know each kind (`Exporter.heads`).
-        fills_masks: what can fill masks afterwards.
-        reader: what fills them, called as the encoder is; the encoder itself, a module that runs beyond it, or None.
-    """
-
-    heads: Mapping[str, nn.Module]
-    fills_masks: FillsMasks
-    reader: nn.Module | None
 
 
 class Objective(nn.Module, ABC):
@@ -152,6 +134,11 @@ class Objective(nn.Module, ABC):
         """Return what can fill masks after a phase with some options."""
         trains_head = any(term.plug_in.trains_vocabulary_head for term in cls.chosen_terms(options))
         return cls.mask_reader if trains_head else "no"
+
+    @classmethod
+    def needs_documents(cls, options: Any) -> bool:
+        """Return whether every sequence must be a run of one document; see `TermConfig`."""
+        return any(term.options.needs_documents for term in cls.chosen_terms(options))
 
     # --- the three roles
 

@@ -32,7 +32,7 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate
 from maskwright.masking.row_masking import RowMasking
 from maskwright.models.late_decoder import LateDecoder, LateInput, LateMaskOptions, LateReader
-from maskwright.objectives.base import FillsMasks
+from maskwright.models.outcome import FillsMasks
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 
 

@@ -25,7 +25,8 @@ from maskwright.encoders.encoder import Encoder, EncoderConfig
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate, highest, rate_at
-from maskwright.objectives.base import FillsMasks, Objective, ObjectiveConfig, Outcome
+from maskwright.models.outcome import FillsMasks, Outcome
+from maskwright.objectives.base import Objective, ObjectiveConfig
 from maskwright.objectives.terms.base import Term
 
 OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)
@@ -108,6 +109,11 @@ class Mixture(Objective):
     def fills_masks_with(cls, options: Any) -> FillsMasks:
         """See `Objective`: what the first part leaves."""
         return options.parts[0].objective.plug_in.fills_masks_with(options.parts[0].objective.options)
+
+    @classmethod
+    def needs_documents(cls, options: Any) -> bool:
+        """See `Objective`: whether a part does."""
+        return any(part.objective.plug_in.needs_documents(part.objective.options) for part in options.parts)
 
     def part(self, index: int) -> Objective:
         """Return one of the objectives."""

@@ -67,7 +67,7 @@ def prepared(recipe: Recipe, corpora: Path) -> Corpus:
         CorpusError: the text can't be read, or the shards are damaged.
     """
     folder = corpus_folder(recipe, corpora)
-    write_corpus(recipe.data, recipe.tokenizer, folder, recipe.seed)
+    write_corpus(recipe.data, recipe.tokenizer, folder, recipe.seed, recipe.marks)
     return open_corpus(folder, verify=True)
 
 
@@ -85,4 +85,4 @@ def corpus_folder(recipe: Recipe, corpora: Path) -> Path:
     Raises:
         CorpusError: the text is not there.
     """
-    return corpora / preparation_key(recipe.data, recipe.tokenizer, recipe.seed)
+    return corpora / preparation_key(recipe.data, recipe.tokenizer, recipe.seed, recipe.marks)

@@ -16,6 +16,7 @@ FOLDERS = {
     "strategies": "maskwright.masking.strategies",
     "families": "maskwright.encoders.families",
     "sources": "maskwright.corpus.sources",
+    "samplers": "maskwright.batching.samplers",
     "kinds": "maskwright.tokenization.kinds",
     "tasks": "maskwright.evaluation.tasks",
     "exporters": "maskwright.export.families",

@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.batching.loader import Loader
-from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
@@ -319,4 +318,4 @@ def _num_tokens(batch: CorruptedBatch) -> int:
 
 
 def _num_text_tokens(batch: CorruptedBatch) -> int:
-    return batch.clean.num_real_tokens - NUM_SPECIALS * int((batch.clean.document_ids_S >= 0).sum())
+    return batch.clean.num_text_tokens

@@ -1,7 +1,8 @@
 """The function from a step's number to its corrupted micro-batches."""
 
-from maskwright.batching.row_stream import RowStream
+from maskwright.batching.samplers.base import Sampler
 from maskwright.core.batches import CorruptedBatch
+from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
 from maskwright.corpus.corpus import Corpus
 from maskwright.training.model import Model
@@ -9,10 +10,13 @@ from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import Phase
 from maskwright.training.timeline import Course
 
+RowKind = tuple[int, Chosen[Sampler]]
+"""What rows are like: tokens in a row, and what chooses them."""
 
-def row_kind(phase: Phase) -> tuple[int, bool]:
-    """Return what the rows of a phase are like: tokens in a row, and whether documents are kept whole."""
-    return phase.sequence_length, phase.one_document_per_sequence
+
+def row_kind(phase: Phase) -> RowKind:
+    """Return what the rows of a phase are like."""
+    return phase.sequence_length, phase.sampler
 
 
 class StepBatches:
@@ -39,8 +43,8 @@ class StepBatches:
         split, vocabulary = corpus.split("train"), corpus.vocabulary
         kinds = [row_kind(phase) for phase in recipe.phases]
         streams = {
-            (length, is_whole): RowStream(split, vocabulary, length, recipe.seed, stream=number, may_cut=not is_whole)
-            for number, (length, is_whole) in enumerate(dict.fromkeys(kinds))
+            (length, sampler): sampler.plug_in(sampler.options, split, vocabulary, length, recipe.seed, number)
+            for number, (length, sampler) in enumerate(dict.fromkeys(kinds))
         }
         self._streams = [streams[kind] for kind in kinds]
         self._earlier_steps = [

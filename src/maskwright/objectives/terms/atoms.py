@@ -74,6 +74,11 @@ class AtomsConfig(TermConfig):
         """Whether the teacher is what the phase before trained."""
         return self.teacher == PHASE_BEFORE
 
+    @property
+    def needs_documents(self) -> bool:
+        """See `TermConfig`: targets of the cache are."""
+        return self.targets == "cached"
+
     @model_validator(mode="after")
     def _dictionary_is_of_the_teacher(self) -> Self:
         if self.teacher == PHASE_BEFORE and self.dictionary.folder:

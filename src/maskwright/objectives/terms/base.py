@@ -37,6 +37,11 @@ class TermConfig(Options):
         """Whether the phase can't be the first of a recipe, because the term builds on what the one before left."""
         return False
 
+    @property
+    def needs_documents(self) -> bool:
+        """Whether every sequence must be a run of one document, because targets are found by a token's number there."""
+        return False
+
 
 class Term(nn.Module, ABC):
     """One sum of the loss. Heads, teachers and statistics of the term's own are sub-modules of it.

@@ -17,6 +17,7 @@ from maskwright.core.strict_yaml import load_yaml
 from maskwright.core.validation import problems_in_words
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
+from maskwright.corpus.marks import MARKS
 from maskwright.encoders.build import build_config, load_family
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
@@ -79,9 +80,15 @@ class Recipe(Options):
             index
             for index, (before, phase) in enumerate(itertools.pairwise(self.phases), start=1)
             if phase.weights == "fresh"
-            or (before.objective, before.sequence_length, before.one_document_per_sequence)
-            != (phase.objective, phase.sequence_length, phase.one_document_per_sequence)
+            or (before.objective, before.sequence_length, before.sampler)
+            != (phase.objective, phase.sequence_length, phase.sampler)
         )
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The marks that the corpus needs."""
+        needed = {mark for phase in self.phases for mark in phase.sampler.plug_in.marks}
+        return tuple(mark for mark in MARKS if mark in needed)
 
     @property
     def max_positions(self) -> int:
@@ -203,6 +210,11 @@ def _misfits(recipe: Recipe) -> list[str]:
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
+        if plug_in.needs_documents(options) and not phase.sampler.plug_in.is_of_documents:
+            problems.append(
+                f"phases.{index}.sampler: {phase.sampler.label} makes sequences of several pieces, and the objective's "
+                "targets are kept by the position in a document (set targets: online, or take the sampler documents)"
+            )
     return problems
 
 

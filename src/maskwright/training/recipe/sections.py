@@ -4,12 +4,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from maskwright.batching.samplers.base import Sampler
 from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.objectives.base import Objective
 from maskwright.training.watching.word_checkpoints import BABYLM, marks_of
 
 OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)
+SAMPLERS = ChosenFrom("maskwright.batching.samplers", Sampler)
+
+OLD_OPTION = "one_document_per_sequence"
 
 
 class EncoderSection(Options):
@@ -66,10 +70,20 @@ class Phase(Options):
     sequence_length: int = Field(
         default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"
     )
-    one_document_per_sequence: bool = Field(
-        default=False,
-        description="never cut a document that fits into a sequence; costs padding (default: cut to fill)",
+    sampler: Annotated[Chosen[Sampler], SAMPLERS] = Field(
+        default_factory=lambda: SAMPLERS.choose("documents"),
+        description="what a row holds, a plug-in of batching/samplers: documents (packed full), segments (whole "
+        "sentences or paragraphs), pairs (two pieces and a label); or a mapping of `name` and its options",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_document_of_old(cls, value: Any) -> Any:
+        """Take what recipes before version 0.2 said of the phase as the option of its sampler."""
+        if isinstance(value, dict) and OLD_OPTION in value and "sampler" not in value:
+            rest = {key: item for key, item in value.items() if key != OLD_OPTION}
+            return rest | {"sampler": {"name": "documents", OLD_OPTION: value[OLD_OPTION]}}
+        return value
 
 
 class BatchConfig(Options):

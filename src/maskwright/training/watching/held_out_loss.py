@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from maskwright.batching.row_stream import RowStream
+from maskwright.batching.samplers.base import Sampler
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.randomness import torch_generator
 from maskwright.core.ranks import Ranks
@@ -15,7 +15,7 @@ from maskwright.models.evaluation_mode import evaluation_mode
 from maskwright.objectives.base import Objective
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
-from maskwright.training.step_batches import row_kind
+from maskwright.training.step_batches import RowKind, row_kind
 
 PREFIX = "held_out_"
 """Begins the names of the figures: the loss, and the mean of every term by the name that it has in training."""
@@ -42,7 +42,7 @@ class HeldOutLoss:
             ranks: all processes of the run; all call together.
         """
         self._recipe, self._corpus, self._ranks = recipe, corpus, ranks
-        self._streams: dict[tuple[int, bool], RowStream] = {}
+        self._streams: dict[RowKind, Sampler] = {}
 
     def __call__(self, model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
         """Measure a phase whose objective has begun; the model is left as it is.
@@ -91,10 +91,10 @@ class HeldOutLoss:
             packed = replace(stream.batch(first, min(rows_at_once, num_rows - first)), split="held_out")
             yield objective.corrupt(packed, torch_generator(recipe.seed, "held_out_loss", number), AT_PROGRESS)
 
-    def _stream(self, phase: int) -> RowStream:
+    def _stream(self, phase: int) -> Sampler:
         kind = row_kind(self._recipe.phases[phase])
         if kind not in self._streams:
-            length, is_whole = kind
+            length, sampler = kind
             split, vocabulary = self._corpus.split("held_out"), self._corpus.vocabulary
-            self._streams[kind] = RowStream(split, vocabulary, length, self._recipe.seed, may_cut=not is_whole)
+            self._streams[kind] = sampler.plug_in(sampler.options, split, vocabulary, length, self._recipe.seed)
         return self._streams[kind]
