@@ -72,7 +72,7 @@ def assemble_pairs(
     segment_ids_T = np.zeros_like(token_ids_T)
     segment_ids_T[expand_ranges(second_begins, second.lengths + 1)] = 1
     batch = _packed(both, row_length, token_ids_T, segment_ids_T, marks_T)
-    labels_S = torch.full_like(batch.document_ids_S, NO_LABEL)
+    labels_S = batch.labels_S.clone()
     labels_S[batch.document_ids_S >= 0] = torch.from_numpy(labels_R)
     return replace(batch, labels_S=labels_S, num_text_tokens=batch.num_text_tokens - both.num_rows)
 
@@ -139,6 +139,7 @@ def _packed(
         document_starts_S=torch.from_numpy(document_starts),
         num_real_tokens=int(sizes.sum()),
         num_text_tokens=int(pieces.lengths.sum()),
+        labels_S=torch.full((len(documents),), NO_LABEL),
     )
 
 
@@ -219,4 +220,5 @@ def stack_sequences(token_ids_SN: np.ndarray, vocabulary: Vocabulary) -> PackedB
         document_starts_S=torch.zeros_like(sequences),
         num_real_tokens=num_tokens,
         num_text_tokens=num_tokens - NUM_SPECIALS * num_sequences,
+        labels_S=torch.full_like(sequences, NO_LABEL),
     )

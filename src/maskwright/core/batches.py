@@ -119,9 +119,9 @@ class PackedBatch(Movable):
         document_starts_S: int64 [S], where in its document each sequence begins, in tokens; 0 for padding.
         num_real_tokens: tokens that are not padding.
         num_text_tokens: tokens that are neither padding nor special.
+        labels_S: int64 [S], what the sampler knows of each sequence, such as the order of a pair; `NO_LABEL` where
+            there is nothing to know.
         split: which split of the corpus `document_ids_S` counts in: "train" or "held_out".
-        labels_S: int64 [S], what the sampler knows of each sequence, such as the order of a pair; `NO_LABEL` for
-            padding. None: nothing.
     """
 
     input: EncoderInput
@@ -130,8 +130,8 @@ class PackedBatch(Movable):
     document_starts_S: Tensor
     num_real_tokens: int
     num_text_tokens: int
+    labels_S: Tensor
     split: str = "train"
-    labels_S: Tensor | None = None
 
     @property
     def token_ids_T(self) -> Tensor:

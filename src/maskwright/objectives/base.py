@@ -140,6 +140,11 @@ class Objective(nn.Module, ABC):
         """Return whether every sequence must be a run of one document; see `TermConfig`."""
         return any(term.options.needs_documents for term in cls.chosen_terms(options))
 
+    @classmethod
+    def needs_labels(cls, options: Any) -> bool:
+        """Return whether a term asks for the sampler's labels; see `Term`."""
+        return any(term.plug_in.needs_labels for term in cls.chosen_terms(options))
+
     # --- the three roles
 
     @abstractmethod

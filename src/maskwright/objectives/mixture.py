@@ -115,6 +115,11 @@ class Mixture(Objective):
         """See `Objective`: whether a part does."""
         return any(part.objective.plug_in.needs_documents(part.objective.options) for part in options.parts)
 
+    @classmethod
+    def needs_labels(cls, options: Any) -> bool:
+        """See `Objective`: whether a part does."""
+        return any(part.objective.plug_in.needs_labels(part.objective.options) for part in options.parts)
+
     def part(self, index: int) -> Objective:
         """Return one of the objectives."""
         part = self.parts[index]

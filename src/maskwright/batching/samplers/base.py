@@ -29,12 +29,14 @@ class Sampler(ABC):
         marks: of the corpus that are needed; `prepare` finds what the phases of a recipe need.
         is_of_documents: whether each sequence is a run of tokens of one document, so that `document_starts_S` tells
             which token of the corpus each of its tokens is.
+        gives_labels: whether `labels_S` of its batches says something.
         row_length: tokens in a row, with specials.
     """
 
     Config: ClassVar[type[SamplerConfig]] = SamplerConfig
     marks: ClassVar[tuple[str, ...]] = (WORD,)
     is_of_documents: ClassVar[bool] = True
+    gives_labels: ClassVar[bool] = False
 
     def __init__(
         self, options: Any, split: TokenSplit, vocabulary: Vocabulary, row_length: int, seed: int, stream: int = 0

@@ -54,6 +54,7 @@ class Pairs(Sampler):
     Config = PairsConfig
     marks = MARKS
     is_of_documents = False
+    gives_labels = True
 
     def __init__(
         self, options: Any, split: TokenSplit, vocabulary: Vocabulary, row_length: int, seed: int, stream: int = 0

@@ -54,6 +54,7 @@ class Term(nn.Module, ABC):
         trains_vocabulary_head: whether `loss` runs the model's vocabulary head.
         shows_predictions: whether `loss` says how each slot fared when `is_observed`; masking strategies that learn
             need such a term.
+        needs_labels: whether `ask` reads `PackedBatch.labels_S`, so that the sampler must give labels.
         follows_model: whether targets are made again of the model as it learns, so that means of the term at two steps
             don't compare.
         name: the term's name among the objective's, and in metrics.
@@ -65,6 +66,7 @@ class Term(nn.Module, ABC):
     metrics: ClassVar[tuple[str, ...]] = ()
     trains_vocabulary_head: ClassVar[bool] = False
     shows_predictions: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
     follows_model: ClassVar[bool] = False
     needs_begin: bool = False
     name: str = ""

@@ -215,6 +215,11 @@ def _misfits(recipe: Recipe) -> list[str]:
                 f"phases.{index}.sampler: {phase.sampler.label} makes sequences of several pieces, and the objective's "
                 "targets are kept by the position in a document (set targets: online, or take the sampler documents)"
             )
+        if plug_in.needs_labels(options) and not phase.sampler.plug_in.gives_labels:
+            problems.append(
+                f"phases.{index}.sampler: {phase.sampler.label} gives no labels, which the objective asks for "
+                "(take a sampler that does, such as pairs)"
+            )
     return problems
 
 
