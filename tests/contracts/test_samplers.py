@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskwright.batching.samplers.mixture import rows_by_weight
 from maskwright.batching.samplers.pairs import NEXT, RANDOM, SWAPPED
 from maskwright.core.batches import NO_LABEL, SENTENCE, WORD, PackedBatch
 from maskwright.core.discovery import plug_in_names
@@ -20,8 +21,11 @@ from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.recipe.sections import SAMPLERS
 
 LENGTH = 32
+REQUIRED: dict[str, dict[str, Any]] = {"mixture": {"weights": {"long.jsonl": 0.8, "*": 0.2}}}
+"""Options of samplers that can't do without."""
+
 CASES: list[dict[str, Any]] = [
-    *({"name": name} for name in plug_in_names(SAMPLERS.package)),
+    *({"name": name, **REQUIRED.get(name, {})} for name in plug_in_names(SAMPLERS.package)),
     {"name": "documents", "one_document_per_sequence": True},
     {"name": "segments", "unit": "paragraph"},
     {"name": "pairs", "swapped_fraction": 0.3, "random_fraction": 0.4},
@@ -55,9 +59,10 @@ def marked(tmp_path_factory) -> Corpus:
         paragraphs = (" ".join(sentence() for _ in range(random.integers(1, 5))) for _ in range(random.integers(1, 4)))
         return "\\n\\n".join(paragraphs)
 
-    lines = [f'{{"text": "{document()}"}}\n' for _ in range(120)]
-    (folder / "text.jsonl").write_text("".join(lines), encoding="utf-8")
-    data = DataConfig(data=str(folder / "text.jsonl"), held_out_fraction=0.1)
+    for name, num_documents in (("long", 90), ("short", 30)):
+        lines = [f'{{"text": "{document()}"}}\n' for _ in range(num_documents)]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    data = DataConfig(data=[str(folder / "long.jsonl"), str(folder / "short.jsonl")], held_out_fraction=0.1)
     prepare(data, TokenizerConfig(vocabulary_size=90), folder / "corpus", seed=1, marks=MARKS)
     return open_corpus(folder / "corpus", verify=True)
 
@@ -110,6 +115,8 @@ def test_shapes_are_fixed_and_the_layout_says_what_is_there(marked, case):
 
 
 def test_an_epoch_holds_every_token_once(marked, case):
+    if case["name"] == "mixture":
+        pytest.skip("by weight, not once")
     if case["name"] == "pairs":
         case = {"name": "pairs", "swapped_fraction": 0.5, "random_fraction": 0.0}
     sampler, split = made(marked, case), marked.split("train")
@@ -172,3 +179,46 @@ def test_a_recipe_knows_the_marks_it_needs_and_what_goes_with_pairs(raw_recipe):
     with pytest.raises(RecipeError, match="make more than 1"):
         too_much = {"name": "pairs", "swapped_fraction": 0.7, "random_fraction": 0.7}
         parse_recipe(raw_recipe | {"phases": [{"sequence_length": 32, "sampler": too_much}]}, "test")
+
+
+def mixture(marked, **options: Any):
+    return made(marked, {"name": "mixture", "weights": {"long.jsonl": 0.8, "*": 0.2}, **options})
+
+
+def test_a_mixture_keeps_to_its_weights_and_reads_each_text_through_before_again(marked):
+    sampler, split = mixture(marked), marked.split("train")
+    assert sampler.rows_per_block == [800, 200]
+    is_short = np.arange(split.num_documents) >= split.documents_of_files[0]
+    batch = sampler.batch(0, 1000)
+    rows = batch.document_ids_S[batch.layout.sequence_index_T[::LENGTH].long()].numpy()
+    assert is_short[rows].sum() == 200 and not is_short[rows[:20]].all()
+    short = np.flatnonzero(is_short[rows])
+    num_rows = sampler._streams[1].num_rows_per_epoch
+    first = [sampler.batch(int(row), 1) for row in short[:num_rows]]
+    seen = sum((text_of(each, marked) for each in first), Counter())
+    documents = np.flatnonzero(is_short)
+    every = split.gather_tokens(documents, np.zeros_like(documents), split.document_lengths[documents])
+    assert seen == Counter(every.token_ids.tolist())
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, None), (1e9, 0.5)])
+def test_temperature_lies_between_sizes_and_equal_shares(marked, temperature, share):
+    sampler, split = mixture(marked, weights={"long.jsonl": 1, "*": 1}, temperature=temperature), marked.split("train")
+    by_size = split.first_tokens[split.documents_of_files[0]] / split.first_tokens[-1]
+    assert sampler.rows_per_block[0] / 1000 == pytest.approx(share or by_size, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [({"long.jsonl": 1, "x/*": 1}, "no pattern of the mixture matches"), ({"*": 1, "x": 1}, "matches no file")],
+)
+def test_a_mixture_of_what_is_not_there_is_refused(marked, weights, message):
+    with pytest.raises(CorpusError, match=message):
+        mixture(marked, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [[1, 1e-9], [1, 1, 1], [0.9, 0.1], [5, 3, 2, 1e-6, 1e-6]])
+def test_rows_by_weight_are_a_thousand_and_none_is_left_out(weights):
+    rows = rows_by_weight(np.array(weights, np.float64))
+    assert sum(rows) == 1000 and min(rows) >= 1
+    assert np.allclose(np.array(rows) / 1000, np.array(weights) / sum(weights), atol=0.003)

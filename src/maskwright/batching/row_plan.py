@@ -9,6 +9,7 @@ section 4.2, but a sequence never holds two documents).
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,17 @@ class Pieces:
     def num_rows(self) -> int:
         """How many rows there are."""
         return len(self.row_starts) - 1
+
+    @classmethod
+    def joined(cls, parts: Sequence["Pieces"]) -> "Pieces":
+        """Return the rows of several, one after the other."""
+        pieces_per_row = np.concatenate([np.diff(part.row_starts) for part in parts])
+        return cls(
+            np.concatenate([part.documents for part in parts]),
+            np.concatenate([part.starts for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([[0], np.cumsum(pieces_per_row)]),
+        )
 
     def rows(self, indices: np.ndarray) -> "Pieces":
         """Return the given rows, in the given order."""

@@ -39,7 +39,7 @@ class RowStream:
             seed: of the run.
             stream: number of the stream under this seed; every kind of rows in a run has its own.
             may_cut: whether documents may be cut to fill rows; false keeps every document that fits into a row whole.
-            runs: what is packed instead of documents, each short enough for a row; None packs the documents.
+            runs: runs of documents that are packed instead of the documents; None packs all of these whole.
         """
         self.row_length = row_length
         self._split = split
@@ -59,22 +59,15 @@ class RowStream:
         numbers = np.arange(first_row, first_row + num_rows)
         epochs, positions = np.divmod(numbers, self._plan.num_rows)
         parts = [self._epoch(int(epoch)).rows(positions[epochs == epoch]) for epoch in np.unique(epochs)]
-        if len(parts) == 1:
-            return parts[0]
-        row_lengths = np.concatenate([np.diff(part.row_starts) for part in parts])
-        return Pieces(
-            np.concatenate([part.documents for part in parts]),
-            np.concatenate([part.starts for part in parts]),
-            np.concatenate([part.lengths for part in parts]),
-            np.concatenate([[0], np.cumsum(row_lengths)]),
-        )
+        pieces = parts[0] if len(parts) == 1 else Pieces.joined(parts)
+        if self._runs is None:
+            return pieces
+        runs = self._runs.take(pieces.documents)
+        return replace(pieces, documents=runs.documents, starts=runs.starts + pieces.starts)
 
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
         """Return rows as a packed batch of `num_rows * row_length` tokens."""
         pieces = self.pieces(first_row, num_rows)
-        if self._runs is not None:
-            runs = self._runs.take(pieces.documents)
-            pieces = replace(pieces, documents=runs.documents, starts=runs.starts + pieces.starts)
         tokens = self._split.gather_tokens(pieces.documents, pieces.starts, pieces.lengths)
         return assemble(pieces, tokens, self._vocabulary, self.row_length)
 

@@ -28,6 +28,10 @@ class Chosen(Generic[PlugIn]):
     plug_in: type[PlugIn]
     options: Any
 
+    def __hash__(self) -> int:
+        """By what a recipe says; options need not be hashable."""
+        return hash((self.name, self.options.model_dump_json()))
+
     @property
     def label(self) -> str:
         """The name without the module, as it appears in metrics, such as "token"."""

@@ -4,7 +4,7 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from maskwright.core.randomness import derived_seed
 from maskwright.corpus.decontamination import Decontaminator
@@ -27,12 +27,14 @@ class CleanPiece:
         is_last: whether the document ends here.
         is_contaminated: whether the document, up to here, shares an n-gram with evaluation text: if it does at its
             end, it is dropped.
+        source: index of the source that it is from.
     """
 
     text: str
     number: float
     is_last: bool
     is_contaminated: bool = False
+    source: int = 0
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Cleaner:
     def clean(self, sources: Iterable[Source]) -> Iterator[CleanPiece]:
         """Yield the documents of all sources, in order."""
         key = derived_seed(self.seed, "document").to_bytes(8, "little")
-        for source in sources:
+        for index, source in enumerate(sources):
             source.dropped.clear()
             number, is_inside, is_contaminated = 0.0, False, False
             for piece in source.pieces():
@@ -66,7 +68,7 @@ class Cleaner:
                     is_contaminated |= self.decontaminator.has_overlap(text, continues=is_inside)
                 self.dropped["contaminated"] += is_contaminated and piece.is_last
                 if is_inside or not (is_contaminated and piece.is_last):
-                    yield CleanPiece(text, number, piece.is_last, is_contaminated)
+                    yield CleanPiece(text, number, piece.is_last, is_contaminated, index)
                 is_inside = not piece.is_last
             self.dropped.update(source.dropped)
 
@@ -83,9 +85,9 @@ def parts_of(piece: CleanPiece) -> Iterator[CleanPiece]:
     text, start = piece.text, 0
     while len(text) - start > TEXT_CHARACTERS:
         end = cut_position(text, start + TEXT_CHARACTERS)
-        yield CleanPiece(text[start:end], piece.number, False, piece.is_contaminated)
+        yield replace(piece, text=text[start:end], is_last=False)
         start = end
     if start == 0:
         yield piece
     else:
-        yield CleanPiece(text[start:], piece.number, piece.is_last, piece.is_contaminated)
+        yield replace(piece, text=text[start:])

@@ -1,6 +1,7 @@
 """A prepared corpus: opened, checked, and its tokens gathered."""
 
 import io
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,11 +30,13 @@ class TokenSplit:
         first_tokens: int64 [documents + 1], the number of each document's first token, counted over the whole split;
             then how many there are.
         marks: names of the marks of its tokens; the first token of a document begins each of these units.
+        files: names of the sources that the documents are from.
+        documents_of_files: how many documents are of each, in order; empty if that was not noted.
     """
 
-    def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat) -> None:
+    def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat, files: Sequence[str] = ()) -> None:
         """Map every shard of the split."""
-        self.marks = form.marks
+        self.marks, self.files, self.documents_of_files = form.marks, tuple(files), tuple(record.documents_of_files)
         self._shards = [Shard(folder, shard, form) for shard in record.shards]
         self.num_documents = sum(len(shard.document_offsets) - 1 for shard in self._shards)
         self.document_lengths = np.concatenate(
@@ -81,7 +84,9 @@ class Corpus:
         """Use `open_corpus`."""
         self.folder, self.manifest, self.vocabulary = folder, manifest, vocabulary
         self._form = ShardFormat(vocabulary.size, vocabulary.sha256, tuple(manifest.marks))
-        self._splits = {name: TokenSplit(folder, record, self._form) for name, record in manifest.splits.items()}
+        self._splits = {
+            name: TokenSplit(folder, record, self._form, manifest.files) for name, record in manifest.splits.items()
+        }
 
     def split(self, name: str) -> TokenSplit:
         """Return "train" or "held_out"."""

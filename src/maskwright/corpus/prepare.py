@@ -140,7 +140,7 @@ class Preparation:
         trained_kind = None if self.tokenizer_config.existing else self.tokenizer_config.kind.label
         cleaner = Cleaner(self.seed, decontaminator)
         encoder = TextEncoder(tokenizer, vocabulary, form.token_dtype, self.marks)
-        with TokenizedSplits(folder, form, rule) as tokenized:
+        with TokenizedSplits(folder, form, rule, len(self.sources)) as tokenized:
             with progress("tokenizing (bytes)", found.num_text_bytes) as advance:
                 for batch in encode_in_order(self.pieces(cleaner, rule), encoder):
                     tokenized.add(batch)
@@ -229,12 +229,12 @@ class TokenizedSplits:
         audited_texts: held-out text for the tokenizer's audit.
     """
 
-    def __init__(self, folder: Path, form: ShardFormat, rule: HeldOutRule) -> None:
+    def __init__(self, folder: Path, form: ShardFormat, rule: HeldOutRule, num_sources: int) -> None:
         """Begin with empty splits."""
         self.rule = rule
         self.dropped: Counter[str] = Counter()
         self.audited_texts: list[str] = []
-        self._splits = {split: SplitInProgress(SplitWriter(folder, split, form)) for split in SPLITS}
+        self._splits = {split: SplitInProgress(SplitWriter(folder, split, form), num_sources) for split in SPLITS}
         self._num_audited_characters = 0
 
     def __enter__(self) -> Self:
@@ -276,9 +276,10 @@ class TokenizedSplits:
 class SplitInProgress:
     """One split while it is written: its shards, and its words and bytes."""
 
-    def __init__(self, writer: SplitWriter) -> None:
+    def __init__(self, writer: SplitWriter, num_sources: int) -> None:
         """Begin empty."""
         self.writer = writer
+        self._documents_of_sources = np.zeros(num_sources, np.int64)
         self._whole, self._pending = np.zeros(2, np.int64), np.zeros(2, np.int64)
 
     def add(self, batch: EncodedBatch, chosen: np.ndarray) -> int:
@@ -287,7 +288,9 @@ class SplitInProgress:
         is_end = np.array([piece.is_last and not piece.is_contaminated for piece in pieces])
         of_tokens = slice(None) if chosen.all() else np.repeat(chosen, batch.lengths)
         ends = np.cumsum(batch.lengths[chosen])[is_end]
-        num_empty = self.writer.append(batch.tokens[of_tokens], ends)
+        is_written = self.writer.append(batch.tokens[of_tokens], ends)
+        sources = np.array([piece.source for piece in pieces])[is_end]
+        self._documents_of_sources += np.bincount(sources[is_written], minlength=len(self._documents_of_sources))
         sizes = np.stack([batch.num_words, batch.num_bytes])[:, chosen] * (batch.lengths[chosen] > 0)
         num_whole = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
         if num_whole:
@@ -297,7 +300,7 @@ class SplitInProgress:
         if pieces[-1].is_last and pieces[-1].is_contaminated:
             self.writer.abandon_document()
             self._pending[:] = 0
-        return num_empty
+        return int((~is_written).sum())
 
     def record(self) -> SplitRecord:
         """Finish the shards and return the split's record."""
@@ -308,6 +311,7 @@ class SplitInProgress:
             num_words=int(self._whole[0]),
             num_tokens=sum(shard.num_tokens for shard in shards),
             num_text_bytes=int(self._whole[1]),
+            documents_of_files=self._documents_of_sources.tolist(),
         )
 
 

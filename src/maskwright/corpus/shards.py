@@ -80,7 +80,7 @@ class SplitWriter:
         self.records: list[ShardRecord] = []
         self._shard: ShardWriter | None = None
 
-    def append(self, tokens: MarkedTokens, document_ends: np.ndarray) -> int:
+    def append(self, tokens: MarkedTokens, document_ends: np.ndarray) -> np.ndarray:
         """Append tokens of any number of documents; the first token of each is made to begin all that is marked.
 
         Args:
@@ -89,7 +89,7 @@ class SplitWriter:
                 belongs to a document that the next call goes on with.
 
         Returns:
-            How many documents were left out because they have no tokens.
+            For each end whether the document was written, bool: one without tokens is left out.
         """
         if self._shard is None:
             name = f"{self.split}-{len(self.records):05d}"
@@ -101,7 +101,7 @@ class SplitWriter:
         self._shard.append(tokens, document_ends[has_tokens])
         if not self._shard.is_inside_document and self._shard.num_token_bytes >= self.shard_bytes:
             self._finish_shard()
-        return int((~has_tokens).sum())
+        return has_tokens
 
     def abandon_document(self) -> None:
         """Take back what was appended of the document that is not yet ended."""

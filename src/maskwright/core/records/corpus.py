@@ -30,6 +30,10 @@ class SplitRecord(Record):
     num_words: int
     num_tokens: int
     num_text_bytes: int
+    documents_of_files: list[int] = Field(
+        default=[],
+        description="documents of each of the manifest's files, in order; none before version 0.2",
+    )
 
 
 class TokenizerAudit(Record):
@@ -73,7 +77,7 @@ class CorpusManifest(Record):
         Marks of more than words don't count: a run goes on with a corpus that has them.
         """
         content = self.model_dump(include={"tokenizer_sha256", "sha256_of_counts"})
-        splits = {name: split.model_dump() for name, split in self.splits.items()}
+        splits = {name: split.model_dump(exclude={"documents_of_files"}) for name, split in self.splits.items()}
         for shard in (shard for split in splits.values() for shard in split["shards"]):
             for facts in ("sha256", "num_bytes"):
                 shard[facts] = {file: fact for file, fact in shard[facts].items() if file.endswith(CONTENT_FILES)}
