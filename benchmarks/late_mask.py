@@ -107,7 +107,7 @@ def train(connection: Connection, shape: Shape, layers: int, plug_in: type[Objec
     encoder = build_encoder(shape.family, None, sizes, VOCABULARY, shape.length, SEED)
     objective = plug_in(plug_in.Config(**options), encoder, VOCABULARY, VocabularyHead(encoder.config, SEED))
     model = PhaseModel(encoder, objective).train()
-    optimizers = Optimizers(model.named_parameters(), OptimizerConfig())
+    optimizers = Optimizers(model.root(), OptimizerConfig())
     stepper = Stepper(model, torch.device("cpu"), fastest_dtype(torch.device("cpu")), Ranks(), SEED, compiled=True)
     generator = torch_generator(SEED, "benchmark")
     ids_SN = torch.randint(5, VOCABULARY_SIZE, (4, shape.batch, shape.length - 2), generator=generator)

@@ -119,7 +119,7 @@ class Bench:
 def ours(bench: Bench, recipe: Recipe, model: Model) -> Contestant:
     """Our engine: loader, corruption, look-up or teacher, step, clipping, optimizer."""
     batches = StepBatches(recipe, bench.corpus, model, Course((0, NUM_STEPS)), range(1))
-    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    optimizers = Optimizers(model.root(), recipe.optimizer)
     phase_model = PhaseModel(model.encoder, model.objectives[1]).train()
     is_compiled = bench.arguments.compile == "on"
     stepper = Stepper(phase_model, bench.device, bench.dtype, Ranks(), seed=1, compiled=is_compiled)

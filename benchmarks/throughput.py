@@ -214,7 +214,7 @@ def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
     )
     model = build_model(recipe, corpus.vocabulary, None)
     batches = StepBatches(recipe, corpus, model, Course((100_000,)), range(1))
-    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    optimizers = Optimizers(model.root(), recipe.optimizer)
     phase_model = PhaseModel(model.encoder, model.objectives[0]).train()
     stepper = Stepper(phase_model, torch.device("cpu"), torch.bfloat16, Ranks(), seed=1, compiled=True)
     first = 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
-from maskwright.encoders.attention import Attention, backend
+from maskwright.encoders.attention import Attention, backend, choose_backend
 from maskwright.encoders.attention.padded import Padded
 
 
@@ -114,7 +114,13 @@ class EncoderConfig(Options):
 
 
 class Block(nn.Module, ABC):
-    """One layer: attention, for which every token is needed, and then what each token does for itself."""
+    """One layer: attention, for which every token is needed, and then what each token does for itself.
+
+    Attributes:
+        is_block: tells optimizers that the matrices are a layer's (`optim/roles.py`).
+    """
+
+    is_block: ClassVar[bool] = True
 
     @abstractmethod
     def attend(self, x_TD: Tensor, context: Any) -> Tensor:
@@ -264,6 +270,13 @@ class Encoder(nn.Module, ABC):
             raise no_such_layer(layer, last)
         x_TD = self.run_blocks(self.embed(input), input.layout, stop=layer)
         return self.final_norm(x_TD) if layer == last else x_TD
+
+    def choose_attention(self, device: torch.device, dtype: torch.dtype, row_length: int) -> str:
+        """Take the backend that is best for rows of a length, and return its name; see `attention.choose_backend`."""
+        needs_scores = self.has_attention_bias or self.config.attention_dropout > 0
+        name = choose_backend(device, dtype, row_length, needs_scores)
+        self.use_attention(name)
+        return name
 
     def use_attention(self, backend_name: str) -> None:
         """Choose the attention backend; `attention.choose_backend` knows which is best where.

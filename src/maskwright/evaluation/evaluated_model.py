@@ -16,7 +16,6 @@ from maskwright.core.hardware import default_device
 from maskwright.core.log import printable, say, warn
 from maskwright.core.records.run import RunRecord, run_of_model
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.export.folder import ImportedModel, import_model
@@ -130,7 +129,7 @@ class EvaluatedModel:
                 them (in folders of ours, as they were in pre-training).
         """
         encoder = copy.deepcopy(self._read(dropout).encoder).to(self.device)
-        encoder.use_attention(choose_backend(self.device, torch.float32, encoder.config.max_positions))
+        encoder.choose_attention(self.device, torch.float32, encoder.config.max_positions)
         return encoder
 
     def _read(self, dropout: float | None) -> ImportedModel:

@@ -22,7 +22,6 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.hardware import can_compile, default_device
 from maskwright.core.log import say
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
 from maskwright.export.folder import ImportedModel, import_model
@@ -150,7 +149,7 @@ class MaskedLanguageModel:
             lacking = "the model's folder has no trained vocabulary head, only the encoder below it"
         else:
             encoder, head = imported.encoder.to(device), imported.head.to(device)
-            encoder.use_attention(choose_backend(device, torch.float32, encoder.config.max_positions))
+            encoder.choose_attention(device, torch.float32, encoder.config.max_positions)
             return cls(encoder, head, tokenizer, reader=None if reader is None else reader.to(device))
         raise EvaluationError(
             lacking,

@@ -15,7 +15,6 @@ from maskwright.core.batches import PackedBatch
 from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.files import write_bytes_atomically
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder, no_such_layer
 from maskwright.models.trained import TrainedModel
 
@@ -143,9 +142,7 @@ class Teacher:
 
     def _made_ready(self, batch: PackedBatch) -> PackedBatch:
         """Move a batch to the device and take the attention that is best for its rows."""
-        config = self.encoder.config
-        biased = self.encoder.has_attention_bias or config.attention_dropout > 0
-        self.encoder.use_attention(choose_backend(self.device, self.dtype, batch.layout.row_length, biased))
+        self.encoder.choose_attention(self.device, self.dtype, batch.layout.row_length)
         return batch.to(self.device)
 
     def _autocast(self) -> torch.autocast:

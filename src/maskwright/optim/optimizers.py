@@ -1,6 +1,6 @@
 """AdamW, or Muon for the blocks' matrices with AdamW for the rest, behind one small interface."""
 
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.options import Options
+from maskwright.optim.roles import Role, roles_of
+
+FACTOR = "learning_rate_factor"
+"""Key of torch's parameter groups for what multiplies the learning rate."""
 
 
 class OptimizerConfig(Options):
@@ -31,35 +35,37 @@ class OptimizerConfig(Options):
 class Optimizers:
     """The optimizers of a run: one or two of torch's, with state that is named by parameter."""
 
-    def __init__(self, named_parameters: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> None:
-        """Sort the parameters into groups.
+    def __init__(self, root: nn.Module, config: OptimizerConfig) -> None:
+        """Sort the parameters into groups by their roles.
 
-        Matrices decay and vectors (biases, norms) don't. With Muon, matrices inside the blocks (names containing
-        "blocks.") go to Muon with the learning rate matched to AdamW's update size (Liu et al. 2025, arXiv:2502.16982),
-        so one learning rate serves both; embeddings and heads stay with AdamW.
+        Matrices decay and vectors (biases, norms) don't. With Muon, the blocks' matrices of exactly two dimensions go
+        to Muon with the learning rate matched to AdamW's update size (Liu et al. 2025, arXiv:2502.16982), so one
+        learning rate serves both; embeddings, heads and all others stay with AdamW.
 
         Args:
-            named_parameters: every parameter that any phase trains, each once.
+            root: holds every parameter that any phase trains; its modules declare roles (`roles.py`).
             config: validated options.
         """
         self._peak = config.learning_rate
         self._clip_norm = config.clip_norm
-        self._names: dict[nn.Parameter, str] = {parameter: name for name, parameter in named_parameters}
-        matrices: list[nn.Parameter] = []
-        vectors: list[nn.Parameter] = []
-        hidden_matrices: list[nn.Parameter] = []
-        for parameter, name in self._names.items():
-            if parameter.ndim < 2:
-                vectors.append(parameter)
-            elif config.name == "muon" and "blocks." in name:
-                hidden_matrices.append(parameter)
-            else:
-                matrices.append(parameter)
+        roles = roles_of(root)
+        self._names: dict[nn.Parameter, str] = {parameter: name for name, (parameter, _) in roles.items()}
+        for_muon: dict[Role, list[nn.Parameter]] = {}
+        for_adamw: dict[Role, list[nn.Parameter]] = {}
+        for parameter, role in roles.values():
+            is_for_muon = config.name == "muon" and role.is_block_matrix
+            # AdamW does not care where a matrix stands.
+            role, groups = (role, for_muon) if is_for_muon else (replace(role, is_block_matrix=False), for_adamw)
+            groups.setdefault(role, []).append(parameter)
         self._optimizers: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(
                 [
-                    {"params": matrices, "weight_decay": config.weight_decay},
-                    {"params": vectors, "weight_decay": 0.0},
+                    {
+                        "params": parameters,
+                        "weight_decay": config.weight_decay if role.decays else 0.0,
+                        FACTOR: role.learning_rate_factor,
+                    }
+                    for role, parameters in for_adamw.items()
                 ],
                 lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
@@ -67,9 +73,9 @@ class Optimizers:
                 fused=True,
             )
         }
-        if hidden_matrices:
+        if for_muon:
             self._optimizers["muon"] = torch.optim.Muon(
-                hidden_matrices,
+                [{"params": each, FACTOR: role.learning_rate_factor} for role, each in for_muon.items()],
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
                 momentum=config.momentum,
@@ -82,11 +88,11 @@ class Optimizers:
         return nn.utils.clip_grad_norm_(list(self._names), limit)
 
     def step(self, learning_rate_factor: float) -> float:
-        """Update the weights and drop the gradients; return the learning rate used."""
+        """Update the weights and drop the gradients; return the learning rate, that of a module whose factor is 1."""
         learning_rate = self._peak * learning_rate_factor
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group[FACTOR]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return learning_rate

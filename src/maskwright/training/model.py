@@ -36,6 +36,12 @@ class Model:
         parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
         return nn.ModuleDict(parts)
 
+    def use_attention(self, backend_name: str) -> None:
+        """Choose the attention backend of every encoder: the main one and those that learn beside it."""
+        for part in self.root().modules():
+            if isinstance(part, Encoder):
+                part.use_attention(backend_name)
+
     def exported_heads(self, phase: int) -> Mapping[str, nn.Module]:
         """Return the heads that an export has after a step of a phase, by kind."""
         return self.objectives[phase].outcome(self.encoder).heads

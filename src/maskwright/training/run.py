@@ -101,7 +101,7 @@ def assemble_run(
         corpus=corpus,
         folder=folder,
         model=model,
-        optimizers=Optimizers(model.named_parameters(), recipe.optimizer),
+        optimizers=Optimizers(model.root(), recipe.optimizer),
         batches=StepBatches(recipe, corpus, model, course, numbers),
         course=course,
         engine=engine,
@@ -133,7 +133,7 @@ def _engine_and_model(
         require_exportable(model.encoder, tuple(model.exported_heads(phase)))
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))
     model.root().to(device)
-    model.encoder.use_attention(engine.attention)
+    model.use_attention(engine.attention)
     return engine, model
 
 

@@ -6,13 +6,18 @@ from torch import nn
 
 from maskwright.core.errors import CheckpointError
 from maskwright.optim.optimizers import OptimizerConfig, Optimizers
+from maskwright.optim.roles import roles_of
+
+
+class Layer(nn.Linear):
+    is_block = True
 
 
 class TwoBlocks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(7, 4)
-        self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.blocks = nn.ModuleList([Layer(4, 4), Layer(4, 4)])
 
     def forward(self) -> torch.Tensor:
         x = self.embedding.weight
@@ -41,15 +46,15 @@ def update(one: TwoBlocks, optimizers: Optimizers, steps: int = 1) -> None:
 def test_state_taken_over_by_name_continues_to_the_last_bit(name):
     config = OptimizerConfig(name=name, learning_rate=0.05)
     straight = module()
-    optimizers = Optimizers(straight.named_parameters(), config)
+    optimizers = Optimizers(straight, config)
     update(straight, optimizers, 5)
 
     stopped = module()
-    first = Optimizers(stopped.named_parameters(), config)
+    first = Optimizers(stopped, config)
     update(stopped, first, 3)
     resumed = module(seed=1)
     resumed.load_state_dict(stopped.state_dict())
-    second = Optimizers(resumed.named_parameters(), config)
+    second = Optimizers(resumed, config)
     second.load_state_tensors({path: tensor.clone() for path, tensor in first.state_tensors().items()})
     update(resumed, second, 2)
     for name_, parameter in resumed.named_parameters():
@@ -59,7 +64,7 @@ def test_state_taken_over_by_name_continues_to_the_last_bit(name):
 def test_vectors_do_not_decay_and_matrices_do():
     one = module()
     before = {name: parameter.detach().clone() for name, parameter in one.named_parameters()}
-    optimizers = Optimizers(one.named_parameters(), OptimizerConfig(learning_rate=0.1, weight_decay=0.5))
+    optimizers = Optimizers(one, OptimizerConfig(learning_rate=0.1, weight_decay=0.5))
     for parameter in one.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizers.step(1.0)
@@ -70,7 +75,7 @@ def test_vectors_do_not_decay_and_matrices_do():
 
 def test_muon_gets_the_matrices_of_the_blocks_alone():
     one = module()
-    optimizers = Optimizers(one.named_parameters(), OptimizerConfig(name="muon"))
+    optimizers = Optimizers(one, OptimizerConfig(name="muon"))
     update(one, optimizers)
     kinds = {path.split("/")[1]: path.split("/")[0] for path in optimizers.state_tensors()}
     assert kinds == {
@@ -85,7 +90,7 @@ def test_muon_gets_the_matrices_of_the_blocks_alone():
 def test_gradients_are_clipped_to_the_norm_and_zero_turns_clipping_off():
     for limit, expected in ((0.1, 0.1), (0.0, None)):
         one = module()
-        optimizers = Optimizers(one.named_parameters(), OptimizerConfig(clip_norm=limit))
+        optimizers = Optimizers(one, OptimizerConfig(clip_norm=limit))
         one().backward()
         norm = float(optimizers.clip())
         after = float(torch.stack([parameter.grad.norm() for parameter in one.parameters()]).norm())
@@ -94,6 +99,35 @@ def test_gradients_are_clipped_to_the_norm_and_zero_turns_clipping_off():
 
 
 def test_state_of_another_model_is_refused():
-    optimizers = Optimizers(module().named_parameters(), OptimizerConfig())
+    optimizers = Optimizers(module(), OptimizerConfig())
     with pytest.raises(CheckpointError, match=r"other\.weight"):
         optimizers.load_state_tensors({"adamw/other.weight/exp_avg": torch.zeros(2)})
+
+
+def test_a_learning_rate_factor_holds_for_all_inside_a_module():
+    one, other = module(), module()
+    other.blocks[1].learning_rate_factor = 0.25
+    other.learning_rate_factor = 2.0
+    for each in (one, other):
+        update(each, Optimizers(each, OptimizerConfig(learning_rate=0.05, weight_decay=0, clip_norm=0)))
+    before = module()
+    for name, factor in (("embedding.weight", 2.0), ("blocks.0.weight", 2.0), ("blocks.1.bias", 0.5)):
+        moved = [each.get_parameter(name) - before.get_parameter(name) for each in (one, other)]
+        torch.testing.assert_close(moved[1], factor * moved[0], rtol=1e-4, atol=1e-6)
+
+
+def test_muon_gets_nothing_but_two_dimensions():
+    """Such as a convolution or a stack of experts: AdamW has them."""
+    one = module()
+    one.blocks[0].kernel = nn.Parameter(torch.zeros(4, 4, 3))
+    roles = roles_of(one)
+    assert not roles["blocks.0.kernel"][1].is_block_matrix and roles["blocks.0.kernel"][1].decays
+    assert [name for name, (_, role) in roles.items() if role.is_block_matrix] == ["blocks.0.weight", "blocks.1.weight"]
+    assert list(roles) == [name for name, _ in one.named_parameters()]
+
+
+def test_a_tied_parameter_is_there_once():
+    one = module()
+    one.head = nn.Linear(4, 7, bias=False)
+    one.head.weight = one.embedding.weight
+    assert list(roles_of(one)) == [name for name, _ in one.named_parameters()]

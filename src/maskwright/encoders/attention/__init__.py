@@ -24,7 +24,7 @@ OWN_ATTENTION = "its own"
 """What stands for a backend where a class of transformers attends in its own way."""
 
 
-def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, has_bias: bool = False) -> str:
+def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, needs_scores: bool = False) -> str:
     """Return the backend to use, decided once at start-up.
 
     `varlen` needs an NVIDIA GPU of compute capability 8.0 or higher and 16-bit numbers; rows so short that nothing is
@@ -34,9 +34,9 @@ def choose_backend(device: torch.device, dtype: torch.dtype, row_length: int, ha
         device: where the encoder runs.
         dtype: of the matrix products (autocast's, where it is on).
         row_length: tokens in a row.
-        has_bias: whether scores get a bias, as the family's `has_attention_bias` says; only `padded` is fast then.
+        needs_scores: whether scores get a bias or dropout, which `varlen` does not have.
     """
-    is_worth_it = device.type == "cuda" and row_length >= SHORTEST_VARLEN_ROW and not has_bias
+    is_worth_it = device.type == "cuda" and row_length >= SHORTEST_VARLEN_ROW and not needs_scores
     return "varlen" if is_worth_it and backend("varlen").runs_on(device, dtype) else "padded"
 
 

@@ -16,7 +16,6 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.hardware import fastest_dtype
 from maskwright.core.log import say
 from maskwright.core.randomness import numpy_generator, torch_generator
-from maskwright.encoders.attention import choose_backend
 from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.evaluated_model import EvaluatedModel
@@ -152,9 +151,7 @@ class Experiment:
     def new_model(self, settings: FineTuning) -> FineTunedModel:
         """Return the pre-trained encoder with a fresh head, on the device."""
         encoder = self.subject.new_encoder(settings.dropout)
-        is_dense = encoder.config.attention_dropout > 0 or encoder.has_attention_bias
-        length = self.text_encoder.max_length
-        encoder.use_attention("padded" if is_dense else choose_backend(self.subject.device, self.dtype, length))
+        encoder.choose_attention(self.subject.device, self.dtype, self.text_encoder.max_length)
         adapt(encoder, settings, torch_generator(self.course_seed, "fine_tuning_lora"))
         dropout = largest_dropout(encoder) if settings.dropout is None else settings.dropout
         head = self.task.head(encoder.config.hidden_size, self.splits, dropout)

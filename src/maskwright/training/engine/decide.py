@@ -18,7 +18,7 @@ from maskwright.training.engine.plan import (
     dtype_named,
     require_memory_for_weights,
 )
-from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.recipe.recipe import Recipe, encoder_config
 
 
 def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
@@ -33,7 +33,8 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
         attention = OWN_ATTENTION
     else:
         if attention == "auto":
-            attention = choose_backend(device, dtype, recipe.longest_sequence, family.has_attention_bias)
+            needs_scores = family.has_attention_bias or encoder_config(recipe).attention_dropout > 0
+            attention = choose_backend(device, dtype, recipe.longest_sequence, needs_scores)
         require_backend(attention, device, dtype)
     return EngineRecord(
         device=str(device),

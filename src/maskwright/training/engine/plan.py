@@ -7,10 +7,10 @@ import torch
 from maskwright.core.errors import MemoryShortage
 from maskwright.core.records.run import PhaseRecord, PlanRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.build import build_config, empty_encoder, load_family
+from maskwright.encoders.build import empty_encoder, load_family
 from maskwright.training.engine.cross_entropy_choice import logits_of_head
 from maskwright.training.model import Model
-from maskwright.training.recipe.recipe import Recipe, vocabulary_asked_for
+from maskwright.training.recipe.recipe import Recipe, encoder_config
 from maskwright.training.timeline import Course, split_by_shares
 
 EXPECTED_UTILISATION = {"cpu": 0.45, "cuda": 0.45, "mps": 0.3}
@@ -68,7 +68,7 @@ def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]
     num_tokens = course.num_steps * recipe.batch.tokens
     return PlanRecord(
         num_parameters=sum(parameter.numel() for _, parameter in model.named_parameters()),
-        num_body_parameters=sum(p.numel() for name, p in model.named_parameters() if ".blocks." in name),
+        num_body_parameters=sum(parameter.numel() for parameter in model.encoder.blocks.parameters()),
         phases=phases,
         total_flops=sum(
             steps * recipe.batch.tokens * per_token for steps, per_token in zip(course.phase_steps, flops, strict=True)
@@ -147,11 +147,7 @@ def require_memory_for_weights(recipe: Recipe, available_bytes: int) -> None:
     Raises:
         MemoryShortage: they can't.
     """
-    section = recipe.encoder
-    config = build_config(
-        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
-    )
-    encoder = empty_encoder(load_family(section.family), config)
+    encoder = empty_encoder(load_family(recipe.encoder.family), encoder_config(recipe))
     needed = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in encoder.parameters())
     if needed > available_bytes:
         raise MemoryShortage(

@@ -74,7 +74,7 @@ def _seconds_of_step(
     device = torch.device(engine.device)
     phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
     stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
-    optimizers = Optimizers(model.named_parameters(), recipe.optimizer)
+    optimizers = Optimizers(model.root(), recipe.optimizer)
     micro_batches = batches(phase)
 
     def one_step(num_micro_batches: int) -> float:

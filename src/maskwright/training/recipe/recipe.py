@@ -19,6 +19,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.marks import MARKS
 from maskwright.encoders.build import build_config, load_family
+from maskwright.encoders.encoder import EncoderConfig
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
@@ -182,9 +183,7 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
     """Return what the encoder's family does not take, now and not after hours of preparing text."""
     section, problems = recipe.encoder, []
     try:
-        build_config(
-            section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
-        )
+        encoder_config(recipe)
         is_foreign = load_family(section.family).is_foreign
     except RecipeError as error:
         return [f"{error.got} ({error.expected})"]
@@ -200,9 +199,7 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
 def _misfits(recipe: Recipe) -> list[str]:
     """Return which objectives don't go with the encoder or with the sequence length of their phase."""
     section, problems = recipe.encoder, []
-    config = build_config(
-        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
-    )
+    config = encoder_config(recipe)
     for index, phase in enumerate(recipe.phases):
         plug_in, options = phase.objective.plug_in, phase.objective.options
         try:
@@ -221,6 +218,18 @@ def _misfits(recipe: Recipe) -> list[str]:
                 "(take a sampler that does, such as pairs)"
             )
     return problems
+
+
+def encoder_config(recipe: Recipe) -> EncoderConfig:
+    """Return the encoder's options, for a vocabulary of the size that the recipe asks for.
+
+    Raises:
+        RecipeError: they are out of range.
+    """
+    section = recipe.encoder
+    return build_config(
+        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
+    )
 
 
 def vocabulary_asked_for(recipe: Recipe) -> Vocabulary:
