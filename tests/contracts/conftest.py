@@ -14,7 +14,7 @@ from maskwright.core.batches import CorruptedBatch, PackedBatch
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.randomness import torch_generator
 from maskwright.masking.masking import STRATEGIES
-from maskwright.objectives.base import Objective
+from maskwright.objectives.base import TERMS, Objective
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -43,10 +43,16 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 """Options of objectives that can't do without."""
 
+TERM_OPTIONS: dict[str, dict[str, Any]] = {"own_atoms": {"refresh_steps": 500}}
+
 CASES = [
     (name, options)
     for name in [*plug_in_names("maskwright.objectives"), "confident_mlm:ConfidentMlm"]
     for options in [REQUIRED.get(name, {}), *VARIANTS.get(name, [])]
+] + [
+    ("mlm", {"terms": [{"name": term, **TERM_OPTIONS.get(term, {})}, "token"]})
+    for term in plug_in_names(TERMS.package)
+    if term != "token"
 ]
 
 TOY_SIZES = {"num_atoms": 24, "num_states": 2000, "num_tokens": 3000, "num_updates": 5}

@@ -49,6 +49,11 @@ class YesOrNoHead(nn.Module):
         super().__init__()
         self.dense, self.prediction = nn.Linear(width, width), nn.Linear(width, 1)
 
+    def initialize(self, generator):
+        for layer in (self.dense, self.prediction):
+            nn.init.normal_(layer.weight, std=0.02, generator=generator)
+            nn.init.zeros_(layer.bias)
+
     def forward(self, x_MD):
         return self.prediction(F.gelu(self.dense(x_MD))).squeeze(1)
 
@@ -61,6 +66,9 @@ class YesOrNo(Term):
     def __init__(self, config, encoder, vocabulary):
         super().__init__(config, encoder, vocabulary)
         self.head = YesOrNoHead(encoder.config.hidden_size)
+
+    def initialize(self, generator):
+        self.head.initialize(generator)
 
     def loss(self, x_MD, question, heads):
         each_M = F.binary_cross_entropy_with_logits(

@@ -152,7 +152,7 @@ class Question(Movable):
         positions_M: int64 [M], the positions in T whose hidden states answer. The slots in use come first; unused ones
             point at 0. Positions may repeat, and a target need not belong to its own position: it may be the next
             token's, or a label that is asked of [CLS].
-        targets: int64 [M], token ids or labels with `UNUSED` in unused slots; or a value of the term's own.
+        targets: int64 or float [M], ids, labels or numbers with `UNUSED` in unused slots; or a value of the term's own.
         count: int64 scalar, how many slots are in use. Decided on the host, so that the training step can divide by the
             count of the whole global batch before the backward pass; a tensor and not an int, so that compiled graphs
             don't depend on its value.
@@ -164,8 +164,9 @@ class Question(Movable):
 
 
 def in_slots(values: Tensor, num_slots: int, unused: int) -> Tensor:
-    """Return values in the first of a fixed number of slots, int64 [M]; the others hold `unused`."""
-    values_M = torch.full((num_slots,), unused, dtype=torch.int64)
+    """Return values in the first of a fixed number of slots, [M]; the others hold `unused`. Whole numbers are int64."""
+    dtype = values.dtype if values.is_floating_point() else torch.int64
+    values_M = torch.full((num_slots,), unused, dtype=dtype)
     values_M[: len(values)] = values
     return values_M
 
@@ -175,7 +176,7 @@ def ask(positions: Tensor, targets: Tensor, num_slots: int) -> Question:
 
     Args:
         positions: int64, at most `num_slots` positions.
-        targets: int64, in step with `positions`: ids or labels.
+        targets: in step with `positions`: ids or labels, int64; or numbers, float.
         num_slots: M, a function of the batch's size and of options alone.
     """
     return Question(

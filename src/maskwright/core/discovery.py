@@ -66,6 +66,13 @@ def load_plug_in(package: str, name: str, base: type[PlugIn]) -> type[PlugIn]:
             "put the file next to the recipe, or its folder on PYTHONPATH",
         ) from error
     found = getattr(module, class_name, None)
+    missing = getattr(found, "__abstractmethods__", ())
+    if isinstance(found, type) and issubclass(found, base) and missing:
+        raise RecipeError(
+            f"{kind}: the class {class_name} of {module_name} lacks {', '.join(sorted(missing))}",
+            f"all methods that {base.__name__} leaves to its sub-classes",
+            f"write them; {base.__module__} says what each does",
+        )
     if not (isinstance(found, type) and issubclass(found, base)):
         raise RecipeError(
             f"{kind}: {module_name} has no class {class_name} that inherits from {base.__name__}",

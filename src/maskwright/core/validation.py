@@ -29,7 +29,11 @@ def problems_of(model: type[BaseModel] | None, error: ValidationError) -> list[t
         error: what pydantic found.
     """
     found: list[tuple[str, str]] = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
+        # A list whose items were refused counts as empty: that is no problem of its own.
+        if problem["type"] == "too_short" and any(is_within(each["loc"], problem["loc"]) for each in problems):
+            continue
         path = path_of(problem)
         inner = problem.get("ctx", {}).get("error")
         if isinstance(inner, NestedProblems):
@@ -37,6 +41,11 @@ def problems_of(model: type[BaseModel] | None, error: ValidationError) -> list[t
         else:
             found.append((path, sentence_of(model, problem)))
     return found
+
+
+def is_within(location: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    """Return whether a location is inside another, and not the same."""
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def problems_in_words(model: type[BaseModel] | None, error: ValidationError, whole: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from maskwright.core.batches import EncoderInput, PackedBatch, in_slots
+from maskwright.core.batches import UNUSED, EncoderInput, PackedBatch, Question, in_slots
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class Corruption:
     positions: Tensor
     positions_M: Tensor
     unit_starts_T: Tensor
+
+    def ask(self, targets: Tensor) -> Question:
+        """Return the question for one target at each of the selected positions; terms that ask so share one reading.
+
+        Args:
+            targets: in step with `positions`: ids or labels, int64; or numbers, float.
+        """
+        targets_M = in_slots(targets, len(self.positions_M), UNUSED)
+        return Question(self.positions_M, targets_M, torch.tensor(len(self.positions)))
 
     @classmethod
     def of(

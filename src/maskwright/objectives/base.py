@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, Reading, asked_positions, groups_of
+from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
@@ -27,7 +28,7 @@ from maskwright.heads.token_head import VOCABULARY, TokenHead
 from maskwright.masking.corruption import Corruption
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.models.outcome import FillsMasks, Outcome
-from maskwright.objectives.terms.base import Term
+from maskwright.objectives.terms.base import Term, require_complete
 
 TERMS = ChosenFrom("maskwright.objectives.terms", Term)
 
@@ -101,6 +102,7 @@ class Objective(nn.Module, ABC):
         for chosen in self.chosen_terms(config):
             term = chosen.plug_in(chosen.options, encoder, vocabulary)
             term.name = chosen.label
+            require_complete(term)
             self.terms[chosen.label] = term
         is_special_V = torch.zeros(vocabulary.size, dtype=torch.bool)
         is_special_V[list(vocabulary.special_ids)] = True
@@ -187,6 +189,11 @@ class Objective(nn.Module, ABC):
         terms = []
         for name, question in reading.questions.items():
             term = self.term(name).loss(reading.states[name], question, heads)
+            if not isinstance(term, LossTerm):
+                raise RecipeError(
+                    f"`loss` of the term {name} returns a {type(term).__name__}",
+                    "what self.answer(question, total) returns, with the sum over the slots in use",
+                )
             if term.slots is not None and self.training:
                 self.observe(question, term)
             terms.append(replace(term, slots=None))

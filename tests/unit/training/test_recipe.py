@@ -37,6 +37,13 @@ def test_all_problems_are_reported_at_once_with_the_nearest_key(raw_recipe):
     assert len(message.splitlines()) <= 6
 
 
+def test_a_wrong_phase_is_one_problem_and_not_also_a_missing_one(raw_recipe):
+    objective = {"name": "mlm", "terms": ["token", {"name": "atoms", "wieght": 1}]}
+    with pytest.raises(RecipeError) as refusal:
+        parse_recipe(raw_recipe | {"phases": [{"objective": objective}]}, "test")
+    assert "has 1 problem(s)" in str(refusal.value) and "did you mean 'weight'" in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

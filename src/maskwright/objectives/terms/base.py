@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, SlotLosses, ask
+from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question, SlotLosses
+from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
@@ -122,9 +123,7 @@ class Term(nn.Module, ABC):
             generator: on the CPU; a function of (seed, step, micro-batch).
             progress: of the phase, in [0, 1].
         """
-        targets = packed.token_ids_T[corruption.positions]
-        question = ask(corruption.positions, targets, len(corruption.positions_M))
-        return Question(corruption.positions_M, question.targets, question.count)
+        return corruption.ask(packed.token_ids_T[corruption.positions])
 
     def complete(self, encoder: Encoder, batch: CorruptedBatch, question: Question) -> Question:
         """Add targets that take a forward pass but no gradient, on the device; by default the question as it is.
@@ -146,12 +145,21 @@ class Term(nn.Module, ABC):
     def answer(self, question: Question, total: Tensor, slots: SlotLosses | None = None, **metrics: Tensor) -> LossTerm:
         """Return the `LossTerm` of a question under the term's own name and weight.
 
+        Raises:
+            RecipeError: `total` is no scalar.
+
         Args:
             question: gives the count.
             total: scalar, the sum over the slots in use.
             slots: how each slot fared, where `is_observed`.
             metrics: sums by the names that `metrics` declares.
         """
+        if total.ndim:
+            raise RecipeError(
+                f"the term {self.name} answers with a tensor of the shape {list(total.shape)}",
+                "a scalar, the sum over the slots in use",
+                "add .sum() to its `loss`; not .mean(), since the engine divides by the count of the whole batch",
+            )
         named = {f"{self.name}_{key}": value for key, value in metrics.items()}
         return LossTerm(self.name, total, question.count, self.config.weight, named, slots)
 
@@ -193,3 +201,24 @@ class Term(nn.Module, ABC):
             flops_per_second: that training is expected to reach.
         """
         return []
+
+
+def require_complete(term: Term) -> None:
+    """Refuse a term that lacks what only shows later, or never.
+
+    Raises:
+        RecipeError: it has no citation, or weights that nothing draws from the run's seed.
+    """
+    kind = type(term).__name__
+    if not isinstance(getattr(term, "citation", None), str):
+        raise RecipeError(
+            f"the term {kind} has no `citation`",
+            "a class attribute that names the source, such as citation = 'Devlin et al. 2019, BERT, arXiv:1810.04805'",
+            "add it; reports and model cards show it",
+        )
+    if type(term).initialize is Term.initialize and any(True for _ in term.parameters()):
+        raise RecipeError(
+            f"the term {kind} has weights of its own and no `initialize`",
+            "a method `initialize(self, generator)` that draws all of them",
+            "add it, so that two runs of one recipe are the same (docs/add_an_objective.md)",
+        )
