@@ -118,7 +118,7 @@ def train(connection: Connection, shape: Shape, layers: int, plug_in: type[Objec
         for step in range(num_steps):
             stepper.forward_backward(step, range(1), [batches[step % len(batches)]])
             optimizers.clip()
-            optimizers.step(0.1)
+            optimizers.step(1e-4)
         connection.send((time.perf_counter() - begin) / num_steps)
 
 

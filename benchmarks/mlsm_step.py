@@ -132,7 +132,7 @@ def ours(bench: Bench, recipe: Recipe, model: Model) -> Contestant:
         for step in range(first, first + num_steps):
             stepper.forward_backward(step, range(1), loader.take())
             optimizers.clip()
-            optimizers.step(0.1)
+            optimizers.step(1e-4)
         seconds = time.perf_counter() - begin
         loader.close()
         first += num_steps

@@ -227,7 +227,7 @@ def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
             taken = loader.take()
             stepper.forward_backward(step, range(1), taken)
             optimizers.clip()
-            optimizers.step(0.1)
+            optimizers.step(1e-4)
             num_tokens += taken[0].clean.num_real_tokens
         seconds = time.perf_counter() - begin
         waited.setdefault(family, []).append(loader.waited_seconds / seconds)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from maskwright.batching.pack import pack_sequences
 from maskwright.batching.row_plan import NUM_SPECIALS
@@ -41,6 +42,7 @@ PARAGRAPH = (
     "the position of a run in its data is one integer, the step."
 )
 NUM_STEPS, ROW_LENGTH, RATE, NUM_DRAWS = 800, 64, 0.3, 400
+LEARNING_RATE = 5e-3
 WIDTH, LEFT, SIZE, LINE, BAR = 980, 150, 13, 38, 20
 
 
@@ -100,8 +102,8 @@ def hide(objective: Objective, encoder: Any, batch: PackedBatch, generator: Any,
 def train(objective: Objective, encoder: Any, corpus: Corpus) -> None:
     """Make the steps of a phase."""
     stream = RowStream(corpus.split("train"), corpus.vocabulary, ROW_LENGTH, seed=1)
-    parameters = {**dict(objective.named_parameters()), **dict(encoder.named_parameters())}
-    optimizers = Optimizers(parameters.items(), OptimizerConfig(name="muon", learning_rate=5e-3))
+    root = nn.ModuleDict({"objective": objective, "encoder": encoder})
+    optimizers = Optimizers(root, OptimizerConfig(name="muon"))
     schedule = ScheduleConfig()
     for step in range(NUM_STEPS):
         batch = hide(
@@ -110,7 +112,7 @@ def train(objective: Objective, encoder: Any, corpus: Corpus) -> None:
         (term,) = objective.loss(encoder, batch)
         (term.total / term.count).backward()
         optimizers.clip()
-        optimizers.step(schedule.factor(step / NUM_STEPS))
+        optimizers.step(LEARNING_RATE * schedule.factor(step / NUM_STEPS))
         objective.after_step(encoder, step + 1)
 
 

@@ -46,7 +46,6 @@ class Optimizers:
             root: holds every parameter that any phase trains; its modules declare roles (`roles.py`).
             config: validated options.
         """
-        self._peak = config.learning_rate
         self._clip_norm = config.clip_norm
         roles = roles_of(root)
         self._names: dict[nn.Parameter, str] = {parameter: name for name, (parameter, _) in roles.items()}
@@ -87,15 +86,17 @@ class Optimizers:
         limit = self._clip_norm or float("inf")
         return nn.utils.clip_grad_norm_(list(self._names), limit)
 
-    def step(self, learning_rate_factor: float) -> float:
-        """Update the weights and drop the gradients; return the learning rate, that of a module whose factor is 1."""
-        learning_rate = self._peak * learning_rate_factor
+    def step(self, learning_rate: float) -> None:
+        """Update the weights that have gradients, and drop these.
+
+        Args:
+            learning_rate: of modules whose factor is 1.
+        """
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group[FACTOR]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return learning_rate
 
     def drop_gradients(self) -> None:
         """Forget the gradients without an update."""

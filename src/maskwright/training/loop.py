@@ -211,8 +211,8 @@ class TrainingLoop:
             run.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
             raise refuse_non_finite(problem, step, run.batches.numbers, batches, self.save(), run.folder.path)
-        factor = run.recipe.schedule.factor(place.schedule_progress)
-        learning_rate = run.optimizers.step(factor)
+        learning_rate = run.recipe.peak_learning_rate(place.phase) * run.recipe.schedule.factor(place.schedule_progress)
+        run.optimizers.step(learning_rate)
         run.model.objectives[place.phase].after_step(run.model.encoder, place.step_in_phase + 1)
         seconds = time.perf_counter() - begin
         counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]
@@ -249,6 +249,7 @@ class TrainingLoop:
     def _stepper_of(self, phase: int) -> Stepper:
         if self._stepper is None or self._stepper[0] != phase:
             run = self.run
+            run.model.freeze(run.recipe.phases[phase].freeze)
             model = PhaseModel(run.model.encoder, run.model.objectives[phase])
             model.train()
             stepper = Stepper(model, self.device, self.dtype, run.ranks, run.recipe.seed, run.engine.compiled)

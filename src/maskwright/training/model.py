@@ -1,10 +1,11 @@
 """Builds what a recipe names: encoder, heads and objectives as one model, and the streams of batches of its phases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder
@@ -35,6 +36,32 @@ class Model:
         parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
         parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
         return nn.ModuleDict(parts)
+
+    def freeze(self, parts: Sequence[str | int]) -> None:
+        """Let everything learn but some parts, as `Phase.freeze` names them.
+
+        Raises:
+            RecipeError: nothing would learn, or there are fewer blocks.
+        """
+        frozen: set[nn.Parameter] = set()
+        for part in parts:
+            if isinstance(part, int):
+                if part > len(self.encoder.blocks):
+                    raise RecipeError(
+                        f"freeze: {part} blocks, the encoder has {len(self.encoder.blocks)}", "no more than it has"
+                    )
+                for block in list(self.encoder.blocks)[:part]:
+                    frozen.update(block.parameters())
+            elif part == "token_embedding":
+                weight = self.encoder.embedding_weight_VD
+                frozen.update(parameter for parameter in self.encoder.parameters() if parameter is weight)
+            else:
+                frozen.update({"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}[part].parameters())
+        parameters = [parameter for _, parameter in self.named_parameters()]
+        if all(parameter in frozen for parameter in parameters):
+            raise RecipeError("freeze leaves nothing that learns", "fewer parts")
+        for parameter in parameters:
+            parameter.requires_grad_(parameter not in frozen)
 
     def use_attention(self, backend_name: str) -> None:
         """Choose the attention backend of every encoder: the main one and those that learn beside it."""

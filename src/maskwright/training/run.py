@@ -129,6 +129,8 @@ def _engine_and_model(
         engine = keep_decisions(engine, before.engine)
     device = torch.device(engine.device)
     model = build_model(recipe, corpus.vocabulary, start_from)
+    for phase in recipe.phases:
+        model.freeze(phase.freeze)  # refused now, if at all; each phase does it again
     for phase in range(len(recipe.phases)):
         require_exportable(model.encoder, tuple(model.exported_heads(phase)))
     require_memory(recipe, footprint(recipe, model, engine.attention), available_memory_bytes(device))

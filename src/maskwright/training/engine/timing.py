@@ -72,6 +72,7 @@ def _seconds_of_step(
     least_seconds: float,
 ) -> float:
     device = torch.device(engine.device)
+    model.freeze(recipe.phases[phase].freeze)
     phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
     stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
     optimizers = Optimizers(model.root(), recipe.optimizer)

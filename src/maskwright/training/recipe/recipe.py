@@ -62,6 +62,11 @@ class Recipe(Options):
         """The longest sequence of any phase."""
         return max(phase.sequence_length for phase in self.phases)
 
+    def peak_learning_rate(self, phase: int) -> float:
+        """Return the peak learning rate of a phase."""
+        own = self.phases[phase].learning_rate
+        return self.optimizer.learning_rate if own is None else own
+
     @property
     def fresh_phases(self) -> tuple[int, ...]:
         """The phases that begin with new weights; the first does anyway."""
@@ -171,6 +176,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"{recipe.batch.micro_batch_tokens}"
         )
     for index, phase in enumerate(recipe.phases):
+        if "encoder" in phase.freeze and phase.weights == "fresh":
+            problems.append(
+                f"phases.{index}.freeze: encoder, but its weights are fresh ones that never learned anything"
+            )
         if recipe.batch.micro_batch_tokens % phase.sequence_length:
             problems.append(
                 f"phases.{index}.sequence_length: {phase.sequence_length} does not divide micro_batch_tokens, "

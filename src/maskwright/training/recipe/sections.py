@@ -66,6 +66,14 @@ class Phase(Options):
         description="continue the learning-rate schedule, or restart it for this phase and those after it: for a short "
         "last phase that has something new to learn",
     )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="peak learning rate of this phase; default: the optimizer's"
+    )
+    freeze: tuple[Literal["encoder", "token_embedding", "vocabulary_head"] | Annotated[int, Field(ge=1)], ...] = Field(
+        default=(),
+        description="what does not learn in this phase: encoder, token_embedding, vocabulary_head, or a number: so "
+        "many of the encoder's first blocks; it still counts in the budget as if it did",
+    )
     share: float = Field(default=1.0, gt=0, description="share of the budget, relative to the other phases' shares")
     sequence_length: int = Field(
         default=128, ge=8, le=65_536, description="tokens in a sequence, [CLS] and [SEP] included"
