@@ -31,8 +31,8 @@ BASE: dict[str, Any] = {
     "name": "two_checkouts",
     "tokenizer": {"vocabulary_size": 8192},
     "encoder": {"size": "tiny"},
-    "budget": {"steps": 60},
-    "batch": {"tokens": 4096, "micro_batch_tokens": 4096},
+    "budget": {"steps": 40},
+    "batch": {"tokens": 2048, "micro_batch_tokens": 2048},
     "engine": {"device": "cpu", "dtype": "float32", "compile": "off"},
     "checkpoints": {"every_minutes": None},
 }
