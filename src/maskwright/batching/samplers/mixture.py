@@ -23,6 +23,7 @@ from maskwright.core.errors import CorpusError
 from maskwright.core.randomness import derived_seed, numpy_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import TokenSplit
+from maskwright.corpus.shards import PREPARE_AGAIN
 
 BLOCK_ROWS = 1000
 """Rows in which every text has its share."""
@@ -116,7 +117,7 @@ def texts_of(split: TokenSplit, patterns: list[str]) -> dict[str, Segments]:
         raise CorpusError(
             "the sampler mixture needs to know which file each document is from, which the corpus does not say",
             "a corpus that version 0.2 or later prepared",
-            "prepare the text again",
+            PREPARE_AGAIN,
         )
     matched = [next((i for i, pattern in enumerate(patterns) if matches(file, pattern)), -1) for file in split.files]
     if -1 in matched:
