@@ -13,9 +13,10 @@ the first round: a million tokens are enough.
 - cached, cached_mlm: MLSM with cached targets, alone and with MLM beside;
 - online_exact, online_fista: MLSM whose targets are made at each step by our teacher and solver, with MLM beside;
 - reference: the order of work of the published script, eager: the teacher's whole model with its logits over the
-  vocabulary at every place and its loss; an eigen-decomposition of D D^T and 100 FISTA steps at the scored places, by
-  two products with D each; the student's logits over vocabulary and atoms at every place; divergence and cross-entropy,
-  backward pass, clipping, update. The models are transformers' ModernBERT; the text is packed without padding, as ours.
+  vocabulary at every position and its loss; an eigen-decomposition of D D^T and 100 FISTA steps at the scored
+  positions, by two products with D each; the student's logits over vocabulary and atoms at every position; divergence
+  and cross-entropy, backward pass, clipping, update. The models are transformers' ModernBERT; the text is packed
+  without padding, as ours.
 
 The cache is built before, and not part of a step; its time and size are in the record. Each round runs every contestant
 once for some steps; a first round is thrown away. Ratios are taken round by round.
@@ -189,18 +190,18 @@ def reference(bench: Bench) -> Contestant:
         counter += 1
         shape = (-1, LENGTH)
         is_used = batch.questions["token"].targets >= 0
-        places = batch.questions["token"].positions_M[is_used]
+        positions = batch.questions["token"].positions_M[is_used]
         mask_SL = torch.ones_like(batch.input.token_ids_T.view(shape))
         clean_SL = batch.clean.token_ids_T.view(shape)
         with torch.autocast(bench.device.type, bench.dtype, enabled=is_autocast):
             with torch.no_grad():
                 read = teacher(clean_SL, attention_mask=mask_SL, labels=clean_SL, output_hidden_states=True)
-            states_MD = read.hidden_states[-1].reshape(-1, config.hidden_size)[places]
+            states_MD = read.hidden_states[-1].reshape(-1, config.hidden_size)[positions]
         with torch.no_grad():
             targets_MA = reference_targets(atoms_AD, states_MD, 0.05, 100)
         with torch.autocast(bench.device.type, bench.dtype, enabled=is_autocast):
             logits = student(batch.input.token_ids_T.view(shape), attention_mask=mask_SL).logits
-            logits_MX = logits.reshape(-1, vocabulary.size + num_atoms)[places].float()
+            logits_MX = logits.reshape(-1, vocabulary.size + num_atoms)[positions].float()
             latent = F.kl_div(logits_MX[:, vocabulary.size :].log_softmax(1), targets_MA, reduction="batchmean")
             tokens = F.cross_entropy(logits_MX[:, : vocabulary.size], batch.questions["token"].targets[is_used])
             loss = latent + tokens

@@ -126,7 +126,7 @@ class TrainingLoop:
         try:
             with Interrupts() as interrupts:
                 while self.state.step < num_steps and not self.is_out_of_patience and self.interrupted_by is None:
-                    phase = run.course.place(self.state.step).phase
+                    phase = run.course.position_of(self.state.step).phase
                     with interrupts.let_through():
                         self._begin_phase(phase)
                     self._train_phase(phase, interrupts, metrics)
@@ -188,7 +188,7 @@ class TrainingLoop:
         clean = beginning_of_a_document(run.corpus, run.recipe.phases[phase].sequence_length)
         # One generator for all phases: where they hide the same way, they hide the same.
         generator = torch_generator(run.recipe.seed, "masked_example")
-        batch = objective.corrupt(clean, generator, run.course.place(self.state.step - 1).phase_progress)
+        batch = objective.corrupt(clean, generator, run.course.position_of(self.state.step - 1).phase_progress)
         batch = objective.complete(run.model.encoder, batch.to(self.device))
         write_masked_example(run.folder, phase, run.recipe.phases[phase].objective, batch, run.tokenizer)
 
@@ -201,19 +201,20 @@ class TrainingLoop:
     def _one_step(self, loader: Loader[list[CorruptedBatch]]) -> dict[str, float]:
         """Make one update and return its line of metrics."""
         run, step = self.run, self.state.step
-        place = run.course.place(step)
+        position = run.course.position_of(step)
         begin = time.perf_counter()
         batches = loader.take()
         with memory_errors_explained(run.recipe.batch.micro_batch_tokens):
-            step_loss = self._stepper_of(place.phase).forward_backward(step, run.batches.numbers, batches)
+            step_loss = self._stepper_of(position.phase).forward_backward(step, run.batches.numbers, batches)
         gradient_norm = float(run.optimizers.clip())
         if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
             run.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
             raise refuse_non_finite(problem, step, run.batches.numbers, batches, self.save(), run.folder.path)
-        learning_rate = run.recipe.peak_learning_rate(place.phase) * run.recipe.schedule.factor(place.schedule_progress)
+        factor = run.recipe.schedule.factor(position.schedule_progress)
+        learning_rate = run.recipe.peak_learning_rate(position.phase) * factor
         run.optimizers.step(learning_rate)
-        run.model.objectives[place.phase].after_step(run.model.encoder, place.step_in_phase + 1)
+        run.model.objectives[position.phase].after_step(run.model.encoder, position.step_in_phase + 1)
         seconds = time.perf_counter() - begin
         counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]
         num_tokens, num_text_tokens = map(int, run.ranks.sum(counts, self.device))
@@ -226,7 +227,7 @@ class TrainingLoop:
                 "last_loss": step_loss.loss,
             }
         )
-        return self._line(step_loss, place.phase, learning_rate, gradient_norm, num_tokens / seconds)
+        return self._line(step_loss, position.phase, learning_rate, gradient_norm, num_tokens / seconds)
 
     def _line(
         self, loss: StepLoss, phase: int, learning_rate: float, gradient_norm: float, tokens_per_second: float
@@ -277,7 +278,7 @@ class TrainingLoop:
         folders = run.word_marks.reached(text_tokens_before, self.state.num_text_tokens)
         if folders and run.ranks.is_first:
             for folder in folders:
-                heads = run.model.exported_heads(run.course.place(self.state.step - 1).phase)
+                heads = run.model.exported_heads(run.course.position_of(self.state.step - 1).phase)
                 export_model(run.model.encoder, heads, run.tokenizer, folder)
                 say(f"{run.word_marks.words(self.state.num_text_tokens):,} words seen: {folder}")
         if folders:

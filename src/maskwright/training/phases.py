@@ -32,8 +32,8 @@ def phase_start(
     ranks: Ranks,
 ) -> PhaseStart:
     """Return what the objective of the phase that `step` lies in is given before that step; see `PhaseStart`."""
-    place = course.place(step)
-    phase = place.phase
+    position = course.position_of(step)
+    phase = position.phase
     return PhaseStart(
         folder=folder.phase(phase),
         corpus=corpus,
@@ -43,7 +43,7 @@ def phase_start(
         device=device,
         dtype=dtype,
         micro_batch_tokens=recipe.batch.micro_batch_tokens,
-        was_begun=place.step_in_phase > 0,
+        was_begun=position.step_in_phase > 0,
         ranks=ranks,
         read_model=read_model,
     )

@@ -54,16 +54,16 @@ class StepBatches:
 
     def __call__(self, step: int) -> list[CorruptedBatch]:
         """Return the micro-batches of one step, on the host."""
-        place = self._course.place(step)
+        position = self._course.position_of(step)
         return [
-            self.micro_batch(place.phase, place.step_in_phase, place.phase_progress, number, step)
+            self.micro_batch(position.phase, position.step_in_phase, position.phase_progress, number, step)
             for number in self.numbers
         ]
 
     def micro_batch(
         self, phase: int, step_in_phase: int, phase_progress: float, number: int, step: int
     ) -> CorruptedBatch:
-        """Return one corrupted micro-batch; see `Place` for the arguments."""
+        """Return one corrupted micro-batch; see `StepPosition` for the arguments."""
         batch, stream = self._recipe.batch, self._streams[phase]
         rows_per_micro_batch = batch.micro_batch_tokens // stream.row_length
         first_row = (self._earlier_steps[phase] + step_in_phase) * (batch.tokens // stream.row_length)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class StepPosition:
     """Where one step lies.
 
     Attributes:
@@ -38,13 +38,13 @@ class Course:
         """Steps of the run."""
         return sum(self.phase_steps)
 
-    def place(self, step: int) -> Place:
+    def position_of(self, step: int) -> StepPosition:
         """Return where step `step`, counted from 0, lies."""
         first = 0
         for phase, num_steps in enumerate(self.phase_steps):
             if step < first + num_steps:
                 inside = step - first
-                return Place(phase, inside, inside / num_steps, self._schedule_progress(step, phase))
+                return StepPosition(phase, inside, inside / num_steps, self._schedule_progress(step, phase))
             first += num_steps
         raise IndexError(f"step {step} is after the end of the run, {self.num_steps}")
 

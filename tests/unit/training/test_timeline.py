@@ -1,4 +1,4 @@
-"""Budgets become steps, and steps have their place."""
+"""Budgets become steps, and steps have their position."""
 
 import pytest
 
@@ -9,19 +9,19 @@ from maskwright.training.timeline import Course, split_by_shares
 
 def test_every_step_has_its_phase_and_progress():
     course = Course((2, 3))
-    places = [course.place(step) for step in range(course.num_steps)]
-    assert [place.phase for place in places] == [0, 0, 1, 1, 1]
-    assert [place.step_in_phase for place in places] == [0, 1, 0, 1, 2]
-    assert [place.phase_progress for place in places] == pytest.approx([0, 0.5, 0, 1 / 3, 2 / 3])
+    positions = [course.position_of(step) for step in range(course.num_steps)]
+    assert [position.phase for position in positions] == [0, 0, 1, 1, 1]
+    assert [position.step_in_phase for position in positions] == [0, 1, 0, 1, 2]
+    assert [position.phase_progress for position in positions] == pytest.approx([0, 0.5, 0, 1 / 3, 2 / 3])
     with pytest.raises(IndexError):
-        course.place(5)
+        course.position_of(5)
 
 
 def test_the_learning_rate_begins_anew_with_a_fresh_schedule():
-    progress = [place.schedule_progress for place in map(Course((2, 2)).place, range(4))]
+    progress = [position.schedule_progress for position in map(Course((2, 2)).position_of, range(4))]
     assert progress == pytest.approx([0.125, 0.375, 0.625, 0.875])
     course = Course((2, 1, 3), fresh_schedules=(2,))
-    progress = [place.schedule_progress for place in map(course.place, range(6))]
+    progress = [position.schedule_progress for position in map(course.position_of, range(6))]
     assert progress == pytest.approx([1 / 6, 3 / 6, 5 / 6, 1 / 6, 3 / 6, 5 / 6])
 
 
