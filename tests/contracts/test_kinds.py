@@ -49,3 +49,18 @@ def test_what_an_encoding_covers_is_the_text(config):
 
 def test_it_names_its_source(config):
     assert "Source: " in (inspect.getmodule(config.kind.plug_in).__doc__ or "")
+
+
+@pytest.mark.parametrize("name", KIND_NAMES)
+def test_every_option_does_something(name):
+    """Those that all kinds share too: another value changes the tokens, or is refused."""
+    own = {"k": 3}
+    base = {"kind": {"name": name}, "vocabulary_size": 5000}
+    before = train_tokenizer(TEXTS, TokenizerConfig.model_validate(base)).get_vocab()
+    changes = [{"kind": {"name": name, key: own[key]}} for key in KINDS.choose(name).plug_in.Config.model_fields]
+    for change in [*changes, {"lowercase": True}, {"vocabulary_size": 16}]:
+        try:
+            config = TokenizerConfig.model_validate(base | change)
+        except ValueError:
+            continue
+        assert train_tokenizer(TEXTS, config).get_vocab() != before or (name == "bpe" and "vocabulary_size" in change)

@@ -222,3 +222,26 @@ def test_rows_by_weight_are_a_thousand_and_none_is_left_out(weights):
     rows = rows_by_weight(np.array(weights, np.float64))
     assert sum(rows) == 1000 and min(rows) >= 1
     assert np.allclose(np.array(rows) / 1000, np.array(weights) / sum(weights), atol=0.003)
+
+
+OTHER_VALUES: dict[str, list[Any]] = {
+    "one_document_per_sequence": [True],
+    "unit": ["paragraph"],
+    "swapped_fraction": [0.1],
+    "random_fraction": [0.4],
+    "weights": [{"long.jsonl": 0.1, "*": 0.9}],
+    "temperature": [1.0],
+}
+"""By name of an option, values other than the default; an option that is missing here fails the test."""
+
+
+@pytest.mark.parametrize("name", plug_in_names(SAMPLERS.package))
+def test_every_option_does_something(marked, name):
+    base = {"name": name, **REQUIRED.get(name, {})}
+    before = made(marked, base).batch(0, 500)
+    for option in SAMPLERS.choose(base).plug_in.Config.model_fields:
+        for value in OTHER_VALUES[option]:
+            after = made(marked, base | {option: value}).batch(0, 500)
+            assert not (
+                torch.equal(before.token_ids_T, after.token_ids_T) and torch.equal(before.labels_S, after.labels_S)
+            ), option
