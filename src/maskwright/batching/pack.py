@@ -22,17 +22,10 @@ def assemble(pieces: Pieces, tokens: MarkedTokens, vocabulary: Vocabulary, row_l
         vocabulary: gives the special tokens.
         row_length: tokens in a row.
     """
-    num_tokens = pieces.num_rows * row_length
     begins = _begins(pieces, row_length)
-    token_ids_T = np.full(num_tokens, vocabulary.pad_id, dtype=np.int64)
-    # Special tokens and padding begin a word each, and nothing else.
-    marks_T = {mark: np.full(num_tokens, mark == WORD) for mark in tokens.marks}
-    position = expand_ranges(begins + 1, pieces.lengths)
-    token_ids_T[position] = tokens.token_ids
-    for mark, starts in tokens.marks.items():
-        marks_T[mark][position] = starts
-    # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
-    marks_T[WORD][(begins + 1)[pieces.lengths > 0]] = True
+    token_ids_T, marks_T = _lay_out(
+        [(begins + 1, pieces.lengths, tokens)], pieces.num_rows * row_length, vocabulary.pad_id
+    )
     token_ids_T[begins] = vocabulary.cls_id
     token_ids_T[begins + pieces.lengths + 1] = vocabulary.sep_id
     return _packed(pieces, row_length, token_ids_T, np.zeros_like(token_ids_T), marks_T)
@@ -58,15 +51,9 @@ def assemble_pairs(
     # The [SEP] between the two counts as a token of one long piece.
     both = replace(first, lengths=first.lengths + 1 + second.lengths)
     begins = _begins(both, row_length)
-    token_ids_T = np.full(both.num_rows * row_length, vocabulary.pad_id, dtype=np.int64)
-    marks_T = {mark: np.full(len(token_ids_T), mark == WORD) for mark in tokens[0].marks}
     second_begins = begins + 2 + first.lengths
-    for piece_begins, each, its_tokens in zip((begins + 1, second_begins), pieces, tokens, strict=True):
-        position = expand_ranges(piece_begins, each.lengths)
-        token_ids_T[position] = its_tokens.token_ids
-        for mark, starts in its_tokens.marks.items():
-            marks_T[mark][position] = starts
-        marks_T[WORD][piece_begins[each.lengths > 0]] = True
+    laid = [(begins + 1, first.lengths, tokens[0]), (second_begins, second.lengths, tokens[1])]
+    token_ids_T, marks_T = _lay_out(laid, both.num_rows * row_length, vocabulary.pad_id)
     token_ids_T[begins] = vocabulary.cls_id
     token_ids_T[second_begins - 1] = token_ids_T[second_begins + second.lengths] = vocabulary.sep_id
     segment_ids_T = np.zeros_like(token_ids_T)
@@ -75,6 +62,29 @@ def assemble_pairs(
     labels_S = batch.labels_S.clone()
     labels_S[batch.document_ids_S >= 0] = torch.from_numpy(labels_R)
     return replace(batch, labels_S=labels_S, num_text_tokens=batch.num_text_tokens - both.num_rows)
+
+
+def _lay_out(
+    groups: Sequence[tuple[np.ndarray, np.ndarray, MarkedTokens]], num_tokens: int, pad_id: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Put the tokens of pieces where these begin, int64 [T], and their marks, bool [T] by name.
+
+    Args:
+        groups: where in the batch each piece begins, how long it is, and the tokens of all, one piece after the other.
+        num_tokens: T.
+        pad_id: stands everywhere else.
+    """
+    token_ids_T = np.full(num_tokens, pad_id, dtype=np.int64)
+    # Special tokens and padding begin a word each, and nothing else.
+    marks_T = {mark: np.full(num_tokens, mark == WORD) for mark in groups[0][2].marks}
+    for begins, lengths, tokens in groups:
+        position = expand_ranges(begins, lengths)
+        token_ids_T[position] = tokens.token_ids
+        for mark, starts in tokens.marks.items():
+            marks_T[mark][position] = starts
+        # A piece that begins inside a word begins a word of its own: the rest of that word is not in the sequence.
+        marks_T[WORD][begins[lengths > 0]] = True
+    return token_ids_T, marks_T
 
 
 def pack_complete(

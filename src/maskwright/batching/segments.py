@@ -55,31 +55,28 @@ class Segments:
         return cls(documents, starts, np.minimum(document_lengths[documents] - starts, room))
 
     @classmethod
-    def of_units(cls, split: TokenSplit, unit: str, sequence_length: int) -> "Segments":
-        """Cut documents where units begin, into as long runs of whole units as a sequence holds.
+    def of_units(cls, split: TokenSplit, unit: str, room: int) -> "Segments":
+        """Cut documents where units begin, into runs of whole units that are as long as there is room.
 
-        A unit longer than a sequence is cut where the sequence is full.
+        A longer unit is cut where the room ends.
 
         Args:
             split: has marks of the unit.
             unit: name of a mark.
-            sequence_length: tokens in a row, with specials.
+            room: tokens of a run at most.
         """
-        room = sequence_length - NUM_SPECIALS
         documents: list[int] = []
         begins: list[int] = []
-        for first, unit_starts in _unit_starts(split, unit):
-            last = first + len(unit_starts)
-            for document, starts in zip(range(first, last), unit_starts, strict=True):
-                length, begin = int(split.document_lengths[document]), 0
-                while begin < length:
-                    documents.append(document)
-                    begins.append(begin)
-                    end = begin + room
-                    if end < length:
-                        latest = int(starts[np.searchsorted(starts, end, side="right") - 1])
-                        end = latest if latest > begin else end
-                    begin = end
+        for document, starts in _unit_starts(split, unit):
+            length, begin = int(split.document_lengths[document]), 0
+            while begin < length:
+                documents.append(document)
+                begins.append(begin)
+                end = begin + room
+                if end < length:
+                    latest = int(starts[np.searchsorted(starts, end, side="right") - 1])
+                    end = latest if latest > begin else end
+                begin = end
         found = np.array(documents, np.int64)
         starts = np.array(begins, np.int64)
         # A run ends where the next one of its document begins, the last one where the document does.
@@ -145,16 +142,10 @@ class Segments:
             begin = end
 
 
-def _unit_starts(split: TokenSplit, unit: str) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yield the number of a document, and where the units of it and of some after it begin, in tokens."""
-    first = 0
-    while first < split.num_documents:
-        full = split.first_tokens[first] + READ_TOKENS
-        last = max(first + 1, int(np.searchsorted(split.first_tokens, full, side="right")) - 1)
-        documents = np.arange(first, last)
-        tokens = split.gather_tokens(documents, np.zeros_like(documents), split.document_lengths[first:last])
+def _unit_starts(split: TokenSplit, unit: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield every document, and where its units begin, in tokens."""
+    for documents, tokens in split.blocks(READ_TOKENS):
         starts = np.flatnonzero(tokens.marks[unit])
-        begins = split.first_tokens[first:last] - split.first_tokens[first]
+        begins = split.first_tokens[documents] - split.first_tokens[documents[0]]
         per_document = np.split(starts, np.searchsorted(starts, begins[1:]))
-        yield first, [each - begin for each, begin in zip(per_document, begins, strict=True)]
-        first = last
+        yield from zip(documents.tolist(), map(np.subtract, per_document, begins), strict=True)

@@ -167,21 +167,15 @@ class _Words:
 
 
 def _blocks_of_words(split: TokenSplit, is_wordlike_V: np.ndarray) -> Iterator[_Words]:
-    lengths, begin = split.document_lengths, 0
-    while begin < split.num_documents:
-        end = int(np.searchsorted(split.first_tokens, split.first_tokens[begin] + BLOCK_TOKENS, side="right")) - 1
-        end = max(begin + 1, end)
-        documents = np.arange(begin, end)
-        tokens = split.gather_tokens(documents, np.zeros_like(documents), lengths[begin:end])
+    for documents, tokens in split.blocks(BLOCK_TOKENS):
         starts = np.flatnonzero(tokens.word_starts)
         yield _Words(
             token_ids=tokens.token_ids,
             starts=starts,
             hashes=word_hashes(tokens.token_ids, tokens.word_starts),
             is_wordlike=np.logical_and.reduceat(is_wordlike_V[tokens.token_ids], starts),
-            document=np.repeat(documents, lengths[begin:end])[starts],
+            document=np.repeat(documents, split.document_lengths[documents])[starts],
         )
-        begin = end
 
 
 def _candidates(words: _Words, num_words: int, shorter: list[Runs]) -> np.ndarray:

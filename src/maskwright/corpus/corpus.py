@@ -1,7 +1,7 @@
 """A prepared corpus: opened, checked, and its tokens gathered."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -69,6 +69,16 @@ class TokenSplit:
             for mark, packed in shard.packed_marks.items():
                 marks[mark][targets] = (packed[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
         return MarkedTokens(token_ids, marks)
+
+    def blocks(self, num_tokens: int) -> Iterator[tuple[np.ndarray, MarkedTokens]]:
+        """Yield all documents in runs of about so many tokens: their ids, int, and their tokens one after the other."""
+        first = 0
+        while first < self.num_documents:
+            full = self.first_tokens[first] + num_tokens
+            last = max(first + 1, int(np.searchsorted(self.first_tokens, full, side="right")) - 1)
+            documents = np.arange(first, last)
+            yield documents, self.gather_tokens(documents, np.zeros_like(documents), self.document_lengths[first:last])
+            first = last
 
 
 class Corpus:

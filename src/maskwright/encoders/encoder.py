@@ -271,10 +271,14 @@ class Encoder(nn.Module, ABC):
         x_TD = self.run_blocks(self.embed(input), input.layout, stop=layer)
         return self.final_norm(x_TD) if layer == last else x_TD
 
+    @classmethod
+    def needs_scores(cls, config: EncoderConfig) -> bool:
+        """Return whether attention scores get a bias or dropout, which not every backend can."""
+        return cls.has_attention_bias or config.attention_dropout > 0
+
     def choose_attention(self, device: torch.device, dtype: torch.dtype, row_length: int) -> str:
         """Take the backend that is best for rows of a length, and return its name; see `attention.choose_backend`."""
-        needs_scores = self.has_attention_bias or self.config.attention_dropout > 0
-        name = choose_backend(device, dtype, row_length, needs_scores)
+        name = choose_backend(device, dtype, row_length, self.needs_scores(self.config))
         self.use_attention(name)
         return name
 

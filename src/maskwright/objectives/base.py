@@ -138,14 +138,9 @@ class Objective(nn.Module, ABC):
         return cls.mask_reader if trains_head else "no"
 
     @classmethod
-    def needs_documents(cls, options: Any) -> bool:
-        """Return whether every sequence must be a run of one document; see `TermConfig`."""
-        return any(term.options.needs_documents for term in cls.chosen_terms(options))
-
-    @classmethod
-    def needs_labels(cls, options: Any) -> bool:
-        """Return whether a term asks for the sampler's labels; see `Term`."""
-        return any(term.plug_in.needs_labels for term in cls.chosen_terms(options))
+    def all_terms(cls, options: Any) -> Sequence[Chosen[Term]]:
+        """Return every term that is asked with some options, those of inner objectives too."""
+        return cls.chosen_terms(options)
 
     # --- the three roles
 

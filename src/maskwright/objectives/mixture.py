@@ -111,14 +111,10 @@ class Mixture(Objective):
         return options.parts[0].objective.plug_in.fills_masks_with(options.parts[0].objective.options)
 
     @classmethod
-    def needs_documents(cls, options: Any) -> bool:
-        """See `Objective`: whether a part does."""
-        return any(part.objective.plug_in.needs_documents(part.objective.options) for part in options.parts)
-
-    @classmethod
-    def needs_labels(cls, options: Any) -> bool:
-        """See `Objective`: whether a part does."""
-        return any(part.objective.plug_in.needs_labels(part.objective.options) for part in options.parts)
+    def all_terms(cls, options: Any) -> Sequence[Chosen[Term]]:
+        """See `Objective`: those of the parts."""
+        parts = [part.objective for part in options.parts]
+        return [term for part in parts for term in part.plug_in.all_terms(part.options)]
 
     def part(self, index: int) -> Objective:
         """Return one of the objectives."""

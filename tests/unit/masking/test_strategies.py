@@ -23,6 +23,7 @@ from maskwright.corpus.collocations import (
     prepare_collocations,
     read_collocations,
 )
+from maskwright.corpus.corpus import TokenSplit
 from maskwright.corpus.marks import MarkedTokens
 from maskwright.masking.masking import STRATEGIES, Masking, MaskingOptions, make_strategy
 from maskwright.masking.phase_start import PhaseStart
@@ -191,7 +192,7 @@ def test_collocations_that_overlap_are_chosen_at_random(vocabulary, start):
     assert chisquare(counts).pvalue > 0.01
 
 
-class Documents:
+class Documents(TokenSplit):
     """A split of given documents, one token a word."""
 
     def __init__(self, documents: list[list[int]]) -> None:

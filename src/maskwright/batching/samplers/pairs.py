@@ -27,7 +27,7 @@ from maskwright.corpus.marks import MARKS
 NEXT, SWAPPED, RANDOM = range(3)
 """Labels: b follows a; a follows b; b is from another document."""
 
-NUM_SPECIALS = 3
+NUM_PAIR_SPECIALS = 3
 """Tokens that a pair adds to its pieces: [CLS] and two [SEP]."""
 
 
@@ -61,7 +61,7 @@ class Pairs(Sampler):
     ) -> None:
         """See `Sampler`; finding the runs reads all marks once (about 2 s per 10 million tokens)."""
         super().__init__(options, split, vocabulary, row_length, seed, stream)
-        runs = Segments.of_units(split, SENTENCE, row_length - NUM_SPECIALS + 2)
+        runs = Segments.of_units(split, SENTENCE, row_length - NUM_PAIR_SPECIALS)
         self._runs = runs.take(runs.lengths >= 2)
         if not len(self._runs):
             raise CorpusError("no document has two tokens, so there are no pairs", "longer documents")
@@ -133,5 +133,5 @@ class Pairs(Sampler):
         next_document = np.searchsorted(all_runs.documents, all_runs.documents[drawn_R], side="right") % len(all_runs)
         drawn_R = np.where(all_runs.documents[drawn_R] == runs.documents, next_document, drawn_R)
         other = all_runs.take(drawn_R)
-        room_R = self.row_length - NUM_SPECIALS - cuts_R
+        room_R = self.row_length - NUM_PAIR_SPECIALS - cuts_R
         return Segments(other.documents, other.starts, np.minimum(other.lengths, room_R))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.batching.row_stream import RowStream
 from maskwright.batching.samplers.base import Sampler, SamplerConfig
 from maskwright.batching.segments import Segments as Runs
@@ -35,7 +36,7 @@ class Segments(Sampler):
     ) -> None:
         """See `Sampler`; finding the runs reads all marks once (about 2 s per 10 million tokens)."""
         super().__init__(options, split, vocabulary, row_length, seed, stream)
-        runs = Runs.of_units(split, options.unit, row_length)
+        runs = Runs.of_units(split, options.unit, row_length - NUM_SPECIALS)
         self._rows = RowStream(split, vocabulary, row_length, seed, stream, may_cut=False, runs=runs)
 
     @property

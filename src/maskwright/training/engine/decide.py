@@ -33,7 +33,7 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
         attention = OWN_ATTENTION
     else:
         if attention == "auto":
-            needs_scores = family.has_attention_bias or encoder_config(recipe).attention_dropout > 0
+            needs_scores = family.needs_scores(encoder_config(recipe))
             attention = choose_backend(device, dtype, recipe.longest_sequence, needs_scores)
         require_backend(attention, device, dtype)
     return EngineRecord(

@@ -216,12 +216,13 @@ def _misfits(recipe: Recipe) -> list[str]:
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
-        if plug_in.needs_documents(options) and not phase.sampler.plug_in.is_of_documents:
+        terms = plug_in.all_terms(options)
+        if any(term.options.needs_documents for term in terms) and not phase.sampler.plug_in.is_of_documents:
             problems.append(
                 f"phases.{index}.sampler: {phase.sampler.label} makes sequences of several pieces, and the objective's "
                 "targets are kept by the position in a document (set targets: online, or take the sampler documents)"
             )
-        if plug_in.needs_labels(options) and not phase.sampler.plug_in.gives_labels:
+        if any(term.plug_in.needs_labels for term in terms) and not phase.sampler.plug_in.gives_labels:
             problems.append(
                 f"phases.{index}.sampler: {phase.sampler.label} gives no labels, which the objective asks for "
                 "(take a sampler that does, such as pairs)"

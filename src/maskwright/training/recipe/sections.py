@@ -14,6 +14,7 @@ OBJECTIVES = ChosenFrom("maskwright.objectives", Objective)
 SAMPLERS = ChosenFrom("maskwright.batching.samplers", Sampler)
 
 OLD_OPTION = "one_document_per_sequence"
+"""What was an option of the phase, and is now one of its sampler `documents`."""
 
 
 class EncoderSection(Options):
