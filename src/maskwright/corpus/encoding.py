@@ -62,7 +62,7 @@ class TextEncoder:
             tokenizer: any tokenizer.
             vocabulary: its vocabulary.
             dtype: type of the token ids.
-            marks: what to mark; more than words takes the encodings' own offsets, at the cost of a third of the speed.
+            marks: what to mark; more than words takes the encodings' own offsets, which are slower.
         """
         self.further_marks = [mark for mark in marks if mark != WORD]
         self.backend = plain_text_encoder(tokenizer)
