@@ -245,3 +245,10 @@ def test_every_option_does_something(marked, name):
             assert not (
                 torch.equal(before.token_ids_T, after.token_ids_T) and torch.equal(before.labels_S, after.labels_S)
             ), option
+
+
+def test_a_text_of_a_mixture_goes_on_where_the_block_before_left_it(marked):
+    text_R, row_R = mixture(marked)._rows(0, 2500)
+    for text in range(2):
+        rows = row_R[text_R == text]
+        assert rows.tolist() == list(range(len(rows)))
