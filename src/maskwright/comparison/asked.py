@@ -260,13 +260,22 @@ def require_comparable(arms: Sequence[Arm]) -> None:
                 "one budget for all",
                 "give --tokens, --flops or --hours",
             )
-        if budgets[0].steps is not None and first.recipe.batch.tokens != other.recipe.batch.tokens:
+        ours, others = (_step_tokens(arm.recipe) for arm in (first, other))
+        if budgets[0].steps is not None and (len({*ours, *others}) > 1):
             raise RecipeError(
-                f"the budget is {budgets[0].steps} steps, and a step is {first.recipe.batch.tokens} tokens in "
-                f"{first.name} and {other.recipe.batch.tokens} in {other.name}",
+                f"the budget is {budgets[0].steps} steps, and a step is {_either(ours)} tokens in {first.name} and "
+                f"{_either(others)} in {other.name}",
                 "one budget for all",
                 "give --tokens, --flops or --hours",
             )
+
+
+def _step_tokens(recipe: Recipe) -> set[int]:
+    return {recipe.batch_of(phase).tokens for phase in range(len(recipe.phases))}
+
+
+def _either(sizes: set[int]) -> str:
+    return " or ".join(map(str, sorted(sizes)))
 
 
 def budget_in_words(budget: Budget) -> str:

@@ -9,7 +9,7 @@ from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.engine.decide import require_machine
-from maskwright.training.engine.forecast import foresee
+from maskwright.training.engine.plan import plan_run
 from maskwright.training.recipe.differences import first_difference
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.trained_run import recipe_of_run
@@ -123,4 +123,4 @@ def _predicted_seconds(recipe: Recipe) -> float | None:
         require_machine(recipe)
     except MemoryShortage:
         return None
-    return foresee(recipe).seconds
+    return plan_run(recipe).seconds

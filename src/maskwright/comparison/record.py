@@ -120,6 +120,6 @@ def flops_until(record: RunRecord, step: int) -> float:
     left, flops = step, 0.0
     for phase in record.plan.phases:
         steps = min(left, phase.num_steps)
-        flops += steps * record.recipe["batch"]["tokens"] * phase.flops_per_token
+        flops += steps * (phase.step_tokens or record.recipe["batch"]["tokens"]) * phase.flops_per_token
         left -= steps
     return flops

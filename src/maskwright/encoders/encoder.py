@@ -135,6 +135,14 @@ class Block(nn.Module, ABC):
     def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
         """Return the block's output from its input and from what attention brought, at some positions [M, D]."""
 
+    def give_back_input(self) -> None:
+        """Change the weights so that the output is the input.
+
+        Raises:
+            RecipeError: the block can't, such as where a norm follows the sum.
+        """
+        raise RecipeError(f"a {type(self).__name__} can't give back its input", "new_blocks: stack or copy")
+
     def forward(self, x_TD: Tensor, context: Any, positions_M: Tensor | None = None) -> Tensor:
         """Return the block's output, float [T, D], or [M, D] at some positions."""
         attended_TD = self.attend(x_TD, context)
@@ -318,3 +326,10 @@ def truncated_normal_(weight: Tensor, standard_deviation: float, generator: torc
     """Fill a weight from a normal distribution cut off at two standard deviations, as BERT and ModernBERT do."""
     limit = 2 * standard_deviation
     nn.init.trunc_normal_(weight, 0.0, standard_deviation, -limit, limit, generator=generator)
+
+
+def zero_(layer: nn.Linear) -> None:
+    """Let a layer add nothing to the residual stream."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()

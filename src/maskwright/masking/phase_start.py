@@ -30,6 +30,9 @@ class PhaseStart:
         ranks: all processes of the run; the first is the one that writes.
         read_model: reads a folder with any masked encoder (or a run folder) as encoder and head on the CPU, with the
             checksum of its weights.
+        model_before: gives the model that the phase before left, on the device and without a checksum; it is not to be
+            changed. Where the phase was begun, a model of the same architecture with other weights; in the first phase,
+            the one that the phase begins with.
     """
 
     folder: Path
@@ -43,3 +46,4 @@ class PhaseStart:
     was_begun: bool
     ranks: Ranks
     read_model: Callable[[Path], TrainedModel]
+    model_before: Callable[[], TrainedModel]

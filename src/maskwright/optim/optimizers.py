@@ -1,5 +1,6 @@
 """AdamW, or Muon for the blocks' matrices with AdamW for the rest, behind one small interface."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -103,11 +104,6 @@ class Optimizers:
         for optimizer in self._optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def forget(self) -> None:
-        """Drop the state of all parameters, as if no update had been made."""
-        for optimizer in self._optimizers.values():
-            optimizer.state.clear()
-
     def state_tensors(self) -> dict[str, Tensor]:
         """Return the state as named tensors, such as "adamw/encoder.blocks.0.wqkv.weight/exp_avg"."""
         return {
@@ -135,3 +131,19 @@ class Optimizers:
                 )
             parameter = parameters[name]
             self._optimizers[kind].state[parameter][key] = value.to(parameter.device)
+
+    def take_over(self, before: "Optimizers", names: Mapping[str, str]) -> None:
+        """Go on with the state of other optimizers.
+
+        Args:
+            before: the others, of the same configuration.
+            names: by the name of a parameter here, its name there; tensors that are no parameters are left out.
+        """
+        theirs = {name: parameter for parameter, name in before._names.items()}
+        for parameter, name in self._names.items():
+            if name not in names or names[name] not in theirs:
+                continue
+            for kind, optimizer in before._optimizers.items():
+                state = optimizer.state.get(theirs[names[name]])
+                if state and kind in self._optimizers:
+                    self._optimizers[kind].state[parameter].update(state)

@@ -18,8 +18,8 @@ from maskwright.objectives.terms.atoms import Atoms, AtomsConfig
 from maskwright.semantics.describe.profiles import TokenizedWord, profile_of_weights
 from maskwright.semantics.dictionary import Dictionary
 from maskwright.semantics.phase_teacher import PHASE_BEFORE
+from maskwright.training.model import build_model
 from maskwright.training.phases import read_model
-from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.trained_run import TrainedRun, open_run
 
 
@@ -29,7 +29,7 @@ class LatentStudent:
 
     Attributes:
         run: with that checkpoint's weights, on the best device of this machine; the newest before there is an export.
-        phase: the last one, counted from 0, whose targets are codes over a dictionary in a folder.
+        phase: of the checkpoint, counted from 0; its targets are codes over a dictionary in a folder.
         options: of that phase's term.
         head: over its atoms.
     """
@@ -44,14 +44,19 @@ class LatentStudent:
         """Read the student of a run.
 
         Raises:
-            RecipeError: the run has no phase with such targets.
+            RecipeError: the checkpoint's phase has no such targets.
             CheckpointError: there is no run, or no whole checkpoint.
         """
         run = open_run(path, "exported" if record_of(path).export else "newest")
-        phase = latent_phase(run.recipe, path)
         run.model.root().to(default_device()).eval()
-        term = next(part for part in run.model.objectives[phase].modules() if isinstance(part, Atoms))
-        return cls(run, phase, term.config, term.head)
+        for part in run.model.objective.modules():
+            if isinstance(part, Atoms):
+                return cls(run, run.phase, part.config, part.head)
+        raise RecipeError(
+            f"{path} has no atoms that were described in phase {run.phase + 1}, which its checkpoint is of",
+            "a checkpoint of a phase with the term atoms",
+            f"make a dictionary of its model: maskwright dictionary {path} --out FOLDER",
+        )
 
     @property
     def dictionary_folder(self) -> Path:
@@ -69,7 +74,8 @@ class LatentStudent:
         options, device = self.options, default_device()
         provenance = Dictionary.load(self.dictionary_folder).provenance
         if options.teacher == PHASE_BEFORE:
-            like = TrainedModel(self.run.model.encoder, self.run.model.vocabulary_head, self.run.vocabulary, "")
+            before = build_model(self.run.recipe, self.run.vocabulary, self.phase - 1)
+            like = TrainedModel(before.encoder, before.vocabulary_head, self.run.vocabulary, "")
             teacher = Teacher.load(self.run.folder.phase(self.phase), like, device, torch.float32)
         else:
             teacher = Teacher(read_model(Path(options.teacher)), options.layer, options.teacher, device, torch.float32)
@@ -99,20 +105,3 @@ class LatentStudent:
         positions = torch.from_numpy(word.positions + 1).to(device)  # [CLS] is position 0
         predicted_A = self.head(x_TD[positions]).float().softmax(1).mean(0)
         return profile_of_weights(predicted_A.double().cpu().numpy(), context, num_atoms)
-
-
-def latent_phase(recipe: Recipe, run: Path) -> int:
-    """Return the last phase whose targets are codes over a dictionary that lies in a folder.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    for index in reversed(range(len(recipe.phases))):
-        chosen = recipe.phases[index].objective
-        if any(issubclass(term.plug_in, Atoms) for term in chosen.plug_in.chosen_terms(chosen.options)):
-            return index
-    raise RecipeError(
-        f"{run} has no phase with atoms that were described",
-        "a phase with the term atoms",
-        f"make a dictionary of its model: maskwright dictionary {run} --out FOLDER",
-    )

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from torch import nn
 
 from maskwright.batching.segments import Segments
 from maskwright.core.errors import CheckpointError, RecipeError
@@ -13,10 +12,9 @@ from maskwright.core.options import Options
 from maskwright.core.records.base import Record
 from maskwright.core.records.run import RunFolder
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, no_such_layer
+from maskwright.encoders.encoder import no_such_layer
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.models.teacher import Teacher, require_same_vocabulary, snapshot
-from maskwright.models.trained import TrainedModel
 from maskwright.semantics.dictionary import Dictionary
 from maskwright.semantics.make_dictionary import SampleOptions, make_dictionary
 from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryConfig
@@ -104,15 +102,12 @@ def require_layer(layer: int, num_layers: int) -> None:
         raise no_such_layer(layer, num_layers)
 
 
-def teacher_of_phase(
-    teacher: str, layer: int, encoder: Encoder, head: nn.Module, vocabulary: Vocabulary, start: PhaseStart
-) -> Teacher:
+def teacher_of_phase(teacher: str, layer: int, vocabulary: Vocabulary, start: PhaseStart) -> Teacher:
     """Return the teacher of a phase; the model of the phase before is kept in the phase's folder.
 
     Args:
         teacher: `phase_before`, or a folder with a masked encoder or a run.
         layer: whose states are coded; -1 is the last.
-        encoder, head: the run's, with the weights that the phase before left, or later ones if it was begun.
         vocabulary: the run's.
         start: see `PhaseStart`.
 
@@ -126,11 +121,13 @@ def teacher_of_phase(
         found.require_vocabulary(vocabulary)
         return found
     if start.ranks.is_first and not start.was_begun:
-        model = snapshot(encoder, head, vocabulary)
+        before = start.model_before()
         make_folder(start.folder)
-        Teacher(model, layer, "the phase before", start.device, start.dtype).save(start.folder)
+        Teacher(
+            snapshot(before.encoder, before.head, vocabulary), layer, "the phase before", start.device, start.dtype
+        ).save(start.folder)
     start.ranks.wait()
-    return Teacher.load(start.folder, TrainedModel(encoder, head, vocabulary, ""), start.device, start.dtype)
+    return Teacher.load(start.folder, start.model_before(), start.device, start.dtype)
 
 
 def dictionary_of_phase(options: DictionaryOptions, penalty: float, teacher: Teacher, start: PhaseStart) -> Dictionary:

@@ -42,17 +42,23 @@ MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
 
 
 RENAMED = {
-    r"^(objective_\d+)\.decoder_blocks\.": r"\1.decoder.extra_blocks.",
-    r"^(objective_\d+)\.mask_vector$": r"\1.decoder.mask_vector",
-    r"^(objective_\d+)\._masking\.": r"\1.masking.",
+    r"^objective\.decoder_blocks\.": "objective.decoder.extra_blocks.",
+    r"^objective\.mask_vector$": "objective.decoder.mask_vector",
+    r"^objective\._masking\.": "objective.masking.",
 }
 """What tensors were called in version 0.1, as patterns, and what they are called now."""
+
+NUMBERED = re.compile(r"^objective_(\d+)\.")
+"""Begins the tensors of objectives in checkpoints of version 0.1, which hold those of all phases."""
 
 
 class TrainingState(Record):
     """The state of a run besides its tensors."""
 
     step: int = Field(description="optimizer steps done; the position in the data follows from it")
+    phase: int | None = Field(
+        default=None, description="index of the phase whose model this is; None: version 0.1, whose phases share one"
+    )
     num_tokens: int = Field(description="tokens seen, without padding")
     num_text_tokens: int = Field(description="of them, those that are no special tokens; words seen follow from it")
     seconds: float = Field(description="spent in training steps")
@@ -155,30 +161,49 @@ def load_state(path: Path) -> TrainingState:
     return TrainingState.read(path / STATE)
 
 
-def load_optimizer(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's optimizer state, onto the CPU."""
-    tensors = load_file(path / OPTIMIZER)
-    # A name is kind/parameter/key.
-    return {"/".join(map(current_name, name.split("/"))): tensor for name, tensor in tensors.items()}
+def load_optimizer(path: Path, objective_number: int) -> dict[str, Tensor]:
+    """Read a checkpoint's optimizer state, onto the CPU.
+
+    Args:
+        path: the checkpoint.
+        objective_number: see `load_model`.
+    """
+    found = {}
+    for name, tensor in load_file(path / OPTIMIZER).items():
+        kind, parameter, key = name.split("/")
+        current = current_name(parameter, objective_number)
+        if current is not None:
+            found[f"{kind}/{current}/{key}"] = tensor
+    return found
 
 
-def current_name(name: str) -> str:
-    """Return today's name of a tensor in a checkpoint of version 0.1."""
+def current_name(name: str, objective_number: int) -> str | None:
+    """Return today's name of a tensor in a checkpoint of version 0.1; None for a tensor of another phase."""
+    if numbered := NUMBERED.match(name):
+        if int(numbered[1]) != objective_number:
+            return None
+        name = "objective." + name[numbered.end() :]
     for pattern, replacement in RENAMED.items():
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def load_model(path: Path, model: Mapping[str, Tensor]) -> None:
+def load_model(path: Path, model: Mapping[str, Tensor], objective_number: int) -> None:
     """Copy a checkpoint's weights into `model`'s tensors.
+
+    Args:
+        path: the checkpoint.
+        model: of the checkpoint's phase, by name.
+        objective_number: of that phase's objective in checkpoints of version 0.1; `Recipe.objective_number` knows it.
 
     Raises:
         CheckpointError: they are those of another model; the first difference is named.
     """
     try:
-        saved = {current_name(name): tensor for name, tensor in load_file(path / MODEL).items()}
+        named = {current_name(name, objective_number): each for name, each in load_file(path / MODEL).items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path / MODEL} can't be read: {error}", "weights in safetensors format") from error
+    saved = {name: tensor for name, tensor in named.items() if name is not None}
     if problem := _first_difference(saved, model):
         raise CheckpointError(
             f"{path / MODEL}: {problem}", "weights of this recipe's model", "use the recipe the run was started with"

@@ -46,7 +46,7 @@ def export_run(path: Path, which: Which = "newest", out: Path | None = None) -> 
     """
     run = open_run(path, which)
     target = out or run.folder.model
-    outcome = run.model.objectives[run.phase].outcome(run.model.encoder)
+    outcome = run.model.objective.outcome(run.model.encoder)
     export = export_model(run.model.encoder, outcome.heads, run.tokenizer, target)
     record = run.record.model_copy(update={"export": export.model_copy(update={"step": run.step})})
     reader = outcome.reader if outcome.fills_masks == "reader" else None
@@ -120,9 +120,10 @@ def _read_reader(path: Path, model: Path) -> nn.Module:
         raise _damaged(path, f"can't be read: {error!r:.200}", "what `maskwright export` wrote") from error
     if model_sha256 != weights_sha256(model):
         raise _damaged(path, f"belongs to another model than {model}", "the two as they were written together")
-    built = build_model(recipe_of_run(record, str(path)), vocabulary_of(load_tokenizer(model)), None)
+    recipe, vocabulary = recipe_of_run(record, str(path)), vocabulary_of(load_tokenizer(model))
+    built = build_model(recipe, vocabulary, record.exported_phase)
     load_weights(built.encoder, model)
-    reader = built.objectives[record.exported_phase].reader(built.encoder)
+    reader = built.objective.reader(built.encoder)
     own = _own_tensors(reader, built.encoder)
     if {name: each.shape for name, each in own.items()} != {name: each.shape for name, each in tensors.items()}:
         raise _damaged(path, "holds other tensors than its recipe asks for", f"{', '.join(own)}")

@@ -1,4 +1,4 @@
-"""Builds what a recipe names: encoder, heads and objectives as one model, and the streams of batches of its phases."""
+"""Builds what a phase trains: encoder, vocabulary head and objective as one model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from maskwright.core.errors import RecipeError
-from maskwright.core.randomness import torch_generator
+from maskwright.core.randomness import derived_seed, torch_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_encoder
 from maskwright.encoders.build import require_vocabulary
@@ -19,23 +19,23 @@ from maskwright.training.recipe.recipe import Recipe
 
 @dataclass
 class Model:
-    """Everything that is trained.
+    """Everything that a phase trains.
 
     Attributes:
-        encoder: shared by all phases.
-        vocabulary_head: likewise; exported with the encoder.
-        objectives: one a phase; phases with the same objective and options share one.
+        encoder: exported in the end.
+        vocabulary_head: likewise.
+        objective: of the phase, with the heads of its own.
     """
 
     encoder: Encoder
     vocabulary_head: TokenHead
-    objectives: list[Objective]
+    objective: Objective
 
     def root(self) -> nn.ModuleDict:
         """Return the model as one module, for names, devices and checkpoints."""
-        parts: dict[str, nn.Module] = {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}
-        parts |= {f"objective_{index}": objective for index, objective in enumerate(dict.fromkeys(self.objectives))}
-        return nn.ModuleDict(parts)
+        return nn.ModuleDict(
+            {"encoder": self.encoder, "vocabulary_head": self.vocabulary_head, "objective": self.objective}
+        )
 
     def freeze(self, parts: Sequence[str | int]) -> None:
         """Let everything learn but some parts, as `Phase.freeze` names them.
@@ -69,13 +69,17 @@ class Model:
             if isinstance(part, Encoder):
                 part.use_attention(backend_name)
 
-    def exported_heads(self, phase: int) -> Mapping[str, nn.Module]:
-        """Return the heads that an export has after a step of a phase, by kind."""
-        return self.objectives[phase].outcome(self.encoder).heads
+    def exported_heads(self) -> Mapping[str, nn.Module]:
+        """Return the heads that an export has, by kind."""
+        return self.objective.outcome(self.encoder).heads
 
     def named_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Return every parameter once, under its first name."""
         return list(self.root().named_parameters())
+
+    def num_parameters(self) -> int:
+        """Return how many numbers are trained."""
+        return sum(parameter.numel() for _, parameter in self.named_parameters())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every parameter and persistent buffer once, by name; what a checkpoint holds."""
@@ -85,34 +89,48 @@ class Model:
         return {name: tensor for name, tensor in persistent.items() if name in unique}
 
 
-def build_model(recipe: Recipe, vocabulary: Vocabulary, start_from: tuple[Encoder, TokenHead] | None) -> Model:
-    """Build the model of a recipe, on the CPU, initialised from the recipe's seed.
+def build_model(
+    recipe: Recipe, vocabulary: Vocabulary, phase: int = 0, around: tuple[Encoder, TokenHead] | None = None
+) -> Model:
+    """Build the model of a phase, on the CPU, with weights that are a function of the recipe's seed and the phase.
 
     Args:
         recipe: validated.
         vocabulary: of the prepared corpus.
-        start_from: encoder and head to continue from, instead of fresh ones.
+        phase: its index.
+        around: encoder and head to build it around, instead of fresh ones.
     """
-    if start_from is None:
-        encoder, vocabulary_head = build_encoder_and_head(recipe, vocabulary, recipe.seed)
+    if around is None:
+        encoder, vocabulary_head = build_encoder_and_head(recipe, vocabulary, phase)
     else:
-        encoder, vocabulary_head = start_from
+        encoder, vocabulary_head = around
         require_vocabulary(encoder.config, vocabulary)
-    objectives: list[Objective] = []
-    for index, phase in enumerate(recipe.phases):
-        twins = [other for other in range(index) if recipe.phases[other].objective == phase.objective]
-        if twins:
-            objectives.append(objectives[twins[0]])
-        else:
-            chosen = phase.objective
-            objective = chosen.plug_in(chosen.options, encoder, vocabulary, vocabulary_head)
-            objective.initialize(torch_generator(recipe.seed, "objective", index))
-            objectives.append(objective)
-    return Model(encoder, vocabulary_head, objectives)
+    chosen = recipe.phases[phase].objective
+    objective = chosen.plug_in(chosen.options, encoder, vocabulary, vocabulary_head)
+    objective.initialize(torch_generator(recipe.seed, "objective", phase))
+    return Model(encoder, vocabulary_head, objective)
 
 
-def build_encoder_and_head(recipe: Recipe, vocabulary: Vocabulary, seed: int) -> tuple[Encoder, TokenHead]:
-    """Build a new encoder and its vocabulary head, on the CPU, with weights that are a function of `seed`."""
-    section = recipe.encoder
+def build_models(
+    recipe: Recipe, vocabulary: Vocabulary, around: tuple[Encoder, TokenHead] | None = None
+) -> list[Model]:
+    """Build the models of all phases, to plan with; phases whose encoders are alike share one.
+
+    Args:
+        recipe, vocabulary: see `build_model`.
+        around: of the first phase.
+    """
+    models = [build_model(recipe, vocabulary, 0, around)]
+    for phase in range(1, len(recipe.phases)):
+        before = models[-1]
+        shared = None if recipe.phases[phase].encoder else (before.encoder, before.vocabulary_head)
+        models.append(build_model(recipe, vocabulary, phase, shared))
+    return models
+
+
+def build_encoder_and_head(recipe: Recipe, vocabulary: Vocabulary, phase: int) -> tuple[Encoder, TokenHead]:
+    """Build the encoder of a phase and its vocabulary head, on the CPU, with fresh weights."""
+    seed = derived_seed(recipe.seed, "phase", phase) if phase else recipe.seed
+    section = recipe.encoder_of(phase)
     encoder = build_encoder(section.family, section.size, section.overrides, vocabulary, recipe.max_positions, seed)
     return encoder, build_vocabulary_head(encoder, seed)

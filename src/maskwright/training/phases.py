@@ -1,14 +1,15 @@
-"""Begins a phase: prepares what its objective needs besides the weights, and renews weights if the recipe says so."""
+"""Phases of a run: each is entered with what the one before left, trains its own model, and is left again."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from maskwright.core.log import say
-from maskwright.core.randomness import derived_seed
-from maskwright.core.ranks import Ranks
+from maskwright.core.randomness import torch_generator
 from maskwright.core.records.run import RunFolder
-from maskwright.corpus.corpus import Corpus
+from maskwright.encoders.build import build_config
+from maskwright.encoders.growth import grow
 from maskwright.export.folder import import_model
 from maskwright.export.weights import weights_sha256
 from maskwright.masking.phase_start import PhaseStart
@@ -16,36 +17,139 @@ from maskwright.models.trained import TrainedModel
 from maskwright.optim.optimizers import Optimizers
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
-from maskwright.training.model import Model, build_encoder_and_head
-from maskwright.training.recipe.recipe import Recipe
-from maskwright.training.timeline import Course
+from maskwright.training.carry_over import carry_over, kept_parts
+from maskwright.training.engine.costs import dtype_named
+from maskwright.training.engine.cross_entropy_choice import use_cross_entropy
+from maskwright.training.model import Model, build_model
+from maskwright.training.recipe.sections import Phase
+from maskwright.training.run import Run
+from maskwright.training.step import PhaseModel, Stepper
+from maskwright.training.watching.masked_example import beginning_of_a_document, write_masked_example
 
 
-def phase_start(
-    recipe: Recipe,
-    folder: RunFolder,
-    corpus: Corpus,
-    course: Course,
-    step: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    ranks: Ranks,
-) -> PhaseStart:
-    """Return what the objective of the phase that `step` lies in is given before that step; see `PhaseStart`."""
-    position = course.position_of(step)
-    phase = position.phase
+@dataclass(frozen=True)
+class PhaseRun:
+    """A phase of a run, with what it trains.
+
+    Attributes:
+        index: of the phase.
+        options: of the phase.
+        model: on the device.
+        optimizers: of all the model's parameters.
+    """
+
+    index: int
+    options: Phase
+    model: Model
+    optimizers: Optimizers
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether something is done before the first step, so that a checkpoint belongs before it."""
+        return self.model.objective.needs_begin or self.options.weights == "fresh"
+
+
+def open_phase(run: Run, index: int, model: Model) -> PhaseRun:
+    """Put the model of a phase onto the device, with optimizers that have no state yet."""
+    options = run.recipe.phases[index]
+    model.root().to(torch.device(run.engine.device))
+    model.use_attention(run.engine.attention)
+    use_cross_entropy(model, run.engine)
+    model.freeze(options.freeze)
+    return PhaseRun(index, options, model, Optimizers(model.root(), run.recipe.optimizer))
+
+
+def enter_phase(run: Run, before: PhaseRun) -> PhaseRun:
+    """Make the phase that follows, with what it takes over of the phase before: weights, and the optimizers' state.
+
+    The encoder goes on as it is, grown, or with fresh weights, as the recipe says; so do its head and the parts that
+    both objectives have (`Phase.keep`). What is taken over is a function of the phase before alone, so that a run that
+    is resumed from the last checkpoint of that phase enters this one in the same way (tests/resume/test_phases.py).
+    """
+    index = before.index + 1
+    options, old = run.recipe.phases[index], before.model
+    names = [name for name, _ in old.named_parameters()]
+    of_encoder, of_head = (
+        {name: name for name in names if name.startswith(part)} for part in ("encoder.", "vocabulary_head.")
+    )
+    around, carried, keep = (old.encoder, old.vocabulary_head), of_encoder | of_head, options.keep
+    if options.weights == "fresh":
+        around, carried, keep = None, {}, options.keep or ()
+        say(f"phase {index + 1}: encoder and vocabulary head begin with fresh weights")
+    elif options.encoder is not None:
+        section = run.recipe.encoder_of(index)
+        config = build_config(
+            section.family, section.size, section.overrides, run.corpus.vocabulary, run.recipe.max_positions
+        )
+        generator = torch_generator(run.recipe.seed, "growth", index)
+        grown = grow(old.encoder, config, options.encoder.new_blocks, generator)
+        around = grown.encoder, old.vocabulary_head
+        carried = of_head | {f"encoder.{now}": f"encoder.{then}" for now, then in grown.origins.items()}
+        say(
+            f"phase {index + 1}: the encoder goes from {len(old.encoder.blocks)} to {len(grown.encoder.blocks)} blocks "
+            f"({options.encoder.new_blocks})"
+        )
+    model = build_model(run.recipe, run.corpus.vocabulary, index, around)
+    carried |= carry_over(old.objective, model.objective, kept_parts(old.objective, model.objective, keep))
+    entered = open_phase(run, index, model)
+    entered.optimizers.take_over(before.optimizers, carried)
+    return entered
+
+
+def begin_phase(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -> Stepper:
+    """Let the phase's objective make ready, and return what runs its steps.
+
+    Args:
+        run: of the phase.
+        phase: whose objective begins.
+        step: that comes next.
+        before: the phase that was left; None if this one was begun before, or is the first.
+    """
+    model = phase.model
+    model.objective.begin(model.encoder, phase_start(run, phase, step, before))
+    joined = PhaseModel(model.encoder, model.objective).train()
+    device, dtype = torch.device(run.engine.device), dtype_named(run.engine.dtype)
+    return Stepper(joined, device, dtype, run.ranks, run.recipe.seed, run.engine.compiled)
+
+
+@torch.no_grad()
+def leave_phase(run: Run, phase: PhaseRun, step: int) -> None:
+    """Write what the objective, with the weights and the rate of after `step` steps, hides in a paragraph."""
+    if not run.ranks.is_first:
+        return
+    objective = phase.model.objective
+    clean = beginning_of_a_document(run.corpus, phase.options.sequence_length)
+    # One generator for all phases: where they hide the same way, they hide the same.
+    generator = torch_generator(run.recipe.seed, "masked_example")
+    batch = objective.corrupt(clean, generator, run.course.position_of(step - 1).phase_progress)
+    batch = objective.complete(phase.model.encoder, batch.to(torch.device(run.engine.device)))
+    write_masked_example(run.folder, phase.index, phase.options.objective, batch, run.tokenizer)
+
+
+def phase_start(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -> PhaseStart:
+    """Return what the objective of a phase is given; see `begin_phase` for the arguments."""
+    index, vocabulary = phase.index, run.corpus.vocabulary
+    was_begun = step > run.course.first_step(index)
+
+    def model_before() -> TrainedModel:
+        model = phase.model if before is None else before.model
+        if was_begun and phase.options.encoder is not None:
+            model = build_model(run.recipe, vocabulary, index - 1)
+        return TrainedModel(model.encoder, model.vocabulary_head, vocabulary, "")
+
     return PhaseStart(
-        folder=folder.phase(phase),
-        corpus=corpus,
-        sequence_length=recipe.phases[phase].sequence_length,
-        num_steps=course.phase_steps[phase],
-        seed=recipe.seed,
-        device=device,
-        dtype=dtype,
-        micro_batch_tokens=recipe.batch.micro_batch_tokens,
-        was_begun=position.step_in_phase > 0,
-        ranks=ranks,
+        folder=run.folder.phase(index),
+        corpus=run.corpus,
+        sequence_length=phase.options.sequence_length,
+        num_steps=run.course.phase_steps[index],
+        seed=run.recipe.seed,
+        device=torch.device(run.engine.device),
+        dtype=dtype_named(run.engine.dtype),
+        micro_batch_tokens=run.recipe.batch_of(index).micro_batch_tokens,
+        was_begun=was_begun,
+        ranks=run.ranks,
         read_model=read_model,
+        model_before=model_before,
     )
 
 
@@ -59,20 +163,3 @@ def read_model(path: Path) -> TrainedModel:
     folder = run.model if run.run_record.exists() else path
     model = import_model(folder)
     return TrainedModel(model.encoder, model.head, vocabulary_of(load_tokenizer(folder)), weights_sha256(folder))
-
-
-def is_prepared(recipe: Recipe, model: Model, phase: int) -> bool:
-    """Return whether something is done before a phase's first step, so that a checkpoint belongs there."""
-    return model.objectives[phase].needs_begin or phase in recipe.fresh_phases
-
-
-def renew_weights(recipe: Recipe, corpus: Corpus, model: Model, optimizers: Optimizers, phase: int) -> None:
-    """Give encoder and vocabulary head new weights, which the seed and the phase decide, and forget past updates."""
-    seed = derived_seed(recipe.seed, "phase", phase)
-    encoder, vocabulary_head = build_encoder_and_head(recipe, corpus.vocabulary, seed)
-    tensors = model.tensors()
-    with torch.no_grad():
-        for name, fresh in Model(encoder, vocabulary_head, []).tensors().items():
-            tensors[name].copy_(fresh)
-    optimizers.forget()
-    say(f"phase {phase + 1}: encoder and vocabulary head begin with fresh weights")

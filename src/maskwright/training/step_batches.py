@@ -4,8 +4,9 @@ from maskwright.batching.samplers.base import Sampler
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
+from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import Corpus
-from maskwright.training.model import Model
+from maskwright.objectives.base import Objective
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import Phase
 from maskwright.training.timeline import Course
@@ -28,18 +29,21 @@ class StepBatches:
     never on the rank (tests/resume/test_batch_stream.py).
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, model: Model, course: Course, numbers: range) -> None:
+    def __init__(self, recipe: Recipe, corpus: Corpus, course: Course, ranks: Ranks) -> None:
         """Plan the streams.
 
         Args:
             recipe: gives sequence lengths, batch sizes and the seed.
             corpus: gives the training split.
-            model: gives the objectives.
             course: gives each step's phase and progress.
-            numbers: this rank's micro-batches.
+            ranks: all processes of the run; this one's micro-batches are returned.
+
+        Raises:
+            RecipeError: the micro-batches can't be shared out evenly.
         """
-        self._recipe, self._course, self.numbers = recipe, course, numbers
-        self._objectives = model.objectives
+        self._recipe, self._course = recipe, course
+        batches = [recipe.batch_of(phase) for phase in range(len(recipe.phases))]
+        self._numbers = [ranks.own_micro_batches(batch.num_micro_batches) for batch in batches]
         split, vocabulary = corpus.split("train"), corpus.vocabulary
         kinds = [row_kind(phase) for phase in recipe.phases]
         streams = {
@@ -47,31 +51,35 @@ class StepBatches:
             for number, (length, sampler) in enumerate(dict.fromkeys(kinds))
         }
         self._streams = [streams[kind] for kind in kinds]
-        self._earlier_steps = [
-            sum(course.phase_steps[other] for other in range(phase) if kinds[other] == kind)
+        self._rows_of_step = [
+            batch.tokens // stream.row_length for batch, stream in zip(batches, self._streams, strict=True)
+        ]
+        self._earlier_rows = [
+            sum(course.phase_steps[other] * self._rows_of_step[other] for other in range(phase) if kinds[other] == kind)
             for phase, kind in enumerate(kinds)
         ]
 
-    def __call__(self, step: int) -> list[CorruptedBatch]:
-        """Return the micro-batches of one step, on the host."""
+    def numbers(self, phase: int) -> range:
+        """Return the numbers of this rank's micro-batches in the global batch of a phase."""
+        return self._numbers[phase]
+
+    def __call__(self, step: int, objective: Objective) -> list[CorruptedBatch]:
+        """Return the micro-batches of one step, on the host, corrupted by the objective of its phase."""
         position = self._course.position_of(step)
-        return [
-            self.micro_batch(position.phase, position.step_in_phase, position.phase_progress, number, step)
-            for number in self.numbers
-        ]
-
-    def micro_batch(
-        self, phase: int, step_in_phase: int, phase_progress: float, number: int, step: int
-    ) -> CorruptedBatch:
-        """Return one corrupted micro-batch; see `StepPosition` for the arguments."""
-        batch, stream = self._recipe.batch, self._streams[phase]
-        rows_per_micro_batch = batch.micro_batch_tokens // stream.row_length
-        first_row = (self._earlier_steps[phase] + step_in_phase) * (batch.tokens // stream.row_length)
-        packed = stream.batch(first_row + number * rows_per_micro_batch, rows_per_micro_batch)
-        generator = torch_generator(self._recipe.seed, "corrupt", step, number)
-        return self._objectives[phase].corrupt(packed, generator, phase_progress)
-
-    def num_epochs(self, phase: int, num_steps: int) -> float:
-        """Return how often a phase of `num_steps` steps sees the training text."""
+        phase = position.phase
         stream = self._streams[phase]
-        return num_steps * (self._recipe.batch.tokens // stream.row_length) / stream.num_rows_per_epoch
+        num_rows = self._recipe.batch_of(phase).micro_batch_tokens // stream.row_length
+        first_row = self._earlier_rows[phase] + position.step_in_phase * self._rows_of_step[phase]
+        batches = []
+        for number in self._numbers[phase]:
+            packed = stream.batch(first_row + number * num_rows, num_rows)
+            generator = torch_generator(self._recipe.seed, "corrupt", step, number)
+            batches.append(objective.corrupt(packed, generator, position.phase_progress))
+        return batches
+
+    def num_epochs(self) -> float:
+        """Return how often the run sees the training text."""
+        return sum(
+            steps * rows / stream.num_rows_per_epoch
+            for steps, rows, stream in zip(self._course.phase_steps, self._rows_of_step, self._streams, strict=True)
+        )

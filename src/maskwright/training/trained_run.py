@@ -35,8 +35,9 @@ class TrainedRun:
         recipe: of the run, with every default filled in.
         vocabulary: of its tokenizer.
         tokenizer: that it was trained with.
-        model: encoder, heads and objectives, float32 on the CPU.
+        model: of the checkpoint's phase, float32 on the CPU.
         step: after which the checkpoint was saved.
+        phase: index of the phase that the checkpoint's last step was of.
     """
 
     folder: RunFolder
@@ -46,11 +47,7 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerFast
     model: Model
     step: int
-
-    @property
-    def phase(self) -> int:
-        """Index of the phase that the checkpoint's last step was of."""
-        return self.record.plan.phase_of(self.step)
+    phase: int
 
 
 def open_run(path: Path, which: Which = "exported") -> TrainedRun:
@@ -70,9 +67,12 @@ def open_run(path: Path, which: Which = "exported") -> TrainedRun:
     tokenizer = _tokenizer_of(folder, record)
     vocabulary = vocabulary_of(tokenizer)
     step = _step_of(folder, record, which)
-    model = build_model(recipe, vocabulary, None)
-    load_model(_checkpoints(folder).path(step), model.tensors())
-    return TrainedRun(folder, record, recipe, vocabulary, tokenizer, model, step)
+    checkpoint = _checkpoints(folder).path(step)
+    named = load_state(checkpoint).phase
+    phase = record.plan.phase_of(step) if named is None else named
+    model = build_model(recipe, vocabulary, phase)
+    load_model(checkpoint, model.tensors(), recipe.objective_number(phase))
+    return TrainedRun(folder, record, recipe, vocabulary, tokenizer, model, step, phase)
 
 
 def recipe_of_run(record: RunRecord, origin: str) -> Recipe:

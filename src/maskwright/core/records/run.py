@@ -83,6 +83,7 @@ class PhaseRecord(Record):
     objective: str
     sequence_length: int
     num_steps: int = Field(description="optimizer steps; a budget in hours was turned into steps by measuring")
+    step_tokens: int | None = Field(default=None, description="tokens of a step; None: those of the recipe's batch")
     flops_per_token: float = Field(description="training, forward and backward")
     fills_masks: Literal["encoder", "reader", "no"] = Field(
         default="encoder",
@@ -104,7 +105,7 @@ class PhaseRecord(Record):
 class PlanRecord(Record):
     """What was predicted before the run; the formula of the FLOPs is in `encoders/flops.py`."""
 
-    num_parameters: int
+    num_parameters: int = Field(description="of the last phase's model; version 0.1 counted the heads of all phases")
     num_body_parameters: int = Field(description="parameters of the blocks: what every token passes through")
     phases: list[PhaseRecord]
     total_flops: float

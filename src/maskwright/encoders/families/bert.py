@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_, zero_
 
 
 class BertConfig(EncoderConfig):
@@ -68,6 +68,13 @@ class BertBlock(Block):
             return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
         x_MD = self.attention_norm(x_MD)
         return self.feed_forward_norm(x_MD + self._feed_forward(x_MD))
+
+    def give_back_input(self) -> None:
+        """See `Block`; with norms after the sums it can't."""
+        if self.config.norm_position == "post":
+            super().give_back_input()
+        for layer in (self.attention_out, self.feed_forward_out):
+            zero_(layer)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))

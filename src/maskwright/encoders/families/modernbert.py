@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_, zero_
 from maskwright.encoders.rotary import Rotation
 
 
@@ -98,6 +98,11 @@ class ModernbertBlock(Block):
         """See `Block`."""
         x_MD = x_MD + F.dropout(self.attention_out(attended_MD), self.config.attention_dropout, self.training)
         return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
+
+    def give_back_input(self) -> None:
+        """See `Block`."""
+        for layer in (self.attention_out, self.feed_forward_out):
+            zero_(layer)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         value_TF, gate_TF = self.feed_forward_in(x_TD).chunk(2, dim=-1)

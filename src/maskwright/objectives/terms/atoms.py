@@ -135,7 +135,7 @@ class Atoms(Term):
             CheckpointError: the dictionary is not the teacher's; or the phase was begun with others.
         """
         config = self.config
-        teacher = teacher_of_phase(config.teacher, config.layer, encoder, vocabulary_head, self.vocabulary, start)
+        teacher = teacher_of_phase(config.teacher, config.layer, self.vocabulary, start)
         dictionary = dictionary_of_phase(config.dictionary, config.coding.penalty, teacher, start)
         if len(dictionary.atoms_AD) != self.head.num_atoms:
             raise CheckpointError(

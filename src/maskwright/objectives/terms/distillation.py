@@ -80,7 +80,7 @@ class Distillation(Term):
         """
         # Next to what other terms of the phase keep there.
         start = replace(start, folder=start.folder / self.name)
-        teacher = teacher_of_phase(self.config.teacher, -1, encoder, vocabulary_head, self.vocabulary, start)
+        teacher = teacher_of_phase(self.config.teacher, -1, self.vocabulary, start)
         PhaseTeacher.of(teacher, None).keep(start)
         self._teacher = teacher
 

@@ -1,6 +1,7 @@
 """How the vocabulary head is run: how many slots it sees, what their logits take, and how they become a loss."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -15,33 +16,39 @@ CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch
 """The words for each value of `EngineRecord.cross_entropy`."""
 
 
-def most_scored(recipe: Recipe, model: Model) -> int:
-    """Return the most slots of a micro-batch that the vocabulary head sees."""
-    scored = max(objective.scored_fraction() for objective in model.objectives)
-    return math.ceil(scored * recipe.batch.micro_batch_tokens)
+def most_scored(recipe: Recipe, phase: int, model: Model) -> int:
+    """Return the most slots of a phase's micro-batch that the vocabulary head sees."""
+    return math.ceil(model.objective.scored_fraction() * recipe.batch_of(phase).micro_batch_tokens)
 
 
-def logits_of_head(recipe: Recipe, model: Model) -> int:
-    """Return the bytes that logits and their gradients take."""
-    num_slots, vocabulary_size = most_scored(recipe, model), model.encoder.config.vocabulary_size
-    if isinstance(model.vocabulary_head, VocabularyHead):
-        return logits_bytes(num_slots, vocabulary_size)
-    return num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT
+def logits_of_heads(recipe: Recipe, models: Sequence[Model]) -> int:
+    """Return the bytes that logits and their gradients take, in the phase that needs most."""
+    most = 0
+    for phase, model in enumerate(models):
+        num_slots, vocabulary_size = most_scored(recipe, phase, model), model.encoder.config.vocabulary_size
+        if isinstance(model.vocabulary_head, VocabularyHead):
+            most = max(most, logits_bytes(num_slots, vocabulary_size))
+        else:
+            most = max(most, num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT)
+    return most
 
 
-def decide_cross_entropy(recipe: Recipe, model: Model, engine: EngineRecord, ranks: Ranks) -> Way:
+def decide_cross_entropy(recipe: Recipe, models: Sequence[Model], engine: EngineRecord, ranks: Ranks) -> Way:
     """Return how the largest logits of the run become a loss; the same on every rank.
 
     Args:
-        recipe: gives the micro-batch.
-        model: gives the shapes; a head of another kind makes all logits at once.
+        recipe: gives the micro-batches.
+        models: give the shapes, by phase; a head of another kind makes all logits at once.
         engine: device, precision, and whether the step is compiled.
         ranks: all processes of the run.
     """
+    slots = [most_scored(recipe, phase, model) for phase, model in enumerate(models)]
+    num_slots = max(slots)
+    model = models[slots.index(num_slots)]
     if not isinstance(model.vocabulary_head, VocabularyHead):
         return "whole"
     device, config = torch.device(engine.device), model.encoder.config
-    dtype, num_slots = getattr(torch, engine.dtype), most_scored(recipe, model)
+    dtype = getattr(torch, engine.dtype)
     way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.hidden_size, engine.compiled)
     return "own" if ranks.any(way == "own", device) else way
 

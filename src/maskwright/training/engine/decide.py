@@ -14,10 +14,7 @@ from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.encoders.attention import OWN_ATTENTION, choose_backend, require_backend
 from maskwright.encoders.build import load_family
-from maskwright.training.engine.plan import (
-    dtype_named,
-    require_memory_for_weights,
-)
+from maskwright.training.engine.costs import dtype_named, require_memory_for_weights
 from maskwright.training.recipe.recipe import Recipe, encoder_config
 
 
@@ -33,7 +30,8 @@ def decide_engine(recipe: Recipe, ranks: Ranks) -> EngineRecord:
         attention = OWN_ATTENTION
     else:
         if attention == "auto":
-            needs_scores = family.needs_scores(encoder_config(recipe))
+            phases = range(len(recipe.phases))
+            needs_scores = any(family.needs_scores(encoder_config(recipe, phase)) for phase in phases)
             attention = choose_backend(device, dtype, recipe.longest_sequence, needs_scores)
         require_backend(attention, device, dtype)
     return EngineRecord(

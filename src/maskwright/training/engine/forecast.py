@@ -1,81 +1,31 @@
 """What `maskwright plan` shows: the cost of a recipe on this machine, from shapes and a one-second probe alone."""
 
-from dataclasses import dataclass
-
 import torch
 
 from maskwright.core.hardware import available_memory_bytes
-from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import EngineRecord, PlanRecord
+from maskwright.core.records.run import PlanRecord
 from maskwright.encoders.flops import head_flops_per_token
-from maskwright.training.engine.cross_entropy_choice import logits_of_head
-from maskwright.training.engine.decide import decide_engine
-from maskwright.training.engine.plan import (
-    EXPECTED_UTILISATION,
-    Footprint,
-    fix_course,
-    footprint,
-    phase_flops_per_token,
-    plan_record,
-)
-from maskwright.training.model import Model, build_model
-from maskwright.training.recipe.recipe import Recipe, vocabulary_asked_for
+from maskwright.training.engine.costs import EXPECTED_UTILISATION
+from maskwright.training.engine.cross_entropy_choice import logits_of_heads
+from maskwright.training.engine.plan import RunPlan, plan_run
+from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import EncoderSection
 from maskwright.training.watching.probing import occasions_of
 from maskwright.training.watching.word_checkpoints import name_of_mark
 
 
-@dataclass(frozen=True)
-class Foreseen:
-    """What a recipe will cost on this machine.
-
-    Attributes:
-        model: as the recipe asks for, untrained.
-        plan: steps, tokens and FLOPs.
-        need: memory and disk.
-        engine: device, precision, attention, and the matmul rate that was measured.
-        effective_flops_per_second: the share of that rate that training is expected to reach.
-    """
-
-    model: Model
-    plan: PlanRecord
-    need: Footprint
-    engine: EngineRecord
-    effective_flops_per_second: float
-
-    @property
-    def seconds(self) -> float:
-        """Of training, predicted."""
-        return self.plan.total_flops / self.effective_flops_per_second
-
-
-def foresee(recipe: Recipe) -> Foreseen:
-    """Predict what a recipe will cost.
-
-    Speed is predicted as the share `EXPECTED_UTILISATION` of the measured matmul rate over the FLOPs per token; the
-    vocabulary is taken to have the size that the recipe asks for.
-    """
-    engine = decide_engine(recipe, Ranks())
-    model = build_model(recipe, vocabulary_asked_for(recipe), None)
-    flops = phase_flops_per_token(recipe, model)
-    effective = engine.matmul_flops_per_second * EXPECTED_UTILISATION[torch.device(engine.device).type]
-    course = fix_course(recipe, flops, [recipe.batch.tokens * each / effective for each in flops])
-    record = plan_record(recipe, model, course, flops)
-    return Foreseen(model, record, footprint(recipe, model, engine.attention), engine, effective)
-
-
 def forecast(recipe: Recipe) -> list[tuple[str, str]]:
     """Return what `maskwright plan` shows, as names and values."""
-    foreseen = foresee(recipe)
-    record, need, engine, seconds = foreseen.plan, foreseen.need, foreseen.engine, foreseen.seconds
+    plan = plan_run(recipe)
+    record, need, engine, seconds = plan.record, plan.need, plan.engine, plan.seconds
     device = torch.device(engine.device)
     memory = need.weights_bytes + need.activations_bytes
     available = available_memory_bytes(device)
     rows = [
-        ("encoder", _name(recipe.encoder)),
+        ("encoder", _name(recipe.encoder_of(len(recipe.phases) - 1))),
         ("parameters", f"{record.num_parameters / 1e6:.1f} M, {record.num_body_parameters / 1e6:.1f} M in the blocks"),
     ]
-    for number, (phase, objective) in enumerate(zip(record.phases, foreseen.model.objectives, strict=True), start=1):
+    for number, (phase, model) in enumerate(zip(record.phases, plan.models, strict=True), start=1):
         rows.append(
             (
                 f"phase {number}",
@@ -83,14 +33,13 @@ def forecast(recipe: Recipe) -> list[tuple[str, str]]:
                 f"{phase.flops_per_token / 1e6:,.1f} MFLOP a token",
             )
         )
-        rows += objective.forecast(
-            foreseen.model.encoder.config, phase.sequence_length, foreseen.effective_flops_per_second
-        )
+        config, flops_per_second = model.encoder.config, plan.effective_flops_per_second
+        rows += model.objective.forecast(config, phase.sequence_length, flops_per_second)
     kept = recipe.checkpoints.keep_last + recipe.checkpoints.keep_best
     return [
         *rows,
-        ("vocabulary head", _head(recipe, foreseen)),
-        ("tokens", f"{record.total_tokens:,} in {record.total_steps:,} steps of {recipe.batch.tokens:,}"),
+        ("vocabulary head", _head(recipe, plan)),
+        ("tokens", f"{record.total_tokens:,} in {record.total_steps:,} steps of {_step_tokens(recipe)}"),
         ("FLOPs", f"{record.total_flops:.3g}"),
         ("machine", f"{engine.device}, {engine.dtype}, attention {engine.attention}"),
         ("matrix products", f"{engine.matmul_flops_per_second / 1e9:,.0f} GFLOP/s, measured now"),
@@ -114,16 +63,19 @@ def _name(encoder: EncoderSection) -> str:
     return " ".join(filter(None, (encoder.family, encoder.size, encoder.overrides.get("model_type"))))
 
 
-def _head(recipe: Recipe, foreseen: Foreseen) -> str:
+def _step_tokens(recipe: Recipe) -> str:
+    sizes = {recipe.batch_of(phase).tokens for phase in range(len(recipe.phases))}
+    return " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
+
+
+def _head(recipe: Recipe, plan: RunPlan) -> str:
     """Say what the head costs: its share of the FLOPs, and the memory of its logits."""
-    model, phases = foreseen.model, foreseen.plan.phases
-    per_token = head_flops_per_token(model.encoder.config)
     shares = [
-        objective.scored_fraction() * per_token / phase.flops_per_token
-        for objective, phase in zip(model.objectives, phases, strict=True)
+        model.objective.scored_fraction() * head_flops_per_token(model.encoder.config) / phase.flops_per_token
+        for model, phase in zip(plan.models, plan.record.phases, strict=True)
     ]
     most = f"{max(shares):.0%}" if len(shares) == 1 else f"{min(shares):.0%} to {max(shares):.0%}"
-    return f"{most} of the FLOPs; logits take {logits_of_head(recipe, model) / 1e6:,.0f} MB"
+    return f"{most} of the FLOPs; logits take {logits_of_heads(recipe, plan.models) / 1e6:,.0f} MB"
 
 
 def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:

@@ -1,163 +1,174 @@
-"""What a run will cost, before it runs: parameters, FLOPs, memory, disk and time."""
+"""What is decided about a run before its first step: once, for `train`, `plan` and `compare` alike."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from maskwright.core.errors import MemoryShortage
-from maskwright.core.records.run import PhaseRecord, PlanRecord
+from maskwright.core.errors import RecipeError
+from maskwright.core.hardware import available_memory_bytes, can_compile
+from maskwright.core.ranks import Ranks
+from maskwright.core.records.run import EngineRecord, PlanRecord, RunRecord
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.build import empty_encoder, load_family
-from maskwright.training.engine.cross_entropy_choice import logits_of_head
-from maskwright.training.model import Model
-from maskwright.training.recipe.recipe import Recipe, encoder_config
-from maskwright.training.timeline import Course, split_by_shares
+from maskwright.encoders.encoder import Encoder
+from maskwright.export import require_exportable
+from maskwright.heads.token_head import TokenHead
+from maskwright.training.carry_over import kept_parts
+from maskwright.training.engine.costs import (
+    EXPECTED_UTILISATION,
+    Footprint,
+    check_resources,
+    dtype_named,
+    fix_course,
+    footprint,
+    phase_flops_per_token,
+    plan_record,
+    require_memory,
+)
+from maskwright.training.engine.cross_entropy_choice import decide_cross_entropy, use_cross_entropy
+from maskwright.training.engine.decide import decide_engine, keep_decisions
+from maskwright.training.engine.timing import seconds_of_steps
+from maskwright.training.model import Model, build_models
+from maskwright.training.recipe.recipe import Recipe, vocabulary_asked_for
+from maskwright.training.timeline import Course
+from maskwright.training.watching.probing import Probe, decide_strides, is_timing_needed
 
-EXPECTED_UTILISATION = {"cpu": 0.45, "cuda": 0.45, "mps": 0.3}
-"""Share of the measured matmul rate that training is expected to reach; benchmarks/records has what it did reach."""
+SECONDS_WORTH_COMPILING = {"cpu": 900.0, "cuda": 300.0}
+"""Training time, uncompiled, from which `compile: auto` compiles: it takes about a minute and wins about a fifth."""
 
-BYTES_PER_PARAMETER = 16
-"""float32 weight, gradient and AdamW's two averages."""
+SHARE_OF_TIMING = 0.02
+"""Of a budget in hours: so long are steps timed to turn it into steps ..."""
 
-
-def phase_flops_per_token(recipe: Recipe, model: Model) -> list[float]:
-    """Return the training FLOPs per token of each phase (`encoders/flops.py` has the formula of most objectives)."""
-    return [
-        objective.flops_per_token(model.encoder.config, phase.sequence_length)
-        for phase, objective in zip(recipe.phases, model.objectives, strict=True)
-    ]
-
-
-def fix_course(recipe: Recipe, flops: list[float], seconds_per_step: list[float] | None) -> Course:
-    """Turn the budget into optimizer steps of each phase.
-
-    Args:
-        recipe: gives budget, shares and batch size.
-        flops: per token, by phase.
-        seconds_per_step: by phase, measured; needed for a budget in hours only.
-    """
-    budget, tokens = recipe.budget, recipe.batch.tokens
-    if budget.steps is not None:
-        total, cost_per_step = float(budget.steps), [1.0] * len(flops)
-    elif budget.tokens is not None:
-        total, cost_per_step = float(budget.tokens), [float(tokens)] * len(flops)
-    elif budget.flops is not None:
-        total, cost_per_step = budget.flops, [tokens * each for each in flops]
-    else:
-        assert budget.hours is not None and seconds_per_step is not None
-        total, cost_per_step = 3600 * budget.hours, seconds_per_step
-    shares = [phase.share for phase in recipe.phases]
-    return Course(split_by_shares(total, shares, cost_per_step), recipe.fresh_schedules)
-
-
-def plan_record(recipe: Recipe, model: Model, course: Course, flops: list[float]) -> PlanRecord:
-    """Return what is foreseen, for the run's record."""
-    phases = [
-        PhaseRecord(
-            objective=phase.objective.name,
-            sequence_length=phase.sequence_length,
-            num_steps=steps,
-            flops_per_token=per_token,
-            fills_masks=objective.fills_masks_with(objective.config),
-            trains_vocabulary_head=objective.trains_vocabulary_head,
-        )
-        for phase, objective, steps, per_token in zip(
-            recipe.phases, model.objectives, course.phase_steps, flops, strict=True
-        )
-    ]
-    num_tokens = course.num_steps * recipe.batch.tokens
-    return PlanRecord(
-        num_parameters=sum(parameter.numel() for _, parameter in model.named_parameters()),
-        num_body_parameters=sum(parameter.numel() for parameter in model.encoder.blocks.parameters()),
-        phases=phases,
-        total_flops=sum(
-            steps * recipe.batch.tokens * per_token for steps, per_token in zip(course.phase_steps, flops, strict=True)
-        ),
-        total_tokens=num_tokens,
-        total_steps=course.num_steps,
-    )
+MOST_SECONDS_OF_TIMING = 60.0
+"""... at most."""
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """Bytes that a run needs, estimated.
+class RunPlan:
+    """What was decided about a run.
 
     Attributes:
-        weights_bytes: weights, gradients and optimizer state.
-        activations_bytes: of one micro-batch, logits included.
-        checkpoint_bytes: of one checkpoint on disk.
+        engine: device, precision, attention, how steps are made, and the matmul rate that was measured.
+        models: of the phases, untrained; phases whose encoders are alike share one.
+        course: step -> phase and progress.
+        record: steps, tokens, FLOPs and how often probes measure.
+        need: memory and disk.
     """
 
-    weights_bytes: int
-    activations_bytes: int
-    checkpoint_bytes: int
+    engine: EngineRecord
+    models: Sequence[Model]
+    course: Course
+    record: PlanRecord
+    need: Footprint
+
+    @property
+    def effective_flops_per_second(self) -> float:
+        """The share of the measured matmul rate that training is expected to reach."""
+        return _effective(self.engine)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, predicted from FLOPs."""
+        return self.record.total_flops / self.effective_flops_per_second
 
 
-def footprint(recipe: Recipe, model: Model, attention: str) -> Footprint:
-    """Estimate memory and disk from the shapes.
-
-    A block keeps about 10 vectors of the hidden size and 4 of the feed-forward size a token for the backward pass, in
-    half precision; logits and their gradients are bounded (`heads/cross_entropy.py`).
+def plan_run(
+    recipe: Recipe,
+    corpus: Corpus | None = None,
+    ranks: Ranks | None = None,
+    probes: Mapping[str, Probe] | None = None,
+    *,
+    around: tuple[Encoder, TokenHead] | None = None,
+    before: RunRecord | None = None,
+) -> RunPlan:
+    """Decide what a recipe's run will do on this machine, and refuse what could not be finished.
 
     Args:
-        recipe: gives the micro-batch.
-        model: gives the shapes.
-        attention: the backend; all but `varlen` keep a row of attention weights for every token and head.
-    """
-    num_parameters = sum(parameter.numel() for _, parameter in model.named_parameters())
-    config = model.encoder.config
-    tokens = recipe.batch.micro_batch_tokens
-    per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
-    weights = 0 if attention == "varlen" else config.num_layers * config.num_heads * recipe.longest_sequence * 2
-    logits = logits_of_head(recipe, model)
-    return Footprint(
-        weights_bytes=BYTES_PER_PARAMETER * num_parameters,
-        activations_bytes=int(tokens * (per_token + weights) + logits),
-        checkpoint_bytes=12 * num_parameters,
-    )
-
-
-def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> None:
-    """Refuse a batch that can't fit, before the machine starts to swap.
+        recipe: validated.
+        corpus: prepared; steps are timed where the recipe leaves something to the machine. None: there is no text yet,
+            so that time follows from FLOPs, and the vocabulary has the size that the recipe asks for.
+        ranks: all processes of the run; default: this one alone.
+        probes: by name; the one that costs least comes first.
+        around: encoder and head to continue from.
+        before: the run's record when it is resumed; what it decided stays decided.
 
     Raises:
-        MemoryShortage: the estimate is over what is available; says what to lower.
+        MemoryShortage: a batch can't fit.
+        ExportError: an encoder could not be exported.
+        RecipeError: a phase keeps or freezes what is not there; a machine can't do what the recipe asks for.
     """
-    needed = need.weights_bytes + need.activations_bytes
-    if needed > available_bytes:
-        tokens = recipe.batch.micro_batch_tokens
-        raise MemoryShortage(
-            f"about {needed / 1e9:.1f} GB are needed ({need.activations_bytes / 1e9:.1f} GB of them for micro-batches "
-            f"of {tokens} tokens), {available_bytes / 1e9:.1f} GB are available",
-            "a model and a micro-batch that fit into memory",
-            f"halve batch.micro_batch_tokens (--set batch.micro_batch_tokens={tokens // 2}; the global batch "
-            "stays the same), or take a smaller encoder.size",
-        )
+    ranks = ranks or Ranks()
+    engine = decide_engine(recipe, ranks)
+    if before is not None:
+        engine = keep_decisions(engine, before.engine)
+    models = build_models(recipe, corpus.vocabulary if corpus else vocabulary_asked_for(recipe), around)
+    _require_sound_phases(recipe, models)
+    need, flops = footprint(recipe, models, engine.attention), phase_flops_per_token(recipe, models)
+    if corpus is None:
+        effective = _effective(engine)
+        seconds = [recipe.batch_of(phase).tokens * each / effective for phase, each in enumerate(flops)]
+        course = fix_course(recipe, flops, seconds)
+        return RunPlan(engine, models, course, plan_record(recipe, models, course, flops), need)
+    device = torch.device(engine.device)
+    require_memory(recipe, need, available_memory_bytes(device))
+    for model in models:
+        model.root().to(device)
+        model.use_attention(engine.attention)
+    if before is not None:
+        course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_schedules)
+        return RunPlan(engine, models, course, before.plan, need)
+    check_resources(recipe, models, corpus, available_memory_bytes(device))
+    engine, course, strides = _measure(recipe, corpus, models, engine, flops, ranks, probes or {})
+    record = plan_record(recipe, models, course, flops).model_copy(update={"probe_strides": strides})
+    return RunPlan(engine, models, course, record, need)
 
 
-def check_resources(recipe: Recipe, model: Model, corpus: Corpus, available_bytes: int) -> None:
-    """Raise now if an objective would fail when its phase begins; see `Objective.check_resources`."""
-    for phase, objective in zip(recipe.phases, model.objectives, strict=True):
-        objective.check_resources(corpus, phase.sequence_length, available_bytes)
+def _require_sound_phases(recipe: Recipe, models: Sequence[Model]) -> None:
+    """Refuse now what a phase would refuse when it is entered or left, after hours of earlier ones."""
+    for index, (phase, model) in enumerate(zip(recipe.phases, models, strict=True)):
+        try:
+            model.freeze(phase.freeze)
+            if index:
+                kept_parts(models[index - 1].objective, model.objective, phase.keep)
+        except RecipeError as error:
+            raise RecipeError(f"phase {index + 1}: {error.got}", error.expected, error.to_do) from error
+        require_exportable(model.encoder, tuple(model.exported_heads()))
 
 
-def require_memory_for_weights(recipe: Recipe, available_bytes: int) -> None:
-    """Refuse an encoder whose weights, gradients and optimizer state can't fit; nothing is allocated.
+def _measure(
+    recipe: Recipe,
+    corpus: Corpus,
+    models: Sequence[Model],
+    engine: EngineRecord,
+    flops: list[float],
+    ranks: Ranks,
+    probes: Mapping[str, Probe],
+) -> tuple[EngineRecord, Course, dict[str, int]]:
+    """Decide how steps are made and how often each probe measures, and fix the course; time a step where needed."""
+    is_share_bounded, hours = is_timing_needed(recipe), recipe.budget.hours
+    total = 0.0 if hours is None else 3600 * hours
+    if hours is None and (is_share_bounded or recipe.engine.compile == "auto"):
+        uncompiled = engine.model_copy(update={"compiled": False})
+        seconds = seconds_of_steps(recipe, corpus, models, uncompiled, ranks)
+        course = fix_course(recipe, flops, None)
+        total = sum(steps * each for steps, each in zip(course.phase_steps, seconds, strict=True))
+    if recipe.engine.compile == "auto":
+        device = torch.device(engine.device)
+        worth = SECONDS_WORTH_COMPILING.get(device.type, float("inf"))
+        is_worth_it = total > worth and not models[0].encoder.is_foreign and can_compile(device)
+        engine = engine.model_copy(update={"compiled": is_worth_it})
+    engine = engine.model_copy(update={"cross_entropy": decide_cross_entropy(recipe, models, engine, ranks)})
+    for model in models:
+        use_cross_entropy(model, engine)
+    # Hours are judged by steps as they will be made.
+    patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
+    seconds = None if hours is None else seconds_of_steps(recipe, corpus, models, engine, ranks, patience)
+    course, strides = fix_course(recipe, flops, seconds), {}
+    if is_share_bounded:
+        dtype, held_out_tokens = dtype_named(engine.dtype), corpus.manifest.splits["held_out"].num_tokens
+        strides = decide_strides(recipe, probes, models[0], dtype, total, course, held_out_tokens, ranks)
+    return engine, course, strides
 
-    Raises:
-        MemoryShortage: they can't.
-    """
-    encoder = empty_encoder(load_family(recipe.encoder.family), encoder_config(recipe))
-    needed = BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in encoder.parameters())
-    if needed > available_bytes:
-        raise MemoryShortage(
-            f"about {needed / 1e9:.1f} GB are needed for the encoder's weights, gradients and optimizer state, "
-            f"{available_bytes / 1e9:.1f} GB are available",
-            "an encoder that fits into memory",
-            "take a smaller encoder.size, or fewer or narrower layers",
-        )
 
-
-def dtype_named(name: str) -> torch.dtype:
-    """Return the torch dtype of a name such as "bfloat16"."""
-    return getattr(torch, name)
+def _effective(engine: EngineRecord) -> float:
+    return engine.matmul_flops_per_second * EXPECTED_UTILISATION[torch.device(engine.device).type]

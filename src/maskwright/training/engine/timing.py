@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +12,7 @@ from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.optim.optimizers import Optimizers
-from maskwright.training.engine.plan import dtype_named, phase_flops_per_token
+from maskwright.training.engine.costs import dtype_named, phase_flops_per_token
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import Phase
@@ -29,10 +31,9 @@ SLOW_SECONDS = 10.0
 def seconds_of_steps(
     recipe: Recipe,
     corpus: Corpus,
-    model: Model,
+    models: Sequence[Model],
     engine: EngineRecord,
     ranks: Ranks,
-    numbers: range,
     least_seconds: float = 0.0,
 ) -> list[float]:
     """Time a step of each phase as `engine` has it, the update included; no weight changes.
@@ -42,22 +43,21 @@ def seconds_of_steps(
     Args:
         recipe: gives batches, phases and optimizer.
         corpus: gives the text.
-        model: on its device.
+        models: of the phases, on their device.
         engine: device, precision, and whether to compile.
         ranks: all processes of the run, over which the mean is taken.
-        numbers: this rank's micro-batches.
         least_seconds: of timed steps, for all phases: the more there are, the less one of them says by chance.
     """
-    chosen = Phase().objective
-    default = chosen.plug_in(chosen.options, model.encoder, corpus.vocabulary, model.vocabulary_head)
-    timed = Model(
-        model.encoder, model.vocabulary_head, [default if each.needs_begin else each for each in model.objectives]
-    )
-    timed.root().to(torch.device(engine.device))
-    batches = StepBatches(recipe, corpus, timed, Course((1,) * len(recipe.phases)), numbers)
-    real_flops, timed_flops = phase_flops_per_token(recipe, model), phase_flops_per_token(recipe, timed)
+    chosen, timed = Phase().objective, []
+    for model in models:
+        if model.objective.needs_begin:
+            default = chosen.plug_in(chosen.options, model.encoder, corpus.vocabulary, model.vocabulary_head)
+            model = replace(model, objective=default.to(torch.device(engine.device)))
+        timed.append(model)
+    batches = StepBatches(recipe, corpus, Course((1,) * len(recipe.phases)), ranks)
+    real_flops, timed_flops = phase_flops_per_token(recipe, models), phase_flops_per_token(recipe, timed)
     return [
-        _seconds_of_step(recipe, timed, batches, engine, ranks, phase, least_seconds / len(real_flops)) * real / run
+        _seconds_of_step(recipe, timed[phase], batches, engine, ranks, phase, least_seconds / len(models)) * real / run
         for phase, (real, run) in enumerate(zip(real_flops, timed_flops, strict=True))
     ]
 
@@ -73,15 +73,15 @@ def _seconds_of_step(
 ) -> float:
     device = torch.device(engine.device)
     model.freeze(recipe.phases[phase].freeze)
-    phase_model = PhaseModel(model.encoder, model.objectives[phase]).train()
+    phase_model = PhaseModel(model.encoder, model.objective).train()
     stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
     optimizers = Optimizers(model.root(), recipe.optimizer)
-    micro_batches = batches(phase)
+    numbers, micro_batches = batches.numbers(phase), batches(phase, model.objective)
 
     def one_step(num_micro_batches: int) -> float:
         begin = time.perf_counter()
-        with memory_errors_explained(recipe.batch.micro_batch_tokens):
-            stepper.forward_backward(phase, batches.numbers[:num_micro_batches], micro_batches[:num_micro_batches])
+        with memory_errors_explained(recipe.batch_of(phase).micro_batch_tokens):
+            stepper.forward_backward(phase, numbers[:num_micro_batches], micro_batches[:num_micro_batches])
         optimizers.clip()
         optimizers.step(0.0)  # with a learning rate of 0 no weight changes
         wait_for_device(device)

@@ -20,6 +20,7 @@ from maskwright.corpus.config import DataConfig
 from maskwright.corpus.marks import MARKS
 from maskwright.encoders.build import build_config, load_family
 from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.growth import require_growth
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
@@ -67,6 +68,21 @@ class Recipe(Options):
         own = self.phases[phase].learning_rate
         return self.optimizer.learning_rate if own is None else own
 
+    def batch_of(self, phase: int) -> BatchConfig:
+        """Return how much text makes a step of a phase."""
+        return self.phases[phase].batch or self.batch
+
+    def encoder_of(self, phase: int) -> EncoderSection:
+        """Return the encoder of a phase: the recipe's, with what it and the phases before it change."""
+        overrides = dict(self.encoder.overrides)
+        for each in self.phases[: phase + 1]:
+            overrides |= each.encoder.overrides if each.encoder else {}
+        return self.encoder.model_copy(update={"overrides": overrides})
+
+    def objective_number(self, phase: int) -> int:
+        """Return the number of a phase's objective among those that differ, as version 0.1 counted them."""
+        return list(dict.fromkeys(each.objective for each in self.phases)).index(self.phases[phase].objective)
+
     @property
     def fresh_phases(self) -> tuple[int, ...]:
         """The phases that begin with new weights; the first does anyway."""
@@ -81,11 +97,12 @@ class Recipe(Options):
 
     @property
     def measured_anew(self) -> tuple[int, ...]:
-        """The phases whose held-out losses don't compare with those before: other terms, rows or fresh weights."""
+        """The phases whose held-out losses don't compare with those before: other terms, rows, shapes or weights."""
         return tuple(
             index
             for index, (before, phase) in enumerate(itertools.pairwise(self.phases), start=1)
             if phase.weights == "fresh"
+            or phase.encoder is not None
             or (before.objective, before.sequence_length, before.sampler)
             != (phase.objective, phase.sequence_length, phase.sampler)
         )
@@ -170,32 +187,49 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"encoder.max_positions: {recipe.max_positions} is less than the longest sequence, "
             f"{recipe.longest_sequence}"
         )
-    if recipe.batch.tokens % recipe.batch.micro_batch_tokens:
-        problems.append(
-            f"batch.tokens: {recipe.batch.tokens} is no multiple of micro_batch_tokens, "
-            f"{recipe.batch.micro_batch_tokens}"
-        )
     for index, phase in enumerate(recipe.phases):
+        where = f"phases.{index}."
+        problems += _batch_problems(recipe.batch_of(index), phase, where)
         if "encoder" in phase.freeze and phase.weights == "fresh":
-            problems.append(
-                f"phases.{index}.freeze: encoder, but its weights are fresh ones that never learned anything"
-            )
-        if recipe.batch.micro_batch_tokens % phase.sequence_length:
-            problems.append(
-                f"phases.{index}.sequence_length: {phase.sequence_length} does not divide micro_batch_tokens, "
-                f"{recipe.batch.micro_batch_tokens}"
-            )
+            problems.append(f"{where}freeze: encoder, but its weights are fresh ones that never learned anything")
+        if not index and phase.encoder is not None:
+            problems.append(f"{where}encoder: nothing comes before the first phase (use the section encoder)")
+        if not index and phase.keep is not None:
+            problems.append(f"{where}keep: nothing comes before the first phase that it could keep")
+    return list(dict.fromkeys(problems))  # phases that share a batch share its problem
+
+
+def _batch_problems(batch: BatchConfig, phase: Phase, where: str) -> list[str]:
+    """Return what does not go with the batch of a phase."""
+    problems, key = [], f"{where if phase.batch else ''}batch"
+    if batch.tokens % batch.micro_batch_tokens:
+        problems.append(
+            f"{key}.tokens: {batch.tokens} is no multiple of micro_batch_tokens, {batch.micro_batch_tokens}"
+        )
+    if batch.micro_batch_tokens % phase.sequence_length:
+        problems.append(
+            f"{where}sequence_length: {phase.sequence_length} does not divide micro_batch_tokens, "
+            f"{batch.micro_batch_tokens}"
+        )
     return problems
 
 
 def _encoder_problems(recipe: Recipe) -> list[str]:
     """Return what the encoder's family does not take, now and not after hours of preparing text."""
     section, problems = recipe.encoder, []
+    where = ""
     try:
-        encoder_config(recipe)
-        is_foreign = load_family(section.family).is_foreign
+        encoder_class, before = load_family(section.family), encoder_config(recipe, 0)
+        for index, phase in enumerate(recipe.phases[1:], start=1):
+            if phase.encoder is not None:
+                where, now = f"phases.{index}.", encoder_config(recipe, index)
+                if phase.weights == "continue":
+                    require_growth(encoder_class, before, now)
+                before = now
     except RecipeError as error:
-        return [f"{error.got} ({error.expected})"]
+        got = error.got if error.got.startswith("encoder") else f"encoder: {error.got}"
+        return [f"{where}{got} ({error.expected})"]
+    is_foreign = encoder_class.is_foreign
     if is_foreign and recipe.engine.compile == "on":
         problems.append(f"engine.compile: on, but {section.family} runs uncompiled (leave auto, or off)")
     if is_foreign and recipe.engine.attention != "auto":
@@ -207,12 +241,11 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
 
 def _misfits(recipe: Recipe) -> list[str]:
     """Return which objectives don't go with the encoder or with the sequence length of their phase."""
-    section, problems = recipe.encoder, []
-    config = encoder_config(recipe)
+    problems, family = [], load_family(recipe.encoder.family)
     for index, phase in enumerate(recipe.phases):
         plug_in, options = phase.objective.plug_in, phase.objective.options
         try:
-            plug_in.require_fit(options, load_family(section.family), config, phase.sequence_length)
+            plug_in.require_fit(options, family, encoder_config(recipe, index), phase.sequence_length)
         except RecipeError as error:
             advice = "; ".join(part for part in (error.expected, error.to_do) if part)
             problems.append(f"phases.{index}.objective: {error.got} ({advice})")
@@ -230,13 +263,13 @@ def _misfits(recipe: Recipe) -> list[str]:
     return problems
 
 
-def encoder_config(recipe: Recipe) -> EncoderConfig:
-    """Return the encoder's options, for a vocabulary of the size that the recipe asks for.
+def encoder_config(recipe: Recipe, phase: int = 0) -> EncoderConfig:
+    """Return the options of a phase's encoder, for a vocabulary of the size that the recipe asks for.
 
     Raises:
         RecipeError: they are out of range.
     """
-    section = recipe.encoder
+    section = recipe.encoder_of(phase)
     return build_config(
         section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
     )

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from maskwright.batching.samplers.base import Sampler
 from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
+from maskwright.encoders.growth import NewBlocks
 from maskwright.objectives.base import Objective
 from maskwright.training.watching.word_checkpoints import BABYLM, marks_of
 
@@ -50,6 +51,38 @@ class Budget(Options):
         return self
 
 
+class BatchConfig(Options):
+    """How much text makes one optimizer step."""
+
+    tokens: int = Field(
+        default=16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches"
+    )
+    micro_batch_tokens: int = Field(
+        default=8_192,
+        ge=8,
+        description="tokens that pass through the encoder at once on one device; memory grows with it",
+    )
+
+    @property
+    def num_micro_batches(self) -> int:
+        """How many make a step, over all ranks."""
+        return self.tokens // self.micro_batch_tokens
+
+
+class EncoderChange(Options):
+    """How the encoder of a phase differs from that of the phase before."""
+
+    overrides: dict[str, Any] = Field(
+        min_length=1,
+        description="fields of the family's Config that change with this phase and stay changed, such as num_layers",
+    )
+    new_blocks: NewBlocks = Field(
+        default="stack",
+        description="how further blocks begin: stack: the blocks of before again, above them (Gong et al. 2019); copy: "
+        "each as a copy right above its original; zero: as such a copy that gives back its input at first",
+    )
+
+
 class Phase(Options):
     """A stretch of the run with one objective and one sequence length."""
 
@@ -67,6 +100,17 @@ class Phase(Options):
         description="continue the learning-rate schedule, or restart it for this phase and those after it: for a short "
         "last phase that has something new to learn",
     )
+    encoder: EncoderChange | None = Field(
+        default=None,
+        description="grow or change the encoder when the phase begins; with weights: fresh it may have any shape; "
+        "default: that of the phase before",
+    )
+    keep: tuple[str, ...] | None = Field(
+        default=None,
+        description="parts of the objective before that go on: names of terms, for their heads, or of other parts with "
+        "weights, such as decoder (late_mask); default: all that this objective has too, none if weights are fresh",
+    )
+    batch: BatchConfig | None = Field(default=None, description="batch of this phase; default: the recipe's")
     learning_rate: float | None = Field(
         default=None, gt=0, description="peak learning rate of this phase; default: the optimizer's"
     )
@@ -93,19 +137,6 @@ class Phase(Options):
             rest = {key: item for key, item in value.items() if key != OLD_OPTION}
             return rest | {"sampler": {"name": "documents", OLD_OPTION: value[OLD_OPTION]}}
         return value
-
-
-class BatchConfig(Options):
-    """How much text makes one optimizer step."""
-
-    tokens: int = Field(
-        default=16_384, ge=8, description="tokens of the global batch, over all ranks and micro-batches"
-    )
-    micro_batch_tokens: int = Field(
-        default=8_192,
-        ge=8,
-        description="tokens that pass through the encoder at once on one device; memory grows with it",
-    )
 
 
 class EngineConfig(Options):

@@ -17,6 +17,7 @@ from maskwright.core.ranks import Ranks
 from maskwright.encoders.encoder import Encoder
 from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
+from maskwright.training.timeline import Course
 from maskwright.training.watching.held_out_loss import HeldOutLoss
 
 Probe = Callable[[Encoder, nn.Module, torch.dtype, nn.Module], Mapping[str, float]]
@@ -100,7 +101,7 @@ class Probing:
             if name == LOSS:
                 values |= self.held_out_loss(model, phase, dtype)
             else:
-                reader = model.objectives[phase].reader(model.encoder)
+                reader = model.objective.reader(model.encoder)
                 values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
         return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
 
@@ -121,7 +122,7 @@ def decide_strides(
     model: Model,
     dtype: torch.dtype,
     training_seconds: float,
-    num_steps: int,
+    course: Course,
     held_out_tokens: int,
     ranks: Ranks,
 ) -> dict[str, int]:
@@ -133,10 +134,10 @@ def decide_strides(
     Args:
         recipe: its section `probes` gives the bound; it must have one.
         probes: by name.
-        model: on its device; it is left as it is.
+        model: of the first phase, on its device; it is left as it is.
         dtype: of the run.
         training_seconds: foreseen for the whole run.
-        num_steps: of the run.
+        course: of the run.
         held_out_tokens: that there are.
         ranks: what is measured on each is averaged, so that all decide the same.
 
@@ -145,7 +146,7 @@ def decide_strides(
     """
     assert recipe.probes.max_share is not None
     seconds = {}
-    asked_with = model.encoder, model.vocabulary_head, dtype, model.objectives[0].reader(model.encoder)
+    asked_with = model.encoder, model.vocabulary_head, dtype, model.objective.reader(model.encoder)
     for name, probe in probes.items():
         if not seconds:
             probe(*asked_with)  # the first call anywhere pays for what is lazy
@@ -154,8 +155,9 @@ def decide_strides(
         mine = time.perf_counter() - begin
         seconds[name] = ranks.sum([mine], next(model.encoder.parameters()).device)[0] / ranks.num_ranks
     num_tokens = min(recipe.probes.tokens, held_out_tokens)
-    loss_seconds = training_seconds * num_tokens / (3 * num_steps * recipe.batch.tokens)
-    occasions, budget = occasions_of(recipe, num_steps), recipe.probes.max_share * training_seconds
+    steps_tokens = sum(steps * recipe.batch_of(phase).tokens for phase, steps in enumerate(course.phase_steps))
+    loss_seconds = training_seconds * num_tokens / (3 * steps_tokens)
+    occasions, budget = occasions_of(recipe, course.num_steps), recipe.probes.max_share * training_seconds
     fixed = {LOSS} if recipe.probes.stop_after_no_improvement else set()
     strides = affordable_strides(len(occasions), {LOSS: loss_seconds}, budget, fixed)
     left = budget - loss_seconds * math.ceil(len(occasions) / strides[LOSS])
