@@ -101,7 +101,7 @@ class Bench:
     def model_of(self, options: dict[str, Any]) -> tuple[Recipe, Model]:
         """Return a student whose phase was begun."""
         recipe = self.recipe(self.mlsm(options))
-        model = build_model(recipe, self.corpus.vocabulary, None)
+        model = build_model(recipe, self.corpus.vocabulary)
         model.root().to(self.device)
         # The step before the phase's first: its weights are the same for every contestant, and so is the teacher.
         course = Course((NUM_STEPS, NUM_STEPS))
@@ -224,7 +224,7 @@ def reference(bench: Bench) -> Contestant:
 def contestants_of(bench: Bench) -> dict[str, Contestant]:
     """Return all contestants by name."""
     plain = bench.recipe({"name": "mlm", "rate": RATE})
-    plain_model = build_model(plain, bench.corpus.vocabulary, None)
+    plain_model = build_model(plain, bench.corpus.vocabulary)
     plain_model.root().to(bench.device)
     contestants = {"mlm": ours(bench, plain, plain_model)}
     for name, options in {

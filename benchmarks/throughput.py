@@ -212,7 +212,7 @@ def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
         },
         "benchmark",
     )
-    model = build_model(recipe, corpus.vocabulary, None)
+    model = build_model(recipe, corpus.vocabulary)
     batches = StepBatches(recipe, corpus, model, Course((100_000,)), range(1))
     optimizers = Optimizers(model.root(), recipe.optimizer)
     phase_model = PhaseModel(model.encoder, model.objectives[0]).train()

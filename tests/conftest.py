@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from maskwright.encoders import build_encoder
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.masking.phase_start import PhaseStart
+from maskwright.models.trained import TrainedModel
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
 from maskwright.training.phases import read_model
 
@@ -92,22 +93,29 @@ def vocabulary_head(encoder: Encoder) -> VocabularyHead:
     return VocabularyHead(encoder.config, seed=5)
 
 
-@pytest.fixture
-def phase_start(corpus: Corpus, tmp_path: Path) -> PhaseStart:
-    """What an objective is given before the first of a thousand steps, on sequences of 32 tokens."""
+def phase_start_of(corpus: Corpus, folder: Path, num_steps: int = 1000, ranks: Ranks | None = None) -> PhaseStart:
+    """Return what an objective is given before the first of some steps, on sequences of 32 tokens."""
     return PhaseStart(
-        folder=tmp_path / "phase",
+        folder=folder,
         corpus=corpus,
         sequence_length=32,
-        num_steps=1000,
+        num_steps=num_steps,
         seed=1,
         device=torch.device("cpu"),
         dtype=torch.float32,
         micro_batch_tokens=1024,
         was_begun=False,
-        ranks=Ranks(),
+        ranks=ranks or Ranks(),
         read_model=read_model,
+        model_before=lambda: pytest.fail("nothing came before"),
     )
+
+
+@pytest.fixture
+def phase_start(corpus: Corpus, encoder: Encoder, vocabulary_head: VocabularyHead, tmp_path: Path) -> PhaseStart:
+    """What an objective is given before the first of a thousand steps; the phase before left the tests' model."""
+    before = TrainedModel(encoder, vocabulary_head, corpus.vocabulary, "")
+    return replace(phase_start_of(corpus, tmp_path / "phase"), model_before=lambda: before)
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_its_held_out_loss_is_the_same_every_time_and_changes_nothing(
     """Whatever `begin` and `complete` make the targets of; no strategy learns from it, and no mode changes."""
     section = {"every_steps": 1, "tokens": 256}
     recipe = parse_recipe({**raw_recipe, "phases": [{"sequence_length": 32}], "probes": section}, "test")
-    model, measure = Model(encoder, vocabulary_head, [objective]), HeldOutLoss(recipe, corpus, Ranks())
+    model, measure = Model(encoder, vocabulary_head, objective), HeldOutLoss(recipe, corpus, Ranks())
     model.root().train()
     tensors_before = {name: tensor.clone() for name, tensor in model.root().state_dict().items()}
     random_before = torch.get_rng_state()

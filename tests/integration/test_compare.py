@@ -132,6 +132,7 @@ def test_all_runs_share_text_order_and_questions(compared):
 
 def test_equal_seeds_read_the_same_tokens_whatever_the_rate(compared):
     """Beside the record of the comparison: the streams themselves."""
+    from maskwright.core.ranks import Ranks
     from maskwright.corpus.corpus import open_corpus
     from maskwright.training.model import build_model
     from maskwright.training.recipe.recipe import parse_recipe
@@ -141,9 +142,9 @@ def test_equal_seeds_read_the_same_tokens_whatever_the_rate(compared):
     def clean(name: str) -> np.ndarray:
         record = RunRecord.read(compared / "out" / "runs" / name / "run.json")
         recipe, corpus = parse_recipe(record.recipe, name), open_corpus(Path(record.corpus), verify=False)
-        model = build_model(recipe, corpus.vocabulary, None)
-        batches = StepBatches(recipe, corpus, model, Course((6,)), range(1))
-        return np.concatenate([batches(step)[0].clean.token_ids_T.numpy() for step in range(6)])
+        objective = build_model(recipe, corpus.vocabulary).objective
+        batches = StepBatches(recipe, corpus, Course((6,)), Ranks())
+        return np.concatenate([batches(step, objective)[0].clean.token_ids_T.numpy() for step in range(6)])
 
     assert np.array_equal(clean("rate-15-seed1"), clean("rate-40-seed1"))
     assert not np.array_equal(clean("rate-15-seed1"), clean("rate-15-seed2"))

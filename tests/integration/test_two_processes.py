@@ -11,14 +11,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from tests.conftest import phase_start_of
 
 from maskwright.core.randomness import torch_generator
 from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import open_corpus
-from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.strategies.adaptive import Adaptive
 from maskwright.training.distributed import TorchrunRanks
-from maskwright.training.phases import read_model
 from maskwright.training.safety.lock import exclusive
 
 
@@ -116,21 +115,7 @@ def refreshed(corpus_folder: str, shares: list[int], ranks: Ranks) -> torch.Tens
     """Return the weights after one step in which some shares of the predictions were seen."""
     corpus = open_corpus(Path(corpus_folder), verify=False)
     adaptive = Adaptive(Adaptive.Config(refresh_steps=3), corpus.vocabulary)
-    adaptive.begin(
-        PhaseStart(
-            folder=Path(corpus_folder),
-            corpus=corpus,
-            sequence_length=32,
-            num_steps=3,
-            seed=1,
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-            micro_batch_tokens=512,
-            was_begun=False,
-            ranks=ranks,
-            read_model=read_model,
-        )
-    )
+    adaptive.begin(phase_start_of(corpus, Path(corpus_folder), 3, ranks))
     for share in shares:
         generator = torch_generator(share, "predictions")
         target_ids_M = torch.randint(10, 100, (500,), generator=generator)

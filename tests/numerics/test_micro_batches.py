@@ -12,7 +12,7 @@ from maskwright.training.timeline import Course
 
 
 def stepper_of(model) -> Stepper:
-    phase_model = PhaseModel(model.encoder, model.objectives[0])
+    phase_model = PhaseModel(model.encoder, model.objective)
     return Stepper(phase_model, torch.device("cpu"), torch.float32, Ranks(), seed=1, compiled=False)
 
 
@@ -23,8 +23,8 @@ def gradients(model) -> dict[str, torch.Tensor]:
 def test_terms_are_divided_by_their_counts_over_all_micro_batches(raw_recipe, corpus):
     """Micro-batches of unequal counts weigh by their counts: the mean is of all scored tokens."""
     recipe = parse_recipe(raw_recipe, "test")
-    model = build_model(recipe, corpus.vocabulary, None)
-    batches = StepBatches(recipe, corpus, model, Course((4, 4)), range(2))(0)
+    model = build_model(recipe, corpus.vocabulary)
+    batches = StepBatches(recipe, corpus, Course((4, 4)), Ranks())(0, model.objective)
     counts = [int(batch.questions["token"].count) for batch in batches]
     loss = stepper_of(model).forward_backward(0, range(2), batches)
     together = gradients(model)
@@ -33,7 +33,7 @@ def test_terms_are_divided_by_their_counts_over_all_micro_batches(raw_recipe, co
     total = 0.0
     for batch in batches:
         model.root().zero_grad(set_to_none=True)
-        (term,) = model.objectives[0].loss(model.encoder, batch)
+        (term,) = model.objective.loss(model.encoder, batch)
         term.total.backward()
         total += float(term.total.detach())
         for name, grad in gradients(model).items():
@@ -45,8 +45,8 @@ def test_terms_are_divided_by_their_counts_over_all_micro_batches(raw_recipe, co
 
 def test_the_order_of_micro_batches_does_not_matter(raw_recipe, corpus):
     recipe = parse_recipe(raw_recipe, "test")
-    model = build_model(recipe, corpus.vocabulary, None)
-    batches = StepBatches(recipe, corpus, model, Course((4, 4)), range(2))(0)
+    model = build_model(recipe, corpus.vocabulary)
+    batches = StepBatches(recipe, corpus, Course((4, 4)), Ranks())(0, model.objective)
     losses = []
     for order in ([0, 1], [1, 0]):
         model.root().zero_grad(set_to_none=True)

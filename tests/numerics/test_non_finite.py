@@ -24,7 +24,7 @@ def loop(raw_recipe, corpus, tmp_path) -> TrainingLoop:
 
 def poisoned_loss(loop: TrainingLoop):
     """Let the loss of one micro-batch of one step be infinite."""
-    objective = loop.run.model.objectives[0]
+    objective = loop.phase.model.objective
     honest = objective.loss
 
     def loss(encoder, batch):
@@ -37,7 +37,7 @@ def poisoned_loss(loop: TrainingLoop):
 
 def poisoned_gradient(loop: TrainingLoop) -> None:
     """Let one number of one gradient be NaN in one step, with a loss that looks well."""
-    weight = loop.run.model.encoder.embedding_weight_VD
+    weight = loop.phase.model.encoder.embedding_weight_VD
 
     def poison(gradient: torch.Tensor) -> torch.Tensor:
         if loop.state.step != BAD_STEP:
@@ -58,7 +58,7 @@ def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monke
         poisoned_gradient(loop)
     with pytest.raises(NonFiniteError, match=f"step {BAD_STEP}: .*the update was not made"):
         loop.train()
-    weights = loop.run.model.tensors()
+    weights = loop.phase.model.tensors()
     assert all(tensor.isfinite().all() for tensor in weights.values())
     saved = load_file(loop.checkpoints.path(BAD_STEP) / "model.safetensors")
     assert all(torch.equal(saved[name], tensor) for name, tensor in weights.items())
@@ -66,6 +66,6 @@ def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monke
     about = json.loads((folder / "about.json").read_text())
     assert about["step"] == BAD_STEP
     kept = load_file(folder / "micro-batch-1.safetensors")
-    assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP)[1].input.token_ids_T)
+    assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP, loop.phase.model.objective)[1].input.token_ids_T)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))

@@ -8,6 +8,8 @@ from tests.resume.conftest import outcome
 
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.objectives.mlm import Mlm
+from maskwright.training.checkpoint import load_state
+from maskwright.training.trained_run import open_run
 
 PLAIN = {"objective": {"name": "mlm"}, "sequence_length": 16}
 NUM_STEPS = 12
@@ -35,16 +37,32 @@ def phases(weights: str) -> list[dict]:
     return [{**PLAIN, "share": 5}, {**recalling, "share": 7}]
 
 
-@pytest.mark.parametrize("weights", ["continue", "fresh"])
-def test_stopped_at_every_step(train, tmp_path, weights):
-    train(tmp_path / "straight", phases=phases(weights))
+def growing() -> list[dict]:
+    """Return phases that grow, change the batch, keep one head, and are taught by the smaller model before."""
+    late = {"objective": {"name": "late_mask", "terms": ["token", "distillation"]}, "sequence_length": 16}
+    grown = {"encoder": {"overrides": {"num_layers": 3}}, "batch": {"tokens": 256, "micro_batch_tokens": 128}}
+    return [PLAIN | {"share": 4}, late | grown | {"share": 4}, late | {"keep": ["decoder"], "share": 4}]
+
+
+@pytest.mark.parametrize(
+    "those", [phases("continue"), phases("fresh"), growing()], ids=["continue", "fresh", "growing"]
+)
+def test_stopped_at_every_step(train, tmp_path, those):
+    train(tmp_path / "straight", phases=those)
     straight = outcome(tmp_path / "straight")
     assert len(straight.metrics) == NUM_STEPS
     for step in range(1, NUM_STEPS):
         folder = tmp_path / f"stopped-{step}"
-        assert train(folder, stop_at_call=step, phases=phases(weights)).state.step == step
-        train(folder, phases=phases(weights))
+        assert train(folder, stop_at_call=step, phases=those).state.step == step
+        train(folder, phases=those)
         assert outcome(folder) == straight
+
+
+def test_a_checkpoint_says_its_phase(train, tmp_path):
+    train(tmp_path, phases=growing(), checkpoints={"every_steps": 1, "every_minutes": None, "keep_last": 20})
+    found = [load_state(tmp_path / "checkpoints" / f"step-{step:06}").phase for step in (1, 4, 5, 8, 9, 12)]
+    assert found == [0, 0, 1, 1, 2, 2]
+    assert [len(open_run(tmp_path, step).model.encoder.blocks) for step in (4, 5, 12)] == [2, 3, 3]
 
 
 def test_killed_while_a_phase_begins(train, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tests.resume.conftest import outcome
 
@@ -13,10 +14,14 @@ from maskwright.core.records.run import RunFolder
 from maskwright.training.checkpoint import MODEL, OPTIMIZER, Checkpoints, load_state
 
 NAMES = {
-    r"^(objective_\d+)\.decoder\.extra_blocks\.": r"\1.decoder_blocks.",
+    r"^objective\.decoder\.extra_blocks\.": "objective.decoder_blocks.",
     r"\.decoder\.mask_vector$": ".mask_vector",
+    r"^objective\.": "objective_0.",
 }
 """What tensors are called, as patterns, and what version 0.1 called them."""
+
+OF_OTHER_PHASES = {"objective_1.some_weight": torch.ones(3)}
+"""What stands for the other phases' objectives, which the checkpoints of version 0.1 held as well."""
 
 PHASES = {
     "mlm": [{"objective": {"name": "mlm"}, "sequence_length": 32}],
@@ -45,7 +50,9 @@ def as_written_by_version_0_1(run: RunFolder, step: int) -> None:
     optimizer = {
         "/".join(map(old_name, name.split("/"))): tensor for name, tensor in load_file(path / OPTIMIZER).items()
     }
-    state = load_state(path)
+    model |= OF_OTHER_PHASES
+    optimizer |= {f"adamw/{name}/exp_avg": tensor for name, tensor in OF_OTHER_PHASES.items()}
+    state = load_state(path).model_copy(update={"phase": None})
     for later in checkpoints.steps():
         for file in checkpoints.path(later).iterdir():
             file.unlink()

@@ -4,21 +4,17 @@ import dataclasses
 
 import pytest
 import torch
+from tests.conftest import phase_start_of
 
 from maskwright.core.batches import UNUSED
 from maskwright.core.randomness import torch_generator
-from maskwright.core.ranks import Ranks
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.strategies.adaptive import Adaptive
 
 
 @pytest.fixture
 def start(corpus, tmp_path) -> PhaseStart:
-    return PhaseStart(
-        folder=tmp_path, corpus=corpus, sequence_length=32, num_steps=20, seed=1, device=torch.device("cpu"),
-        dtype=torch.float32, micro_batch_tokens=256, was_begun=False, ranks=Ranks(),
-        read_model=lambda path: pytest.fail("no model is needed"),
-    )  # fmt: skip
+    return phase_start_of(corpus, tmp_path, num_steps=20)
 
 
 @pytest.fixture

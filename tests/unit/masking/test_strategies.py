@@ -10,12 +10,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 from scipy.stats import chisquare
+from tests.conftest import phase_start_of
 
 from maskwright.core.batches import WORD
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import CorpusError, RecipeError
 from maskwright.core.randomness import torch_generator
-from maskwright.core.ranks import Ranks
 from maskwright.corpus.collocations import (
     CollocationOptions,
     collocations_file,
@@ -33,11 +33,7 @@ from maskwright.masking.strategies.base import Strategy
 
 @pytest.fixture
 def start(corpus, tmp_path) -> PhaseStart:
-    return PhaseStart(
-        folder=tmp_path, corpus=corpus, sequence_length=32, num_steps=20, seed=1, device=torch.device("cpu"),
-        dtype=torch.float32, micro_batch_tokens=256, was_begun=False, ranks=Ranks(),
-        read_model=lambda path: pytest.fail("no model is needed"),
-    )  # fmt: skip
+    return phase_start_of(corpus, tmp_path, num_steps=20)
 
 
 def masking(strategy, vocabulary, start, rate=0.3) -> Masking:

@@ -28,7 +28,7 @@ def test_what_is_saved_is_loaded(checkpoints):
     path = save(checkpoints, 5)
     assert damage(path) is None
     loaded = model()
-    load_model(path, loaded)
+    load_model(path, loaded, 0)
     assert torch.equal(loaded["encoder.weight"], torch.full((3, 4), 5.0))
     assert load_state(path).num_tokens == 50
 
@@ -100,9 +100,9 @@ def test_too_little_room_is_noticed_before_writing(checkpoints, monkeypatch):
 def test_weights_of_another_model_are_refused_by_name(checkpoints):
     path = save(checkpoints, 1)
     with pytest.raises(CheckpointError, match=r"encoder\.weight has shape"):
-        load_model(path, {**model(), "encoder.weight": torch.zeros(2, 2)})
+        load_model(path, {**model(), "encoder.weight": torch.zeros(2, 2)}, 0)
     with pytest.raises(CheckpointError, match="extra is missing"):
-        load_model(path, {**model(), "extra": torch.zeros(2)})
+        load_model(path, {**model(), "extra": torch.zeros(2)}, 0)
 
 
 def test_the_manifest_names_every_file(checkpoints):

@@ -51,7 +51,7 @@ def run(original, tmp_path):
 def require_same(reader, path, step, batch):
     """Compare the states that a reader gives with those of a checkpoint's own."""
     trained = open_run(path, step)
-    expected = trained.model.objectives[trained.phase].reader(trained.model.encoder)
+    expected = trained.model.objective.reader(trained.model.encoder)
     assert isinstance(reader, LateReader) and isinstance(expected, LateReader)
     with torch.no_grad():
         found_TD, expected_TD = (each.eval()(batch.input) for each in (reader, expected))

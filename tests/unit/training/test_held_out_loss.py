@@ -39,13 +39,13 @@ class OneOfTwo(Ranks):
 
 @pytest.fixture
 def model(raw_recipe, corpus) -> Model:
-    return build_model(recipe_of(raw_recipe, "mlm"), corpus.vocabulary, None)
+    return build_model(recipe_of(raw_recipe, "mlm"), corpus.vocabulary)
 
 
 def test_it_is_the_mean_over_the_held_out_rows_at_the_rate_where_the_phase_ends(raw_recipe, corpus):
     recipe = recipe_of(raw_recipe, {"name": "mlm", "rate": {"start": 0.5, "end": 0.2}})
-    model = build_model(recipe, corpus.vocabulary, None)
-    (objective,) = model.objectives
+    model = build_model(recipe, corpus.vocabulary)
+    objective = model.objective
     stream = RowStream(corpus.split("held_out"), corpus.vocabulary, 32, recipe.seed)
     total, count = 0.0, 0
     for number, num_rows in enumerate((4, 4, 2)):
@@ -81,12 +81,12 @@ def test_terms_are_weighted_and_what_follows_the_model_decides_nothing(raw_recip
     dictionary = {"num_atoms": 12, "num_states": 300, "num_tokens": 600, "num_updates": 5}
     own = {"name": "own_atoms", "refresh_steps": 3, "dictionary": dictionary}
     recipe = recipe_of(raw_recipe, {"name": "mlsm", "terms": [{"name": "token", "weight": 2.0}, own]})
-    objective = build_model(recipe, corpus.vocabulary, None).objectives[0]
+    objective = build_model(recipe, corpus.vocabulary).objective
     assert objective.compared_terms == {"token"}
     alone = recipe_of(raw_recipe, {"name": "mlsm", "terms": [own]})
-    assert build_model(alone, corpus.vocabulary, None).objectives[0].compared_terms == {"own_atoms"}
+    assert build_model(alone, corpus.vocabulary).objective.compared_terms == {"own_atoms"}
     plain = recipe_of(raw_recipe, {"name": "mlm", "terms": [{"name": "token", "weight": 2.0}]})
-    found = HeldOutLoss(plain, corpus, Ranks())(build_model(plain, corpus.vocabulary, None), 0, torch.float32)
+    found = HeldOutLoss(plain, corpus, Ranks())(build_model(plain, corpus.vocabulary), 0, torch.float32)
     assert found["held_out_loss"] == pytest.approx(2 * found["held_out_token"])
     parts = [{"objective": "mlm"}, {"objective": {"name": "mlsm", "terms": [own]}}]
     mixture = Mixture(Mixture.Config(parts=parts), encoder, corpus.vocabulary, vocabulary_head)

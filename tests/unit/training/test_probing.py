@@ -8,6 +8,7 @@ import torch
 from maskwright.core.ranks import Ranks
 from maskwright.training.model import build_model
 from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.timeline import Course
 from maskwright.training.watching.probing import Occasions, Probing, affordable_strides, decide_strides
 
 
@@ -93,8 +94,8 @@ def decide(raw_recipe, corpus):
 
     def decided(section, **probes) -> dict[str, int]:
         recipe = parse_recipe({**raw_recipe, "probes": section}, "test")
-        model = build_model(recipe, corpus.vocabulary, None)
-        return decide_strides(recipe, probes, model, torch.float32, 1.0, 12, 256, Ranks())
+        model = build_model(recipe, corpus.vocabulary)
+        return decide_strides(recipe, probes, model, torch.float32, 1.0, Course((12,)), 256, Ranks())
 
     return decided
 

@@ -5,12 +5,12 @@ import torch
 
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
-from maskwright.training import run as start
-from maskwright.training.engine import timing
+from maskwright.training.engine import plan, timing
+from maskwright.training.engine.costs import phase_flops_per_token
 from maskwright.training.engine.decide import decide_engine
-from maskwright.training.engine.plan import phase_flops_per_token
-from maskwright.training.model import build_model
+from maskwright.training.model import build_models
 from maskwright.training.recipe.recipe import parse_recipe
+from maskwright.training.run import assemble_run
 
 DICTIONARY = {"num_atoms": 16, "num_tokens": 512, "num_states": 256, "num_updates": 4}
 MLSM = {"name": "mlsm", "terms": [{"name": "atoms", "dictionary": DICTIONARY}, "token"]}
@@ -19,9 +19,10 @@ MLSM = {"name": "mlsm", "terms": [{"name": "atoms", "dictionary": DICTIONARY}, "
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_timing_changes_no_weight_and_leaves_no_gradient(raw_recipe, corpus, optimizer):
     recipe = parse_recipe({**raw_recipe, "optimizer": {"name": optimizer, "weight_decay": 0.1}}, "test")
-    model = build_model(recipe, corpus.vocabulary, None)
+    models = build_models(recipe, corpus.vocabulary)
+    model = models[0]
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}
-    seconds = timing.seconds_of_steps(recipe, corpus, model, decide_engine(recipe, Ranks()), Ranks(), range(1))
+    seconds = timing.seconds_of_steps(recipe, corpus, models, decide_engine(recipe, Ranks()), Ranks())
     assert len(seconds) == 2
     assert min(seconds) > 0
     for name, tensor in model.tensors().items():
@@ -32,17 +33,17 @@ def test_timing_changes_no_weight_and_leaves_no_gradient(raw_recipe, corpus, opt
 def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, monkeypatch):
     phases = [raw_recipe["phases"][0], {**raw_recipe["phases"][0], "objective": MLSM}]
     recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
-    model = build_model(recipe, corpus.vocabulary, None)
+    models = build_models(recipe, corpus.vocabulary)
     names = []
 
     def one_second_each(recipe, timed, batches, engine, ranks, phase, least_seconds):
-        names.append(type(timed.objectives[phase]).__name__)
+        names.append(type(timed.objective).__name__)
         return 1.0
 
     monkeypatch.setattr(timing, "_seconds_of_step", one_second_each)
-    seconds = timing.seconds_of_steps(recipe, corpus, model, decide_engine(recipe, Ranks()), Ranks(), range(1))
+    seconds = timing.seconds_of_steps(recipe, corpus, models, decide_engine(recipe, Ranks()), Ranks())
     assert names == ["Mlm", "Mlm"]
-    mlm, mlsm = phase_flops_per_token(recipe, model)
+    mlm, mlsm = phase_flops_per_token(recipe, models)
     assert seconds == pytest.approx([1.0, mlsm / mlm])
 
 
@@ -50,24 +51,24 @@ def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, m
 def test_hours_are_judged_by_steps_as_they_will_be_made(raw_recipe, corpus, tmp_path, monkeypatch, compiled):
     asked = []
     monkeypatch.setattr(
-        start, "seconds_of_steps", lambda *a: asked.append((a[3].compiled, a[3].cross_entropy)) or [0.5, 1.0]
+        plan, "seconds_of_steps", lambda *a: asked.append((a[3].compiled, a[3].cross_entropy)) or [0.5, 1.0]
     )
     engine = raw_recipe["engine"] | {"compile": "on" if compiled else "off"}
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": 9 / 3600}, "engine": engine}, "test")
-    run = start.assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
+    run = assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert asked == [(compiled, run.engine.cross_entropy)]
     assert run.course.phase_steps == (12, 3)
 
 
 def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
     recipe = parse_recipe({**raw_recipe, "phases": raw_recipe["phases"][:1]}, "test")
-    model, engine = build_model(recipe, corpus.vocabulary, None), decide_engine(recipe, Ranks())
+    models, engine = build_models(recipe, corpus.vocabulary), decide_engine(recipe, Ranks())
     clock = iter(range(1000))
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
 
     def num_timed(least_seconds: float) -> int:
         begin = next(clock)
-        seconds = timing.seconds_of_steps(recipe, corpus, model, engine, Ranks(), range(1), least_seconds)
+        seconds = timing.seconds_of_steps(recipe, corpus, models, engine, Ranks(), least_seconds)
         assert seconds == [1.0]  # two looks at the clock a step
         return (next(clock) - begin - 1) // 2 - 1  # without the one that warms up
 
@@ -79,7 +80,7 @@ def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
 @pytest.mark.parametrize(("hours", "asked"), [(0.1, 7.2), (100, 60.0)])
 def test_a_fiftieth_of_the_hours_is_timed_a_minute_at_most(raw_recipe, corpus, tmp_path, monkeypatch, hours, asked):
     patience = []
-    monkeypatch.setattr(start, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1000.0, 1000.0])
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1000.0, 1000.0])
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": hours}, "probes": {"max_share": None}}, "test")
-    start.assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
+    assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert patience == [pytest.approx(asked)]

@@ -222,7 +222,8 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
         encoder_class, before = load_family(section.family), encoder_config(recipe, 0)
         for index, phase in enumerate(recipe.phases[1:], start=1):
             if phase.encoder is not None:
-                where, now = f"phases.{index}.", encoder_config(recipe, index)
+                where = f"phases.{index}."
+                now = encoder_config(recipe, index)
                 if phase.weights == "continue":
                     require_growth(encoder_class, before, now)
                 before = now
