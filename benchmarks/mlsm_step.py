@@ -24,13 +24,13 @@ once for some steps; a first round is thrown away. Ratios are taken round by rou
 
 import argparse
 import copy
+import functools
 import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,11 @@ from maskwright.core.hardware import environment
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.corpus.corpus import Corpus, open_corpus
-from maskwright.objectives.mlsm import Mlsm
-from maskwright.optim.optimizers import Optimizers
 from maskwright.semantics.dictionary import Dictionary
-from maskwright.training.model import Model, build_model
-from maskwright.training.phases import phase_start
+from maskwright.training.phases import PhaseRun, begin_phase, enter_phase, open_phase
 from maskwright.training.recipe.recipe import Recipe, parse_recipe
-from maskwright.training.step import PhaseModel, Stepper
-from maskwright.training.step_batches import StepBatches
-from maskwright.training.timeline import Course
+from maskwright.training.run import Run, assemble_run
+from maskwright.training.step import Stepper
 
 LENGTH, RATE = 128, 0.15
 NUM_STEPS = 100_000
@@ -68,10 +64,10 @@ class Bench:
         self.corpus, self.arguments, self.folder = corpus, arguments, folder
         self.device, self.dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
         begin = time.perf_counter()
-        self.model_of({"targets": "online"})
+        self.begun([self.atoms(targets="online")])
         self.dictionary_seconds = time.perf_counter() - begin
         begin = time.perf_counter()
-        self.model_of({"targets": "cached"})
+        self.begun([self.atoms()])
         self.cache_seconds = time.perf_counter() - begin
 
     def recipe(self, objective: dict[str, Any]) -> Recipe:
@@ -87,29 +83,25 @@ class Bench:
                 "budget": {"steps": NUM_STEPS},
                 "phases": [{"sequence_length": LENGTH}, phase],
                 "batch": {"tokens": tokens, "micro_batch_tokens": tokens},
+                "engine": {name: getattr(self.arguments, name) for name in ("device", "dtype", "compile")},
             },
             "benchmark",
         )
 
-    def mlsm(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the objective section of a variant."""
+    def atoms(self, **options: Any) -> dict[str, Any]:
+        """Return the term over atoms of a variant."""
         atoms = self.arguments.atoms
         dictionary = {"num_atoms": atoms, "num_states": 20 * atoms, "num_tokens": 20 * atoms, "num_updates": 60}
         teacher = {"teacher": str(self.arguments.teacher)} if self.arguments.teacher else {}
-        return {"name": "mlsm", "rate": RATE, "dictionary": dictionary, **teacher, **options}
+        return {"name": "atoms", "dictionary": dictionary, **teacher, **options}
 
-    def model_of(self, options: dict[str, Any]) -> tuple[Recipe, Model]:
-        """Return a student whose phase was begun."""
-        recipe = self.recipe(self.mlsm(options))
-        model = build_model(recipe, self.corpus.vocabulary)
-        model.root().to(self.device)
-        # The step before the phase's first: its weights are the same for every contestant, and so is the teacher.
-        course = Course((NUM_STEPS, NUM_STEPS))
-        start = phase_start(
-            recipe, RunFolder(self.folder), self.corpus, course, NUM_STEPS, self.device, self.dtype, Ranks()
-        )
-        model.objectives[1].begin(model.encoder, replace(start, micro_batch_tokens=4096))
-        return recipe, model
+    def begun(self, terms: list[Any] | None) -> tuple[Run, PhaseRun, Stepper]:
+        """Return a run in its second phase, MLSM with some terms or plain MLM; nothing has learned yet."""
+        objective = {"name": "mlm", "rate": RATE} if terms is None else {"name": "mlsm", "rate": RATE, "terms": terms}
+        run = assemble_run(self.recipe(objective), self.corpus, RunFolder(self.folder), Ranks(), {})
+        before = open_phase(run, 0, run.models.pop(0))
+        phase = enter_phase(run, before)
+        return run, phase, begin_phase(run, phase, run.course.first_step(1), before)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -117,14 +109,11 @@ class Bench:
         return Dictionary.load(RunFolder(self.folder).phase(1) / "dictionary")
 
 
-def ours(bench: Bench, recipe: Recipe, model: Model) -> Contestant:
+def ours(bench: Bench, terms: list[Any] | None) -> Contestant:
     """Our engine: loader, corruption, look-up or teacher, step, clipping, optimizer."""
-    batches = StepBatches(recipe, bench.corpus, model, Course((0, NUM_STEPS)), range(1))
-    optimizers = Optimizers(model.root(), recipe.optimizer)
-    phase_model = PhaseModel(model.encoder, model.objectives[1]).train()
-    is_compiled = bench.arguments.compile == "on"
-    stepper = Stepper(phase_model, bench.device, bench.dtype, Ranks(), seed=1, compiled=is_compiled)
-    first = 0
+    run_, phase, stepper = bench.begun(terms)
+    batches = functools.partial(run_.batches, objective=phase.model.objective)
+    first = run_.course.first_step(1)
 
     def run(num_steps: int) -> float:
         nonlocal first
@@ -132,8 +121,8 @@ def ours(bench: Bench, recipe: Recipe, model: Model) -> Contestant:
         begin = time.perf_counter()
         for step in range(first, first + num_steps):
             stepper.forward_backward(step, range(1), loader.take())
-            optimizers.clip()
-            optimizers.step(1e-4)
+            phase.optimizers.clip()
+            phase.optimizers.step(1e-4)
         seconds = time.perf_counter() - begin
         loader.close()
         first += num_steps
@@ -159,7 +148,7 @@ def reference_targets(atoms_AD: Tensor, states_MD: Tensor, penalty: float, num_s
 
 def reference(bench: Bench) -> Contestant:
     """The published order of work, on transformers' models, eager; batches are made beforehand and cost it nothing."""
-    recipe, begun = bench.model_of({"targets": "online"})
+    begun, phase, _ = bench.begun([bench.atoms(targets="online"), "token"])
     vocabulary, atoms_AD = bench.corpus.vocabulary, bench.dictionary.atoms_AD.to(bench.device)
     num_atoms = len(atoms_AD)
     config = transformers.ModernBertConfig(
@@ -178,8 +167,8 @@ def reference(bench: Bench) -> Contestant:
     teacher = transformers.ModernBertForMaskedLM(copy.deepcopy(config)).to(bench.device).eval()
     student = transformers.ModernBertForMaskedLM(config).to(bench.device).train()
     student.resize_token_embeddings(vocabulary.size + num_atoms, mean_resizing=False)
-    batches = StepBatches(recipe, bench.corpus, begun, Course((0, NUM_STEPS)), range(1))
-    made = [batches(step)[0] for step in range(4)]
+    first = begun.course.first_step(1)
+    made = [begun.batches(first + step, phase.model.objective)[0] for step in range(4)]
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
     is_autocast = bench.dtype != torch.float32
     counter = 0
@@ -223,19 +212,14 @@ def reference(bench: Bench) -> Contestant:
 
 def contestants_of(bench: Bench) -> dict[str, Contestant]:
     """Return all contestants by name."""
-    plain = bench.recipe({"name": "mlm", "rate": RATE})
-    plain_model = build_model(plain, bench.corpus.vocabulary)
-    plain_model.root().to(bench.device)
-    contestants = {"mlm": ours(bench, plain, plain_model)}
-    for name, options in {
-        "cached": [{"targets": "cached"}],
-        "cached_mlm": [{"targets": "cached"}, "token"],
-        "online_exact": [{"targets": "online"}, "token"],
-        "online_fista": [{"targets": "online", "coding": {"solver": "fista", "num_iterations": 100}}, "token"],
-    }.items():
-        recipe, model = bench.model_of(options)
-        assert isinstance(model.objectives[1], Mlsm)
-        contestants[name] = ours(bench, recipe, model)
+    variants = {
+        "mlm": None,
+        "cached": [bench.atoms()],
+        "cached_mlm": [bench.atoms(), "token"],
+        "online_exact": [bench.atoms(targets="online"), "token"],
+        "online_fista": [bench.atoms(targets="online", coding={"solver": "fista", "num_iterations": 100}), "token"],
+    }
+    contestants = {name: ours(bench, terms) for name, terms in variants.items()}
     return contestants | {"reference": reference(bench)}
 
 

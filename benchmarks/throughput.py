@@ -17,6 +17,7 @@ Each round runs every contestant once for some steps; a first round is thrown aw
 
 import argparse
 import contextlib
+import functools
 import json
 import statistics
 import tempfile
@@ -213,9 +214,9 @@ def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
         "benchmark",
     )
     model = build_model(recipe, corpus.vocabulary)
-    batches = StepBatches(recipe, corpus, model, Course((100_000,)), range(1))
+    batches = functools.partial(StepBatches(recipe, corpus, Course((100_000,)), Ranks()), objective=model.objective)
     optimizers = Optimizers(model.root(), recipe.optimizer)
-    phase_model = PhaseModel(model.encoder, model.objectives[0]).train()
+    phase_model = PhaseModel(model.encoder, model.objective).train()
     stepper = Stepper(phase_model, torch.device("cpu"), torch.bfloat16, Ranks(), seed=1, compiled=True)
     first = 0
 

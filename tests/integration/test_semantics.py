@@ -180,7 +180,7 @@ def test_what_cannot_be_profiled_is_said(home, text_file, tmp_path, maskwright):
     )
     said = maskwright("profile", tmp_path / "plain", TOLD)
     assert said.code == 78
-    assert "no phase with atoms" in said.err
+    assert "has no atoms that were described in phase 1" in said.err
     said = maskwright("profile", home / "dictionary", TOLD, "--model", tmp_path / "plain")
     assert said.code == 66
     assert "has other weights" in said.err
