@@ -36,20 +36,20 @@ def work_of(way: str, num_slots: int, vocabulary_size: int, width: int, dtype: t
     """Return a function that makes loss and gradients once."""
     generator = torch.Generator().manual_seed(0)
     x_MD = torch.randn((num_slots, width), generator=generator).requires_grad_()
-    embedding_VD = (0.02 * torch.randn((vocabulary_size, width), generator=generator)).requires_grad_()
+    embedding_VE = (0.02 * torch.randn((vocabulary_size, width), generator=generator)).requires_grad_()
     bias_V = torch.zeros(vocabulary_size, requires_grad=True)
     target_ids_M = torch.randint(vocabulary_size, (num_slots,), generator=generator)
 
     def work() -> None:
-        x_MD.grad = embedding_VD.grad = bias_V.grad = None
+        x_MD.grad = embedding_VE.grad = bias_V.grad = None
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             if way == "plain":
-                logits_MV = torch.nn.functional.linear(x_MD, embedding_VD, bias_V).float()
+                logits_MV = torch.nn.functional.linear(x_MD, embedding_VE, bias_V).float()
                 total = torch.nn.functional.cross_entropy(logits_MV, target_ids_M, reduction="sum")
             elif way == "own":
-                total = chunked_cross_entropy(x_MD, embedding_VD, bias_V, *as_slots(target_ids_M)).total
+                total = chunked_cross_entropy(x_MD, embedding_VE, bias_V, *as_slots(target_ids_M)).total
             else:
-                total = torchs_cross_entropy(x_MD, embedding_VD, bias_V, target_ids_M)
+                total = torchs_cross_entropy(x_MD, embedding_VE, bias_V, target_ids_M)
         total.backward()
 
     return work

@@ -90,7 +90,7 @@ class Ours(nn.Module):
         if self.head is None:
             return self.encoder(batch.input).float().square().mean()
         x_MD = self.encoder(batch.input, positions_M)
-        return F.cross_entropy(self.head(x_MD, self.encoder.embedding_weight_VD), targets_M)
+        return F.cross_entropy(self.head(x_MD, self.encoder.embedding_weight_VE), targets_M)
 
 
 def their_model(family: str, shape: Shape) -> transformers.PreTrainedModel:

@@ -115,7 +115,7 @@ def reference_order(corpus: Corpus, teacher: Teacher, atoms_AD: Tensor, penalty:
     num_tokens = 0
     for batch, places in padded_batches(corpus):
         x_TD = teacher.encoder(batch.input)
-        teacher.head(x_TD, teacher.encoder.embedding_weight_VD)
+        teacher.head(x_TD, teacher.encoder.embedding_weight_VE)
         states_MD = unit_rows(x_TD[places])
         target_distributions(fista(atoms_AD, states_MD, penalty, 100, largest_eigenvalue(atoms_AD)))
         num_tokens += len(places)

@@ -4,7 +4,7 @@ Each is written as a user would write it, outside the package, and trained throu
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -12,19 +12,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForPreTraining, ElectraForMaskedLM, ElectraForPreTraining
 
-from maskwright.core.batches import UNUSED, CorruptedBatch, Question, Reading, ask, asked_positions, groups_of
+from maskwright.core.batches import (
+    UNUSED,
+    CorruptedBatch,
+    Movable,
+    Question,
+    Reading,
+    ask,
+    asked_positions,
+    groups_of,
+    in_slots,
+)
 from maskwright.core.errors import ExportError
 from maskwright.core.plug_in_field import Chosen
 from maskwright.core.randomness import torch_generator
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.encoders.build import build_encoder
-from maskwright.encoders.families.bert import Bert
 from maskwright.export import export_model, require_exportable
-from maskwright.export.families.base import HeadNames, weights_and_biases
-from maskwright.export.families.bert import Bert as BertExporter
+from maskwright.export.families.electra import Electra as ElectraExporter
+from maskwright.heads.model_heads import ModelHeads
+from maskwright.heads.transform import Transform
 from maskwright.heads.vocabulary import VocabularyHead
 from maskwright.masking.corruption import Corruption
+from maskwright.models.companion import Companion
 from maskwright.objectives.base import Objective, ObjectiveConfig
 from maskwright.objectives.masked import MaskedConfig, MaskedObjective
 from maskwright.objectives.mixture import Mixture
@@ -112,8 +123,11 @@ class ReplacedToken(MaskedObjective):
 
     def __init__(self, config, encoder, vocabulary, vocabulary_head):
         super().__init__(config, encoder, vocabulary, vocabulary_head)
-        sizes = {"num_layers": 1, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 32}
-        self.generator = build_encoder("modernbert", None, sizes, vocabulary, encoder.config.max_positions, 3)
+        self.generator = Companion(encoder, width=0.5)
+
+    def initialize(self, generator):
+        super().initialize(generator)
+        self.generator.initialize(generator)
 
     @classmethod
     def chosen_terms(cls, options):
@@ -124,10 +138,18 @@ class ReplacedToken(MaskedObjective):
         noise_M = torch.rand(len(batch.questions["Token"].positions_M), generator=generator)
         return NoisyBatch(**vars(batch), noise_M=noise_M)
 
+    def heads_of(self, name, heads):
+        return ModelHeads(self.generator.head, heads.embedding_VE) if name == "Token" else heads
+
+    @property
+    def trains_vocabulary_head(self):
+        return False  # the generator has one of its own
+
     def read(self, encoder, batch):
         token, detection = batch.questions["Token"], batch.questions["Detection"]
-        x_MD = self.generator(batch.input, token.positions_M)
-        logits_MV = self.vocabulary_head(x_MD.detach(), encoder.embedding_weight_VD).detach().float()
+        x_MD = self.generator(batch.input, encoder.embedding_weight_VE, token.positions_M)
+        with torch.no_grad():
+            logits_MV = self.generator.logits(x_MD, encoder.embedding_weight_VE).float()
         drawn_M = (logits_MV.softmax(1).cumsum(1) < batch.noise_M[:, None]).sum(1).clamp(max=logits_MV.shape[1] - 1)
         is_used_M = token.targets != UNUSED
         # One position more, where what unused slots would write ends up.
@@ -145,44 +167,64 @@ class ReplacedToken(MaskedObjective):
         return replace(super().outcome(encoder), heads=self.term("Detection").exported_heads())
 
 
-class Electra(Bert):
-    """BERT under another name in transformers."""
-
-    exporter = f"{__name__}:ElectraExporter"
+# --- two positions an answer: span boundaries, by the decoder of the vocabulary head
 
 
-class ElectraExporter(BertExporter):
-    """As `ElectraForPreTraining`, or with a vocabulary head as `ElectraForMaskedLM`."""
+@dataclass(frozen=True)
+class WithinUnit(Movable):
+    """A hidden token, and its number among those of its unit."""
 
-    encoder_class = Electra
-    model_type = "electra"
-    body_prefix = "electra."
-    heads: ClassVar = {
-        "detection": HeadNames(
-            "ElectraForPreTraining",
-            "AutoModelForPreTraining",
-            weights_and_biases(
-                {
-                    "dense": ("discriminator_predictions.dense",),
-                    "prediction": ("discriminator_predictions.dense_prediction",),
-                }
-            ),
-        ),
-        "vocabulary": HeadNames(
-            "ElectraForMaskedLM",
-            "AutoModelForMaskedLM",
-            weights_and_biases(
-                {"dense": ("generator_predictions.dense",), "norm": ("generator_predictions.LayerNorm",)}
-            )
-            | {"decoder_bias": ("generator_lm_head.bias",)},
-        ),
-    }
+    token_ids_M: Tensor
+    numbers_M: Tensor
 
-    def tied_tensors(self):
-        return {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
 
-    def further_keys(self, config):
-        return super().further_keys(config) | {"embedding_size": config.hidden_size}
+class SpanBoundary(Term):
+    """Each token of a hidden unit from the two tokens around the unit, and its number within (SpanBERT's SBO)."""
+
+    citation = "a toy"
+    most_tokens = 10
+
+    def __init__(self, config, encoder, vocabulary):
+        super().__init__(config, encoder, vocabulary)
+        width = encoder.config.hidden_size
+        self.join = nn.Linear(2 * width + 8, width)
+        self.number = nn.Embedding(self.most_tokens, 8)
+        self.transform = Transform(encoder.config, encoder.config.embedding_width)
+        self.transform.to_empty(device="cpu")
+
+    def initialize(self, generator):
+        for weight in (self.join.weight, self.number.weight):
+            nn.init.normal_(weight, std=0.02, generator=generator)
+        nn.init.zeros_(self.join.bias)
+        self.transform.initialize(generator)
+
+    def ask(self, packed, corruption, generator, progress):
+        positions, is_hidden_T = corruption.positions, torch.zeros(len(packed.token_ids_T), dtype=torch.bool)
+        is_hidden_T[positions] = True
+        index_T = torch.arange(len(is_hidden_T))
+        begins_T = is_hidden_T & ~is_hidden_T.roll(1)
+        first_T = torch.where(begins_T, index_T, 0).cummax(0).values
+        last_T = (
+            torch.where(is_hidden_T & ~is_hidden_T.roll(-1), index_T, len(index_T)).flip(0).cummin(0).values.flip(0)
+        )
+        slots = len(corruption.positions_M)
+        sides = [in_slots(side[positions], slots, 0) for side in (first_T - 1, last_T + 1)]
+        numbers = (positions - first_T[positions]).clamp(max=self.most_tokens - 1)
+        within = WithinUnit(in_slots(packed.token_ids_T[positions], slots, UNUSED), in_slots(numbers, slots, 0))
+        return Question(torch.cat(sides), within, torch.tensor(len(positions)))
+
+    def loss(self, x_MD, question, heads):
+        states = [*x_MD.chunk(2), self.number(question.targets.numbers_M)]
+        y_ME = self.transform(F.gelu(self.join(torch.cat(states, 1))))
+        return self.answer(
+            question, heads.decoder.cross_entropy(y_ME, question.targets.token_ids_M, heads.embedding_VE)
+        )
+
+    def logits_per_slot(self):
+        return self.vocabulary.size
+
+    def flops_per_token(self, config, sequence_length, rate):
+        return 6.0 * rate * config.hidden_size * config.vocabulary_size
 
 
 # --- pairs: an order that is changed, a label that is asked of [CLS]
@@ -280,7 +322,22 @@ class Hybrid(Objective):
         return 1.0
 
 
-TOYS: dict[str, type[Objective]] = {"replaced": ReplacedToken, "order": SentenceOrder, "hybrid": Hybrid}
+class SpanBert(MaskedObjective):
+    """Spans, and what lies around them."""
+
+    citation = "a toy"
+
+    @classmethod
+    def chosen_terms(cls, options):
+        return chosen(Token), chosen(SpanBoundary)
+
+
+TOYS: dict[str, type[Objective]] = {
+    "replaced": ReplacedToken,
+    "order": SentenceOrder,
+    "hybrid": Hybrid,
+    "boundary": SpanBert,
+}
 
 
 @pytest.fixture(params=TOYS)
@@ -323,6 +380,7 @@ def test_a_toy_is_one_graph(toy, encoder, batch):
 
 def test_labels_that_only_reading_knows_are_those_of_the_replaced_tokens(encoder, vocabulary, vocabulary_head, batch):
     toy = ReplacedToken(MaskedConfig(rate=0.5), encoder, vocabulary, vocabulary_head)
+    toy.initialize(torch_generator(0, "toy"))
     each = corrupted(toy, batch)
     reading = toy.read(encoder, each)
     detection, count = reading.questions["Detection"], int(each.questions["Detection"].count)
@@ -336,8 +394,9 @@ def test_labels_that_only_reading_knows_are_those_of_the_replaced_tokens(encoder
 @pytest.fixture
 def electra(vocabulary, vocabulary_head, batch):
     """An encoder of the toy family and the objective with its detection head, after one step."""
-    encoder = build_encoder(f"{__name__}:Electra", None, SIZES, vocabulary, 64, 5)
+    encoder = build_encoder("electra", None, SIZES | {"embedding_size": 16}, vocabulary, 64, 5)
     toy = ReplacedToken(MaskedConfig(), encoder, vocabulary, VocabularyHead(encoder.config))
+    toy.initialize(torch_generator(0, "toy"))
     stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
     stepper.forward_backward(0, range(1), [corrupted(toy, batch)])
     with torch.no_grad():
@@ -370,7 +429,7 @@ def test_a_model_with_two_heads_loads_with_either_class(electra, corpus, tmp_pat
     assert record.architecture == "ElectraForPreTraining"
     theirs: Any = ElectraForMaskedLM.from_pretrained(tmp_path / "model")
     assert theirs.config.architectures == ["ElectraForPreTraining", "ElectraForMaskedLM"]
-    torch.testing.assert_close(theirs.generator_predictions.dense.weight, toy.vocabulary_head.dense.weight)
+    torch.testing.assert_close(theirs.generator_predictions.dense.weight, toy.vocabulary_head.transform.dense.weight)
 
 
 def test_a_head_under_wrong_names_is_no_export(electra, corpus, tmp_path, monkeypatch):

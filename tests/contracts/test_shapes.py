@@ -39,7 +39,7 @@ def check_corrupted(
 @jaxtyped(typechecker=beartype)
 def check_predicted(
     x_TD: Float[Tensor, "T D"],
-    embedding_VD: Float[Tensor, "V D"],
+    embedding_VE: Float[Tensor, "V D"],
     x_MD: Float[Tensor, "M D"],
     logits_MV: Float[Tensor, "M V"],
 ) -> None:
@@ -79,4 +79,4 @@ def test_hidden_states_and_logits(family, batch, vocabulary):
     head = VocabularyHead(encoder.config)
     x_TD = encoder(batch.input)
     x_MD = x_TD[::3]
-    check_predicted(x_TD, encoder.embedding_weight_VD, x_MD, head(x_MD, encoder.embedding_weight_VD))
+    check_predicted(x_TD, encoder.embedding_weight_VE, x_MD, head(x_MD, encoder.embedding_weight_VE))

@@ -30,7 +30,7 @@ def test_a_term_is_a_sum_and_no_mean(objective, completed, batch, encoder):
     """The same slots twice are twice the total: the engine divides by the count of the whole batch."""
     result = completed(batch)
     reading = objective.read(encoder, result)
-    heads = ModelHeads(objective.vocabulary_head, encoder.embedding_weight_VD)
+    heads = ModelHeads(objective.vocabulary_head, encoder.embedding_weight_VE)
     for name, question in reading.questions.items():
         if hasattr(objective, "parts"):
             continue  # those of a mixture are tested as objectives of their own

@@ -37,7 +37,7 @@ def poisoned_loss(loop: TrainingLoop):
 
 def poisoned_gradient(loop: TrainingLoop) -> None:
     """Let one number of one gradient be NaN in one step, with a loss that looks well."""
-    weight = loop.phase.model.encoder.embedding_weight_VD
+    weight = loop.phase.model.encoder.embedding_weight_VE
 
     def poison(gradient: torch.Tensor) -> torch.Tensor:
         if loop.state.step != BAD_STEP:

@@ -8,12 +8,16 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
     BertConfig,
     BertForMaskedLM,
     DebertaConfig,
     DebertaForMaskedLM,
     DebertaV2Config,
     DebertaV2ForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     PretrainedConfig,
@@ -24,12 +28,15 @@ from transformers import (
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-ROLES = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+ENDS = {"bos_token_id": 2, "eos_token_id": 3}
+ROLES = {"cls_token_id": 2, "sep_token_id": 3, **ENDS}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
 DEBERTA_V3 = {"position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
 CLASSES: dict[str, tuple[type[PreTrainedModel], type[PretrainedConfig], dict[str, Any]]] = {
     "bert": (BertForMaskedLM, BertConfig, NO_DROPOUT),
     "modernbert": (ModernBertForMaskedLM, ModernBertConfig, ROLES),
+    "electra": (ElectraForMaskedLM, ElectraConfig, NO_DROPOUT | ENDS),
+    "albert": (AlbertForMaskedLM, AlbertConfig, NO_DROPOUT | ENDS | {"hidden_act": "gelu"}),
     "deberta": (DebertaForMaskedLM, DebertaConfig, NO_DROPOUT | RELATIVE),
     "deberta_v2": (DebertaV2ForMaskedLM, DebertaV2Config, NO_DROPOUT | RELATIVE | DEBERTA_V3),
 }

@@ -90,7 +90,7 @@ def test_logits_and_gradients_are_those_of_the_whole_model(save_theirs: SaveThei
     texts, vocabulary = documents(theirs.config.pad_token_id)
     x_TD = our_states(ours, pack_sequences(texts, vocabulary, 64))
     scored_M = torch.tensor([1, 7, 30, 44, 89])
-    our_logits = ours.head(x_TD[scored_M], ours.encoder.embedding_weight_VD)
+    our_logits = ours.head(x_TD[scored_M], ours.encoder.embedding_weight_VE)
     their_logits = one_by_one(theirs, texts)[scored_M]
     torch.testing.assert_close(our_logits, their_logits, atol=1e-5, rtol=1e-4)
 
@@ -113,7 +113,7 @@ def test_a_head_that_asks_the_body_for_its_embedding_finds_it(save_theirs: SaveT
     texts, vocabulary = documents(0)
     with torch.no_grad():
         x_TD = our_states(ours, pack_sequences(texts, vocabulary, 64))
-        our_logits = ours.head(x_TD, ours.encoder.embedding_weight_VD)
+        our_logits = ours.head(x_TD, ours.encoder.embedding_weight_VE)
         torch.testing.assert_close(our_logits, one_by_one(theirs, texts), atol=1e-5, rtol=1e-4)
 
 
@@ -143,7 +143,7 @@ def test_token_types_reach_the_models_that_have_them(
     batch = replace(batch, input=replace(batch.input, layout=layout))
     segments = [(torch.arange(length + 2) > 3).long() for length in LENGTHS] if has_token_types else None
     with torch.no_grad():
-        our_logits = ours.head(our_states(ours, batch), ours.encoder.embedding_weight_VD)
+        our_logits = ours.head(our_states(ours, batch), ours.encoder.embedding_weight_VE)
         torch.testing.assert_close(our_logits, one_by_one(theirs, texts, segments), atol=1e-5, rtol=1e-4)
 
 

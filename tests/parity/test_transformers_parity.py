@@ -22,6 +22,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("modernbert", {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}),
     ("bert", {}),
     ("bert", {"layer_norm_eps": 1e-5, "type_vocab_size": 1}),
+    ("electra", {"embedding_size": 16}),
+    ("electra", {"embedding_size": 32, "type_vocab_size": 1}),
+    ("albert", {"embedding_size": 16}),
     ("deberta", {}),
     ("deberta", {"position_biased_input": True, "type_vocab_size": 2, "max_relative_positions": 20}),
     ("deberta", {"pos_att_type": ["c2p"]}),
@@ -57,7 +60,7 @@ def in_order_of_documents(x_TV: Tensor, batch: PackedBatch) -> Tensor:
 
 def our_logits(model: ImportedModel, batch: PackedBatch) -> Tensor:
     x_TD = model.encoder(batch.input)
-    return in_order_of_documents(model.head(x_TD, model.encoder.embedding_weight_VD), batch)
+    return in_order_of_documents(model.head(x_TD, model.encoder.embedding_weight_VE), batch)
 
 
 @pytest.mark.parametrize("backend", ["reference", "padded"])
@@ -78,7 +81,7 @@ def test_logits_and_gradients_equal_those_of_transformers(
     F.cross_entropy(our_answer, targets).backward()
     F.cross_entropy(their_answer, targets).backward()
     embedding_gradient = theirs.get_input_embeddings().weight.grad
-    torch.testing.assert_close(ours.encoder.embedding_weight_VD.grad, embedding_gradient, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.encoder.embedding_weight_VE.grad, embedding_gradient, atol=1e-5, rtol=1e-5)
     our_norm = sum(weight.grad.square().sum() for part in (ours.encoder, ours.head) for weight in part.parameters())
     their_norm = sum(weight.grad.square().sum() for weight in theirs.parameters())
     torch.testing.assert_close(our_norm, their_norm, atol=1e-5, rtol=1e-5)

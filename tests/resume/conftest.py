@@ -33,7 +33,7 @@ class StoppingProbe:
         self.calls.append(0.0)
         if len(self.calls) == self.stop_at_call:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {"held_out_largest_weight": float(encoder.embedding_weight_VD.detach().abs().max())}
+        return {"held_out_largest_weight": float(encoder.embedding_weight_VE.detach().abs().max())}
 
 
 @dataclass

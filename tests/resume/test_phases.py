@@ -24,7 +24,7 @@ class Recalling(Mlm):
         snapshot = start.folder / "snapshot.safetensors"
         if not start.was_begun:
             Path(start.folder).mkdir(parents=True, exist_ok=True)
-            save_file({"embedding": encoder.embedding_weight_VD.detach().clone()}, snapshot)
+            save_file({"embedding": encoder.embedding_weight_VE.detach().clone()}, snapshot)
         self.norm = float(load_file(snapshot)["embedding"].norm())
 
     def loss(self, encoder, batch):

@@ -106,7 +106,7 @@ def more_blocks(
         generator: draws their weights, as the family does.
     """
     deeper = empty_encoder(encoder_class, config.deeper(num_blocks))
-    del deeper.blocks[: config.num_layers]
+    deeper.blocks = nn.ModuleList(deeper.layers[config.num_layers :])
     deeper.to_empty(device="cpu")
     with torch.no_grad():
         deeper.initialize(generator)

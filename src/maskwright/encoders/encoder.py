@@ -33,6 +33,9 @@ class EncoderConfig(Options):
 
     vocabulary_size: int = Field(gt=0, description="number of token ids, V")
     hidden_size: int = Field(gt=0, description="width of the hidden states, D")
+    embedding_size: int | None = Field(
+        default=None, gt=0, description="width of the token embedding, E; default: the hidden size, and no projection"
+    )
     num_layers: int = Field(gt=0, description="number of blocks")
     num_heads: int = Field(gt=0, description="attention heads, H; they divide the hidden size")
     feed_forward_size: int = Field(gt=0, description="inner width of the feed-forward part, F")
@@ -84,6 +87,11 @@ class EncoderConfig(Options):
         return self.hidden_size // self.num_heads
 
     @property
+    def embedding_width(self) -> int:
+        """Width of the token embedding and of what is decoded by it, E."""
+        return self.embedding_size or self.hidden_size
+
+    @property
     def head_initializer_range(self) -> float:
         """Standard deviation of the vocabulary head's fresh dense layer."""
         return self.initializer_range
@@ -94,11 +102,32 @@ class EncoderConfig(Options):
 
     def head_matrix_parameters(self) -> int:
         """Return the number of weights in the vocabulary head's matrices, the decoder's included."""
-        return self.vocabulary_size * self.hidden_size + self.hidden_size**2
+        return (self.vocabulary_size + self.hidden_size) * self.embedding_width
+
+    def embedding_matrix_parameters(self) -> int:
+        """Return the number of weights that every token's embedding is multiplied with; 0 without a projection."""
+        return 0 if self.embedding_width == self.hidden_size else self.embedding_width * self.hidden_size
 
     def deeper(self, num_blocks: int) -> Self:
         """Return the options of an encoder with so many blocks more."""
         return self.model_copy(update={"num_layers": self.num_layers + num_blocks})
+
+    def scaled(self, width: float, depth: float) -> Self:
+        """Return the options of an encoder of another size with the same token embedding.
+
+        Args:
+            width: of hidden states and feed-forward layers, relative to these; heads stay as wide as they are.
+            depth: number of blocks, relative to these.
+        """
+        num_heads = max(1, round(width * self.num_heads))
+        sizes = {
+            "num_heads": num_heads,
+            "hidden_size": num_heads * self.head_size,
+            "feed_forward_size": max(1, round(self.feed_forward_size * num_heads / self.num_heads)),
+            "num_layers": max(1, round(depth * self.num_layers)),
+            "embedding_size": self.embedding_width,
+        }
+        return type(self).model_validate(self.model_dump() | sizes)
 
     def query_key_value_parameters(self) -> int:
         """Return how many of the block's weights come before attention, which needs all tokens whatever is wanted."""
@@ -164,7 +193,8 @@ class Encoder(nn.Module, ABC):
         is_foreign: whether a class of transformers computes it, with attention of its own and uncompiled.
         has_attention_bias: whether attention adds a bias to its scores, which not every backend can.
         config: the options.
-        blocks: the layers.
+        token_embedding: of the families of ours, [V, E].
+        blocks: the modules of the layers; see `layers`.
         attention: the backend in use.
     """
 
@@ -174,6 +204,7 @@ class Encoder(nn.Module, ABC):
     exporter: ClassVar[str | None] = None
     has_attention_bias: ClassVar[bool] = False
     is_foreign: ClassVar[bool] = False
+    token_embedding: nn.Embedding
     blocks: nn.ModuleList
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -186,17 +217,22 @@ class Encoder(nn.Module, ABC):
     def initialize(self, generator: torch.Generator) -> None:
         """Initialize all weights, as the family's source describes."""
 
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The blocks in the order in which they run, `config.num_layers` of them; one may be there several times."""
+        return list(self.blocks)
+
     def embed(self, input: EncoderInput) -> Tensor:
         """Return what the first block takes, float [T, D]."""
-        vectors_TD = F.embedding(input.token_ids_T, self.embedding_weight_VD)
-        return self.embed_vectors(vectors_TD, input.layout.position_ids_T, input.layout.segment_ids_T)
+        vectors_TE = F.embedding(input.token_ids_T, self.embedding_weight_VE)
+        return self.embed_vectors(vectors_TE, input.layout.position_ids_T, input.layout.segment_ids_T)
 
     @abstractmethod
-    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """Return what the first block takes, float [T, D], of the vectors that stand for tokens.
 
         Args:
-            x_TD: float [T, D]; rows of the token embedding, or vectors that are no token's.
+            x_TE: float [T, E]; rows of the token embedding, or vectors that are no token's.
             position_ids_T: int64 [T].
             segment_ids_T: int64 [T]; families without token types leave them alone.
         """
@@ -233,7 +269,7 @@ class Encoder(nn.Module, ABC):
         Returns:
             float [T, D], or [M, D] at some positions.
         """
-        blocks = [*self.blocks, *extra]
+        blocks = [*self.layers, *extra]
         indices = range(len(blocks))[start:stop]
         contexts = self.block_contexts(layout, indices, len(blocks) - self.config.num_layers)
         for index, context in zip(indices, contexts, strict=True):
@@ -245,9 +281,9 @@ class Encoder(nn.Module, ABC):
         """Finish the last block's hidden states, float [T, D]; the identity in families that end with a norm."""
 
     @property
-    @abstractmethod
-    def embedding_weight_VD(self) -> Tensor:
-        """The token embedding, which the vocabulary head shares."""
+    def embedding_weight_VE(self) -> Tensor:
+        """The token embedding, float [V, E], which the vocabulary head shares."""
+        return self.token_embedding.weight
 
     def forward(self, input: EncoderInput, positions_M: Tensor | None = None) -> Tensor:
         """Return the hidden states of packed tokens.
@@ -317,9 +353,19 @@ def no_such_layer(layer: int, last: int) -> RecipeError:
     )
 
 
-def layer_norm(config: EncoderConfig) -> nn.LayerNorm:
-    """Return a norm over the hidden size."""
-    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
+def embedding_projection(config: EncoderConfig) -> nn.Module:
+    """Return what takes embedded tokens to the hidden size; where that is the embedding's width, they stay as they are.
+
+    Source: Lan et al. 2019, ALBERT, arXiv:1909.11942, section 3.1; ELECTRA has the same.
+    """
+    if config.embedding_width == config.hidden_size:
+        return nn.Identity()
+    return nn.Linear(config.embedding_width, config.hidden_size)
+
+
+def layer_norm(config: EncoderConfig, width: int | None = None) -> nn.LayerNorm:
+    """Return a norm over the hidden size, or another width."""
+    return nn.LayerNorm(width or config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
 
 
 def truncated_normal_(weight: Tensor, standard_deviation: float, generator: torch.Generator) -> None:

@@ -8,9 +8,10 @@ def flops_per_token(
 ) -> float:
     """Return the FLOPs of the forward and backward pass per token (three times the forward pass).
 
-    `6 N_body + 6 D P sum(context of each layer) + 6 (V D + D D) f`, P the products of attention, 2 in most families:
-    matrix products with tokens only; norms, activations, the look-up of embeddings, and what is projected once a batch
-    (relative positions) are left out. `tests/unit/encoders/test_flops.py` compares it with torch's counter.
+    `6 N_body + 6 D P sum(context of each layer) + 6 (V E + D E) f`, P the products of attention, 2 in most families,
+    and `6 D E` where the embedding has a width of its own; matrix products with tokens only; norms, activations, the
+    look-up of embeddings, and what is projected once a batch (relative positions) are left out.
+    `tests/unit/encoders/test_flops.py` compares it with torch's counter.
 
     Args:
         config: of the encoder.
@@ -23,7 +24,8 @@ def flops_per_token(
     *windows, last = config.attention_windows()
     blocks = sum(block_flops_per_token(config, window, sequence_length) for window in windows)
     blocks += block_flops_per_token(config, last, sequence_length, wanted_fraction)
-    return blocks + head_flops_per_token(config) * scored_fraction
+    embedding = 6 * config.embedding_matrix_parameters()
+    return embedding + blocks + head_flops_per_token(config) * scored_fraction
 
 
 def block_flops_per_token(

@@ -41,11 +41,14 @@ def originals(num_before: int, num_after: int, new_blocks: NewBlocks) -> list[in
     return [index * num_before // num_after for index in range(num_after)]
 
 
-def require_growth(encoder_class: type[Encoder], before: EncoderConfig, after: EncoderConfig) -> None:
+def require_growth(
+    encoder_class: type[Encoder], before: EncoderConfig, after: EncoderConfig, new_blocks: NewBlocks
+) -> None:
     """Refuse what can't be grown.
 
     Raises:
-        RecipeError: the encoder would get narrower, wider or shallower, or is one of transformers' classes.
+        RecipeError: the encoder would get narrower, wider or shallower, is one of transformers' classes, or has blocks
+            that can't give back their input (new_blocks: zero).
     """
     if encoder_class.is_foreign:
         raise RecipeError(
@@ -57,6 +60,13 @@ def require_growth(encoder_class: type[Encoder], before: EncoderConfig, after: E
             f"num_layers goes from {before.num_layers} down to {after.num_layers}",
             "at least as many as before, or weights: fresh",
         )
+    if new_blocks == "zero":
+        grown = empty_encoder(encoder_class, after)
+        if len(grown.blocks) < after.num_layers:
+            raise RecipeError(f"the blocks of {encoder_class.__name__} are one and the same", "new_blocks: stack")
+        for block in grown.blocks:
+            if isinstance(block, Block):
+                block.give_back_input()
     of_heads = [name for name in ("head_bias", "decoder_bias") if getattr(before, name) != getattr(after, name)]
     for name in [*_shapes_that_differ(encoder_class, before, after), *of_heads]:
         raise RecipeError(
@@ -74,9 +84,6 @@ def grow(encoder: Encoder, config: EncoderConfig, new_blocks: NewBlocks, generat
         config: `require_growth` allowed it.
         new_blocks: how new blocks begin.
         generator: draws what has no counterpart, such as the norm that only a family's first block lacks.
-
-    Raises:
-        RecipeError: blocks of this family can't give back their input (new_blocks: zero).
     """
     grown = empty_encoder(type(encoder), config)
     grown.to_empty(device="cpu")

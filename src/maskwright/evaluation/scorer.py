@@ -160,7 +160,7 @@ class MaskedLanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self.encoder.embedding_weight_VD.device
+        return self.encoder.embedding_weight_VE.device
 
     @property
     def max_tokens(self) -> int:
@@ -194,7 +194,7 @@ class MaskedLanguageModel:
         """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
         batch, positions_M = self._pack([cloze])
         with self._hidden_states(batch, positions_M) as x_MD:
-            return self.head(x_MD, self.encoder.embedding_weight_VD).float().softmax(dim=-1).cpu()
+            return self.head(x_MD, self.encoder.embedding_weight_VE).float().softmax(dim=-1).cpu()
 
     def score(self, clozes: Iterable[Cloze], with_ranks: bool = True) -> Iterator[ClozeScores]:
         """Score sequences, batch after batch, in the order they come.
@@ -240,7 +240,7 @@ class MaskedLanguageModel:
         chunk_size = max(1, LOGITS_PER_CHUNK // len(token_ids_V))
         nats, ranks = [], [targets_M[:0]]
         for x_CD, targets_C in zip(x_MD.split(chunk_size), targets_M.split(chunk_size), strict=True):
-            logits_CV = self.head(x_CD, self.encoder.embedding_weight_VD).float()
+            logits_CV = self.head(x_CD, self.encoder.embedding_weight_VE).float()
             target_logits_C1 = logits_CV.gather(1, targets_C[:, None])
             nats.append(logits_CV.logsumexp(dim=1) - target_logits_C1[:, 0])
             if with_ranks:

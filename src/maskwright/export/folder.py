@@ -39,7 +39,7 @@ class ImportedModel:
 
     Attributes:
         encoder: float32, on the CPU.
-        head: the vocabulary head: hidden states [M, D] and the token embedding [V, D] to logits [M, V].
+        head: the vocabulary head: hidden states [M, D] and the token embedding [V, E] to logits [M, V].
         family: the encoder's name in recipes.
         has_trained_head: False if the folder had no vocabulary head and a fresh one took its place.
     """

@@ -166,7 +166,7 @@ def packed_logits(encoder: Encoder, head: nn.Module, sequences: Sequence[Tensor]
     )
     positions_M = None if reads == "tokens" else starts[:-1]
     x_MD = encoder(EncoderInput(torch.cat(list(sequences)), layout), positions_M)
-    return head(x_MD, encoder.embedding_weight_VD) if isinstance(head, TokenHead) else head(x_MD)
+    return head(x_MD, encoder.embedding_weight_VE) if isinstance(head, TokenHead) else head(x_MD)
 
 
 def _still(encoder: Encoder, heads: Mapping[str, nn.Module]) -> tuple[Encoder, dict[str, nn.Module]]:

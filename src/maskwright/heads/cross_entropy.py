@@ -87,24 +87,24 @@ def losses_of_logits(logits_MV: Tensor, target_ids_MK: Tensor, weights_MK: Tenso
 
 
 def chunked_cross_entropy(
-    x_MD: Tensor, embedding_VD: Tensor, bias_V: Tensor | None, target_ids_MK: Tensor, weights_MK: Tensor
+    x_ME: Tensor, embedding_VE: Tensor, bias_V: Tensor | None, target_ids_MK: Tensor, weights_MK: Tensor
 ) -> SlotLosses:
     """Return the cross-entropy of the logits `x E^T + b`, made in pieces.
 
     One node of the graph under `torch.compile`. The gradient is of first order only.
 
     Args:
-        x_MD: float [M, D].
-        embedding_VD: float [V, D].
+        x_ME: float [M, E].
+        embedding_VE: float [V, E].
         bias_V: float [V].
         target_ids_MK: int64 [M, K].
         weights_MK: float [M, K], at least 0; has no gradient.
     """
-    device = x_MD.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_MD.dtype
+    device = x_ME.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ME.dtype
     needs_gradient = torch.is_grad_enabled()
     total, losses_M, is_correct_M, *_ = _in_pieces(
-        x_MD, embedding_VD, bias_V, target_ids_MK, weights_MK, dtype, needs_gradient
+        x_ME, embedding_VE, bias_V, target_ids_MK, weights_MK, dtype, needs_gradient
     )
     return SlotLosses(total, losses_M.detach(), is_correct_M)
 
@@ -114,19 +114,19 @@ def has_torchs_cross_entropy() -> bool:
     return hasattr(F, "linear_cross_entropy") and hasattr(torch.nn, "LinearCrossEntropyOptions")
 
 
-def torchs_cross_entropy(x_MD: Tensor, embedding_VD: Tensor, bias_V: Tensor | None, target_ids_M: Tensor) -> Tensor:
+def torchs_cross_entropy(x_ME: Tensor, embedding_VE: Tensor, bias_V: Tensor | None, target_ids_M: Tensor) -> Tensor:
     """Return the sum of the cross-entropies by torch's own `linear_cross_entropy`, in pieces as large as ours."""
     settings: Any = torch.nn
     functions: Any = F
     return functions.linear_cross_entropy(
-        x_MD,
-        embedding_VD,
+        x_ME,
+        embedding_VE,
         target_ids_M,
         linear_bias=bias_V,
         reduction="sum",
         ignore_index=UNUSED,
         options=settings.LinearCrossEntropyOptions(
-            batch_chunk_size=rows_of_piece(len(x_MD), len(embedding_VD)), chunking_method=None
+            batch_chunk_size=rows_of_piece(len(x_ME), len(embedding_VE)), chunking_method=None
         ),
     )
 
@@ -153,16 +153,16 @@ def fastest_way(
         return "own"
     num_timed = int(min(num_slots, max(64, TIMED_FLOPS / (6 * vocabulary_size * width))))
     generator = torch.Generator().manual_seed(0)
-    x_MD = torch.randn((num_timed, width), generator=generator).to(device).requires_grad_()
-    embedding_VD = (0.02 * torch.randn((vocabulary_size, width), generator=generator)).to(device).requires_grad_()
+    x_ME = torch.randn((num_timed, width), generator=generator).to(device).requires_grad_()
+    embedding_VE = (0.02 * torch.randn((vocabulary_size, width), generator=generator)).to(device).requires_grad_()
     target_ids_M = torch.randint(vocabulary_size, (num_timed,), generator=generator).to(device)
     ids_MK, weights_MK = as_slots(target_ids_M)
 
     def own() -> Tensor:
-        return chunked_cross_entropy(x_MD, embedding_VD, None, ids_MK, weights_MK).total
+        return chunked_cross_entropy(x_ME, embedding_VE, None, ids_MK, weights_MK).total
 
     def torchs() -> Tensor:
-        return torchs_cross_entropy(x_MD, embedding_VD, None, target_ids_M)
+        return torchs_cross_entropy(x_ME, embedding_VE, None, target_ids_M)
 
     seconds = {}
     for name, work in (("own", own), ("torch", torchs)):
@@ -179,8 +179,8 @@ def fastest_way(
 
 @torch.library.custom_op("maskwright::cross_entropy_in_pieces", mutates_args=())
 def _in_pieces(
-    x_MD: Tensor,
-    embedding_VD: Tensor,
+    x_ME: Tensor,
+    embedding_VE: Tensor,
     bias_V: Tensor | None,
     target_ids_MK: Tensor,
     weights_MK: Tensor,
@@ -190,15 +190,15 @@ def _in_pieces(
     """Return total, losses and correctness of the slots, then the gradients of x, embedding and bias (or empty)."""
     full = torch.promote_types(dtype, torch.float32)
     weights_MK = weights_MK.to(full)
-    embedding = embedding_VD.to(dtype)
-    losses_M = torch.empty(len(x_MD), dtype=full, device=x_MD.device)
-    is_correct_M = torch.empty(len(x_MD), dtype=torch.bool, device=x_MD.device)
-    dx, d_embedding, d_bias = _gradients_like(x_MD, embedding_VD, bias_V, full, needs_gradient)
-    rows = rows_of_piece(len(x_MD), len(embedding_VD))
-    with torch.autocast(x_MD.device.type, enabled=False):
-        for begin in range(0, len(x_MD), rows):
+    embedding = embedding_VE.to(dtype)
+    losses_M = torch.empty(len(x_ME), dtype=full, device=x_ME.device)
+    is_correct_M = torch.empty(len(x_ME), dtype=torch.bool, device=x_ME.device)
+    dx, d_embedding, d_bias = _gradients_like(x_ME, embedding_VE, bias_V, full, needs_gradient)
+    rows = rows_of_piece(len(x_ME), len(embedding_VE))
+    with torch.autocast(x_ME.device.type, enabled=False):
+        for begin in range(0, len(x_ME), rows):
             piece = slice(begin, begin + rows)
-            x, ids, weights = x_MD[piece].to(dtype), target_ids_MK[piece], weights_MK[piece]
+            x, ids, weights = x_ME[piece].to(dtype), target_ids_MK[piece], weights_MK[piece]
             logits = F.linear(x, embedding, None if bias_V is None else bias_V.to(dtype)).to(full)
             chosen, largest = logits.gather(1, ids), logits.amax(1, keepdim=True)
             is_correct_M[piece] = chosen[:, 0] >= largest[:, 0]
@@ -219,22 +219,22 @@ def _in_pieces(
 
 
 def _gradients_like(
-    x_MD: Tensor, embedding_VD: Tensor, bias_V: Tensor | None, full: torch.dtype, needs_gradient: bool
+    x_ME: Tensor, embedding_VE: Tensor, bias_V: Tensor | None, full: torch.dtype, needs_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return room for the gradients; empty tensors for those that are not wanted."""
-    nothing = x_MD.new_empty(0)
+    nothing = x_ME.new_empty(0)
     if not needs_gradient:
         return nothing, nothing.clone(), nothing.clone()
     d_bias = nothing if bias_V is None else torch.zeros_like(bias_V, dtype=full)
-    return torch.empty_like(x_MD), torch.zeros_like(embedding_VD, dtype=full), d_bias
+    return torch.empty_like(x_ME), torch.zeros_like(embedding_VE, dtype=full), d_bias
 
 
 @_in_pieces.register_fake
-def _(x_MD, embedding_VD, bias_V, target_ids_MK, weights_MK, dtype, needs_gradient):
+def _(x_ME, embedding_VE, bias_V, target_ids_MK, weights_MK, dtype, needs_gradient):
     full = torch.promote_types(dtype, torch.float32)
-    losses_M = torch.empty(len(x_MD), dtype=full, device=x_MD.device)
-    is_correct_M = torch.empty(len(x_MD), dtype=torch.bool, device=x_MD.device)
-    return losses_M.sum(), losses_M, is_correct_M, *_gradients_like(x_MD, embedding_VD, bias_V, full, needs_gradient)
+    losses_M = torch.empty(len(x_ME), dtype=full, device=x_ME.device)
+    is_correct_M = torch.empty(len(x_ME), dtype=torch.bool, device=x_ME.device)
+    return losses_M.sum(), losses_M, is_correct_M, *_gradients_like(x_ME, embedding_VE, bias_V, full, needs_gradient)
 
 
 def _keep_gradients(ctx, inputs, output) -> None:

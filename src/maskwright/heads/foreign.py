@@ -25,12 +25,12 @@ class ForeignHead(TokenHead):
         setattr(model, model.base_model_prefix, _StandIn(encoder.body))
         self.model = model
 
-    def forward(self, x_MD: Tensor, embedding_VD: Tensor) -> Tensor:
+    def forward(self, x_MD: Tensor, embedding_VE: Tensor) -> Tensor:
         """Return logits [M, V].
 
         Args:
             x_MD: float [M, D], hidden states at the scored positions only.
-            embedding_VD: the body's token embedding; unused, the model knows itself whether it is tied to it.
+            embedding_VE: the body's token embedding; unused, the model knows itself whether it is tied to it.
         """
         return self.model(inputs_embeds=x_MD[None]).logits[0]
 

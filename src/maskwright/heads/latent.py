@@ -6,13 +6,13 @@ Departures: a transform and a decoder of its own, where the reference appends th
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.core.batches import SlotLosses
 from maskwright.core.randomness import torch_generator
-from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import EncoderConfig, truncated_normal_
 from maskwright.heads.cross_entropy import chunked_cross_entropy, is_small, losses_of_logits
+from maskwright.heads.transform import Transform
 
 
 class LatentHead(nn.Module):
@@ -28,9 +28,8 @@ class LatentHead(nn.Module):
         super().__init__()
         self.num_atoms = num_atoms
         self._standard_deviation = config.head_initializer_range
+        self.transform = Transform(config, config.hidden_size)
         with torch.device("meta"):
-            self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.head_bias)
-            self.norm = layer_norm(config)
             self.decoder = nn.Linear(config.hidden_size, num_atoms)
         self.to_empty(device="cpu")
         self.initialize(torch_generator(0, "latent_head"))
@@ -38,11 +37,9 @@ class LatentHead(nn.Module):
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
         """Initialize all weights: matrices from a truncated normal distribution, biases zero, as vocabulary heads."""
-        for parameter in self.parameters():
-            parameter.zero_()
-        self.norm.weight.fill_(1.0)
-        for layer in (self.dense, self.decoder):
-            truncated_normal_(layer.weight, self._standard_deviation, generator)
+        self.transform.initialize(generator)
+        self.decoder.bias.zero_()
+        truncated_normal_(self.decoder.weight, self._standard_deviation, generator)
 
     def forward(self, x_MD: Tensor) -> Tensor:
         """Return logits [M, A].
@@ -50,7 +47,7 @@ class LatentHead(nn.Module):
         Args:
             x_MD: float [M, D], hidden states at the scored positions only.
         """
-        return self.decoder(self._transformed(x_MD))
+        return self.decoder(self.transform(x_MD))
 
     def slot_losses(self, x_MD: Tensor, atom_ids_MW: Tensor, weights_MW: Tensor) -> SlotLosses:
         """Return the cross-entropy with several weighted atoms a slot; large logits are never there as a whole.
@@ -62,13 +59,10 @@ class LatentHead(nn.Module):
         """
         if is_small(len(x_MD), self.decoder.out_features):
             return losses_of_logits(self(x_MD).float(), atom_ids_MW, weights_MW)
-        x_MD = self._transformed(x_MD)
+        x_MD = self.transform(x_MD)
         return chunked_cross_entropy(x_MD, self.decoder.weight, self.decoder.bias, atom_ids_MW, weights_MW)
 
     def flops_per_token(self, rate: float) -> float:
         """Return the FLOPs of a training step per token of a batch of which a share `rate` is scored."""
-        width = self.dense.in_features
+        width = self.decoder.in_features
         return 6 * rate * (width * width + width * self.num_atoms)
-
-    def _transformed(self, x_MD: Tensor) -> Tensor:
-        return self.norm(F.gelu(self.dense(x_MD)))

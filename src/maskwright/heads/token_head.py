@@ -17,27 +17,27 @@ class TokenHead(nn.Module):
     A head that knows of nothing cheaper makes all logits at once.
     """
 
-    def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VD: Tensor) -> Tensor:
+    def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VE: Tensor) -> Tensor:
         """Return the sum of the slots' cross-entropies in nats, a scalar.
 
         Args:
             x_MD: float [M, D], hidden states at the scored positions only.
             target_ids_M: int64 [M]; `UNUSED` slots count for nothing.
-            embedding_VD: float [V, D], the encoder's token embedding.
+            embedding_VE: float [V, E], the encoder's token embedding.
         """
-        logits_MV = self(x_MD, embedding_VD)
+        logits_MV = self(x_MD, embedding_VE)
         full = torch.promote_types(logits_MV.dtype, torch.float32)
         return F.cross_entropy(logits_MV.to(full), target_ids_M, ignore_index=UNUSED, reduction="sum")
 
-    def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VD: Tensor) -> SlotLosses:
+    def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VE: Tensor) -> SlotLosses:
         """Return the cross-entropy with several weighted targets a slot, and how each slot fared.
 
         Args:
             x_MD: float [M, D].
             target_ids_MK: int64 [M, K].
             weights_MK: float [M, K], at least 0; all 0 in slots that are not in use.
-            embedding_VD: float [V, D].
+            embedding_VE: float [V, E].
         """
-        logits_MV = self(x_MD, embedding_VD)
+        logits_MV = self(x_MD, embedding_VE)
         full = torch.promote_types(logits_MV.dtype, torch.float32)
         return losses_of_logits(logits_MV.to(full), target_ids_MK, weights_MK)

@@ -66,7 +66,7 @@ class LateDecoder(nn.Module):
         self._mask_id = mask_id
         self.mask_vector = None
         if options.mask_vector == "own":
-            self.mask_vector = nn.Parameter(torch.empty(encoder.config.hidden_size))
+            self.mask_vector = nn.Parameter(torch.empty(encoder.config.embedding_width))
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw the blocks as those of a deeper encoder of the family, and the mask's vector as a token's."""
@@ -111,7 +111,7 @@ class LateDecoder(nn.Module):
         """Return what stands for masks at some positions as the family embeds it, float [K, D]."""
         vector_D = self.mask_vector
         if vector_D is None:
-            vector_D = encoder.embedding_weight_VD[self._mask_id]
+            vector_D = encoder.embedding_weight_VE[self._mask_id]
         return encoder.embed_vectors(vector_D.expand(len(position_ids_K), -1), position_ids_K, segment_ids_K)
 
     def is_mask(self, token_ids_T: Tensor) -> Tensor:

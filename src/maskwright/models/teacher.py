@@ -92,7 +92,7 @@ class Teacher:
         batch = self._made_ready(batch)
         with self._autocast():
             x_MD = self.encoder(batch.input, positions_M.to(self.device))
-            return self.head(x_MD, self.encoder.embedding_weight_VD).float()
+            return self.head(x_MD, self.encoder.embedding_weight_VE).float()
 
     def save(self, folder: Path) -> None:
         """Write `teacher.safetensors`, from which `load` makes the same teacher again.

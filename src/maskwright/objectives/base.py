@@ -180,10 +180,10 @@ class Objective(nn.Module, ABC):
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
         """Return the terms of the loss, as sums. Runs on the device; one graph under `torch.compile`."""
         reading = self.read(encoder, batch)
-        heads = ModelHeads(self.vocabulary_head, encoder.embedding_weight_VD)
+        heads = ModelHeads(self.vocabulary_head, encoder.embedding_weight_VE)
         terms = []
         for name, question in reading.questions.items():
-            term = self.term(name).loss(reading.states[name], question, heads)
+            term = self.term(name).loss(reading.states[name], question, self.heads_of(name, heads))
             if not isinstance(term, LossTerm):
                 raise RecipeError(
                     f"`loss` of the term {name} returns a {type(term).__name__}",
@@ -193,6 +193,15 @@ class Objective(nn.Module, ABC):
                 self.observe(question, term)
             terms.append(replace(term, slots=None))
         return tuple(terms)
+
+    def heads_of(self, name: str, heads: ModelHeads) -> ModelHeads:
+        """Return the heads that a term predicts with: the model's, or where another encoder was read, that one's.
+
+        Args:
+            name: of the term.
+            heads: of the model.
+        """
+        return heads
 
     def observe(self, question: Question, term: LossTerm) -> None:
         """Take notice of how slots fared in training, inside the compiled graph. By default nothing."""

@@ -181,10 +181,10 @@ class SelfEvolution(Objective):
 
     def _ask(self, x_PD: Tensor, right_ids_P: Tensor, encoder: Encoder) -> "_Answers":
         """Return what the model would say at the candidates; logits are made in pieces."""
-        embedding_VD = encoder.embedding_weight_VD
+        embedding_VE = encoder.embedding_weight_VE
         losses, answers, chances = [], [], []
-        for piece in torch.arange(len(x_PD), device=x_PD.device).split(rows_of_piece(len(x_PD), len(embedding_VD))):
-            log_p = self.vocabulary_head(x_PD[piece], embedding_VD).float().log_softmax(1)
+        for piece in torch.arange(len(x_PD), device=x_PD.device).split(rows_of_piece(len(x_PD), len(embedding_VE))):
+            log_p = self.vocabulary_head(x_PD[piece], embedding_VE).float().log_softmax(1)
             losses.append(-log_p.gather(1, right_ids_P[piece, None])[:, 0])
             top = log_p.topk(self._num_answers, dim=1)
             answers.append(top.indices)

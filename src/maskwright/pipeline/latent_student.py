@@ -99,7 +99,7 @@ class LatentStudent:
         """
         token_ids = word.token_ids.copy()
         token_ids[word.positions] = self.run.vocabulary.mask_id
-        device = self.run.model.encoder.embedding_weight_VD.device
+        device = self.run.model.encoder.embedding_weight_VE.device
         batch = pack_sequences([token_ids], self.run.vocabulary, len(token_ids) + NUM_SPECIALS).to(device)
         x_TD = self.run.model.encoder(batch.input)
         positions = torch.from_numpy(word.positions + 1).to(device)  # [CLS] is position 0

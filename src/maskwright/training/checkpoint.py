@@ -45,6 +45,8 @@ RENAMED = {
     r"^objective\.decoder_blocks\.": "objective.decoder.extra_blocks.",
     r"^objective\.mask_vector$": "objective.decoder.mask_vector",
     r"^objective\._masking\.": "objective.masking.",
+    r"^vocabulary_head\.(dense|norm)\.": r"vocabulary_head.transform.\1.",
+    r"^vocabulary_head\.decoder_bias$": "vocabulary_head.decoder.bias",
 }
 """What tensors were called in version 0.1, as patterns, and what they are called now."""
 

@@ -46,14 +46,13 @@ class Model:
         frozen: set[nn.Parameter] = set()
         for part in parts:
             if isinstance(part, int):
-                if part > len(self.encoder.blocks):
-                    raise RecipeError(
-                        f"freeze: {part} blocks, the encoder has {len(self.encoder.blocks)}", "no more than it has"
-                    )
-                for block in list(self.encoder.blocks)[:part]:
+                layers = self.encoder.layers
+                if part > len(layers):
+                    raise RecipeError(f"freeze: {part} blocks, the encoder has {len(layers)}", "no more than it has")
+                for block in layers[:part]:
                     frozen.update(block.parameters())
             elif part == "token_embedding":
-                weight = self.encoder.embedding_weight_VD
+                weight = self.encoder.embedding_weight_VE
                 frozen.update(parameter for parameter in self.encoder.parameters() if parameter is weight)
             else:
                 frozen.update({"encoder": self.encoder, "vocabulary_head": self.vocabulary_head}[part].parameters())

@@ -86,7 +86,7 @@ def enter_phase(run: Run, before: PhaseRun) -> PhaseRun:
         around = grown.encoder, old.vocabulary_head
         carried = of_head | {f"encoder.{now}": f"encoder.{then}" for now, then in grown.origins.items()}
         say(
-            f"phase {index + 1}: the encoder goes from {len(old.encoder.blocks)} to {len(grown.encoder.blocks)} blocks "
+            f"phase {index + 1}: the encoder goes from {old.encoder.config.num_layers} to {config.num_layers} blocks "
             f"({options.encoder.new_blocks})"
         )
     model = build_model(run.recipe, run.corpus.vocabulary, index, around)

@@ -37,7 +37,7 @@ def test_the_table_in_the_docs_is_right(vocabulary: Vocabulary) -> None:
     )
     assert [(row[0], row[1]) for row in rows] == [
         (family, size)
-        for family in ("modernbert", "bert", "deberta", "deberta_v2")
+        for family in ("modernbert", "bert", "electra", "albert", "deberta", "deberta_v2")
         for size in load_family(family).SIZES
     ]
     for family, size, num_layers, hidden_size, num_heads, feed_forward_size, millions in rows:

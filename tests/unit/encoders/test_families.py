@@ -107,7 +107,7 @@ def test_training_is_one_graph_for_every_batch_of_the_same_size(encoder: Encoder
     head = VocabularyHead(encoder.config)
 
     def loss(batch: PackedBatch, positions_M: Tensor) -> Tensor:
-        logits_MV = head(hidden_states(encoder, batch)[positions_M], encoder.embedding_weight_VD)
+        logits_MV = head(hidden_states(encoder, batch)[positions_M], encoder.embedding_weight_VE)
         return torch.nn.functional.cross_entropy(logits_MV, batch.token_ids_T[positions_M])
 
     torch.compiler.reset()

@@ -38,7 +38,7 @@ def test_the_formula_is_within_three_percent_of_the_counter(
     num_tokens = len(batch.token_ids_T)
     with FlopCounterMode(display=False) as counter:
         x_TD = encoder(batch.input)
-        logits_MV = head(x_TD[: int(num_tokens * scored_fraction)], encoder.embedding_weight_VD)
+        logits_MV = head(x_TD[: int(num_tokens * scored_fraction)], encoder.embedding_weight_VE)
         torch.logsumexp(logits_MV, dim=-1).sum().backward()
     formula = flops_per_token(encoder.config, sequence_length, scored_fraction)
     assert formula == pytest.approx(counter.get_total_flops() / num_tokens, rel=0.03)

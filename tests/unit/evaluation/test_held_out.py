@@ -171,5 +171,5 @@ def test_training_goes_on_after_a_probe(model: MaskedLanguageModel, corpus):
     ClozeProbe(corpus, sequence_length=32, seed=3)(model.encoder, model.head)
     batch = pack_sequences([np.arange(5, 25)], model.vocabulary, 32)
     x_TD = model.encoder(batch.input)
-    model.head(x_TD, model.encoder.embedding_weight_VD).sum().backward()
-    assert model.encoder.embedding_weight_VD.grad is not None
+    model.head(x_TD, model.encoder.embedding_weight_VE).sum().backward()
+    assert model.encoder.embedding_weight_VE.grad is not None

@@ -76,7 +76,7 @@ def test_the_head_sees_only_asked_positions_and_large_outputs_are_made_in_pieces
 
 def test_a_model_without_opinion_is_not_credited(model: MaskedLanguageModel):
     with torch.no_grad():
-        model.encoder.embedding_weight_VD.zero_()
+        model.encoder.embedding_weight_VE.zero_()
     (scores,) = model.score(random_clozes(model, 10, 30))
     np.testing.assert_array_equal(scores.ranks, scores.target_ids)
     np.testing.assert_allclose(scores.nats, np.log(model.vocabulary.size), rtol=1e-6)
@@ -102,7 +102,7 @@ def test_a_sequence_over_the_limit_is_refused(model: MaskedLanguageModel):
 
 def test_weights_that_are_not_finite_are_refused(model: MaskedLanguageModel):
     with torch.no_grad():
-        model.head.dense.weight[0, 0] = float("nan")
+        model.head.transform.dense.weight[0, 0] = float("nan")
     with pytest.raises(EvaluationError, match="not a finite number"):
         list(model.score(random_clozes(model, 3, 20)))
 
@@ -113,7 +113,7 @@ def test_the_place_before_the_text_is_that_of_cls(model: MaskedLanguageModel):
     with torch.no_grad():
         batch = pack_sequences([cloze.token_ids], model.vocabulary, len(framed))
         x_TD = model.encoder(batch.input)
-        expected = model.head(x_TD[:1], model.encoder.embedding_weight_VD).softmax(-1)
+        expected = model.head(x_TD[:1], model.encoder.embedding_weight_VE).softmax(-1)
     at_cls = model.probabilities(replace(cloze, positions=np.array([-1])))
     torch.testing.assert_close(at_cls, expected)
 

@@ -28,6 +28,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("modernbert", {"decoder_bias": False, "num_layers": 1}),
     ("bert", {}),
     ("bert", {"num_segments": 3, "norm_eps": 1e-5}),
+    ("electra", {}),
+    ("electra", {"embedding_size": 16, "num_segments": 3}),
+    ("albert", {"embedding_size": 16}),
+    ("albert", {"embedding_size": 48, "num_layers": 3, "norm_eps": 1e-5}),
     ("deberta", {}),
     ("deberta", {"absolute_positions": True, "num_segments": 2, "max_relative_positions": 30}),
     ("deberta", {"position_to_content": False, "hidden_dropout": 0.1}),
@@ -134,7 +138,7 @@ def test_weights_that_are_not_finite_are_refused(
 ) -> None:
     encoder, head = make_model("bert")
     with torch.no_grad():
-        encoder.embedding_weight_VD[7, 0] = float("nan")
+        encoder.embedding_weight_VE[7, 0] = float("nan")
     with pytest.raises(ExportError, match="nan"):
         export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
     assert not list(tmp_path.iterdir())

@@ -169,7 +169,7 @@ def test_a_body_without_a_head_gets_a_fresh_one(folders: Folders) -> None:
     assert not imported.has_trained_head
     got = imported.encoder.state_dict()
     assert all(torch.equal(weight, got[name]) for name, weight in expected.items())
-    assert imported.head.dense.weight.abs().max() > 0
+    assert imported.head.transform.dense.weight.abs().max() > 0
 
 
 def test_weights_in_several_files_and_half_precision_are_read(folders: Folders) -> None:
@@ -183,9 +183,9 @@ def test_weights_in_several_files_and_half_precision_are_read(folders: Folders) 
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (folder / "model.safetensors").unlink()
     imported = import_model(folder)
-    assert imported.encoder.embedding_weight_VD.dtype == torch.float32
+    assert imported.encoder.embedding_weight_VE.dtype == torch.float32
     torch.testing.assert_close(
-        imported.encoder.embedding_weight_VD.detach(), tensors["bert.embeddings.word_embeddings.weight"].float()
+        imported.encoder.embedding_weight_VE.detach(), tensors["bert.embeddings.word_embeddings.weight"].float()
     )
 
 

@@ -16,9 +16,11 @@ def test_logits_are_dense_gelu_norm_and_one_row_an_atom() -> None:
         for parameter in head.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     x_MD = torch.randn((3, 16), generator=generator)
-    hidden = F.gelu(x_MD @ head.dense.weight.T + head.dense.bias)
+    hidden = F.gelu(x_MD @ head.transform.dense.weight.T + head.transform.dense.bias)
     normed = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, keepdim=True, correction=0) + 1e-12).sqrt()
-    expected = (normed * head.norm.weight + head.norm.bias) @ head.decoder.weight.T + head.decoder.bias
+    expected = (
+        normed * head.transform.norm.weight + head.transform.norm.bias
+    ) @ head.decoder.weight.T + head.decoder.bias
     assert head(x_MD).shape == (3, 7)
     torch.testing.assert_close(head(x_MD), expected, atol=1e-4, rtol=1e-4)
 
@@ -49,7 +51,7 @@ def test_weights_are_a_function_of_the_generator_alone() -> None:
     first, twin, other = [head.state_dict() for head in heads]
     assert all(torch.equal(tensor, twin[name]) for name, tensor in first.items())
     assert not torch.equal(first["decoder.weight"], other["decoder.weight"])
-    assert not torch.equal(first["dense.weight"], other["dense.weight"])
+    assert not torch.equal(first["transform.dense.weight"], other["transform.dense.weight"])
     assert first["decoder.bias"].eq(0).all()
-    assert first["norm.weight"].eq(1).all()
+    assert first["transform.norm.weight"].eq(1).all()
     assert torch.equal(torch.get_rng_state(), state)

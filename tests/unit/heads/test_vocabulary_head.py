@@ -17,16 +17,16 @@ def config(family: str) -> EncoderConfig:
 
 def test_families_differ_in_their_biases() -> None:
     assert {name for name, _ in VocabularyHead(config("modernbert")).named_parameters()} == {
-        "decoder_bias",
-        "dense.weight",
-        "norm.weight",
+        "decoder.bias",
+        "transform.dense.weight",
+        "transform.norm.weight",
     }
     assert {name for name, _ in VocabularyHead(config("bert")).named_parameters()} == {
-        "decoder_bias",
-        "dense.weight",
-        "dense.bias",
-        "norm.weight",
-        "norm.bias",
+        "decoder.bias",
+        "transform.dense.weight",
+        "transform.dense.bias",
+        "transform.norm.weight",
+        "transform.norm.bias",
     }
 
 
@@ -37,18 +37,17 @@ def test_logits_are_dense_gelu_norm_and_the_tied_decoder() -> None:
         for parameter in head.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     x_MD = torch.randn((3, 16), generator=generator)
-    embedding_VD = torch.randn((50, 16), generator=generator, requires_grad=True)
-    hidden = F.gelu(x_MD @ head.dense.weight.T + head.dense.bias)
+    embedding_VE = torch.randn((50, 16), generator=generator, requires_grad=True)
+    hidden = F.gelu(x_MD @ head.transform.dense.weight.T + head.transform.dense.bias)
     normed = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, keepdim=True, correction=0) + 1e-12).sqrt()
-    expected = (normed * head.norm.weight + head.norm.bias) @ embedding_VD.T + head.decoder_bias
-    logits_MV = head(x_MD, embedding_VD)
+    expected = (normed * head.transform.norm.weight + head.transform.norm.bias) @ embedding_VE.T + head.decoder.bias
+    logits_MV = head(x_MD, embedding_VE)
     torch.testing.assert_close(logits_MV, expected, atol=1e-4, rtol=1e-4)
-    assert torch.autograd.grad(logits_MV.sum(), embedding_VD)[0].abs().sum() > 0
+    assert torch.autograd.grad(logits_MV.sum(), embedding_VE)[0].abs().sum() > 0
 
 
 def test_weights_are_a_function_of_the_seed_alone() -> None:
     state = torch.get_rng_state()
-    first, second = VocabularyHead(config("modernbert"), seed=3), VocabularyHead(config("modernbert"), seed=3)
-    assert torch.equal(first.dense.weight, second.dense.weight)
-    assert not torch.equal(first.dense.weight, VocabularyHead(config("modernbert"), seed=4).dense.weight)
+    first, second, other = (VocabularyHead(config("modernbert"), seed).transform.dense.weight for seed in (3, 3, 4))
+    assert torch.equal(first, second) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)

@@ -80,7 +80,7 @@ def test_states_are_float32_of_norm_1_also_where_products_are_not(model, batch):
 def test_logits_are_the_whole_models(encoder, vocabulary_head, model, batch):
     positions = torch.tensor([5, 9, 40])
     x_TD = encoder(batch.input)
-    expected = vocabulary_head(x_TD, encoder.embedding_weight_VD)[positions].detach()
+    expected = vocabulary_head(x_TD, encoder.embedding_weight_VE)[positions].detach()
     assert torch.allclose(teacher_of(model, 1).logits(batch, positions), expected, atol=1e-5)
 
 

@@ -153,7 +153,7 @@ def test_without_masks_it_is_a_deeper_encoder(family, batch, vocabulary):
     assert len(result.late.dropped.gaps_K) == 0
     (ours,) = late.loss(encoder, result)
     x_TD = deeper(result.input)
-    logits = late.vocabulary_head(x_TD[result.questions["token"].positions_M], encoder.embedding_weight_VD)
+    logits = late.vocabulary_head(x_TD[result.questions["token"].positions_M], encoder.embedding_weight_VE)
     expected = torch.nn.functional.cross_entropy(
         logits, result.questions["token"].targets, ignore_index=UNUSED, reduction="sum"
     )
@@ -165,7 +165,7 @@ def by_hiding(objective: LateMask, encoder: Encoder, result: LateMaskBatch, posi
     reader = objective.reader(encoder)
     x_MD = reader(result.input, positions_M)
     x_MD = x_MD if positions_M is not None else x_MD[result.questions["token"].positions_M]
-    logits_MV = objective.vocabulary_head(x_MD, encoder.embedding_weight_VD)
+    logits_MV = objective.vocabulary_head(x_MD, encoder.embedding_weight_VE)
     return torch.nn.functional.cross_entropy(
         logits_MV, result.questions["token"].targets, ignore_index=UNUSED, reduction="sum"
     )

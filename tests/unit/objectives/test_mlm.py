@@ -125,7 +125,7 @@ def test_the_loss_is_the_sum_of_cross_entropies_at_the_masked_positions(encoder,
     result = corrupted(mlm, batch)
     (term,) = mlm.loss(encoder, result)
     x_TD = encoder(result.input)
-    log_probabilities = vocabulary_head(x_TD, encoder.embedding_weight_VD).log_softmax(-1)
+    log_probabilities = vocabulary_head(x_TD, encoder.embedding_weight_VE).log_softmax(-1)
     is_used = result.questions["token"].targets != UNUSED
     chosen = log_probabilities[
         result.questions["token"].positions_M[is_used], result.questions["token"].targets[is_used]

@@ -250,9 +250,9 @@ def test_distillation_is_from_the_clean_text(mlsm, encoder, vocabulary_head, bat
     x_TD = encoder(batch.input)
     result = corrupted(masked, batch)
     positions = positions_of(result)
-    teacher_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VD)
+    teacher_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VE)
     x_TD = encoder(result.input)
-    student_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VD)
+    student_MV = vocabulary_head(x_TD[positions], encoder.embedding_weight_VE)
     each = F.kl_div(student_MV.log_softmax(1), teacher_MV.softmax(1), reduction="none").sum(1)
     torch.testing.assert_close(divergence.total, each.sum(), atol=1e-3, rtol=1e-4)
 

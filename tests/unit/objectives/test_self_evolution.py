@@ -21,7 +21,7 @@ def test_the_hardest_candidates_are_hidden(objective, encoder, batch):
     assert len(candidates.unique()) == len(candidates)
     with torch.no_grad():
         x_TD = encoder(batch.input)
-        logits = objective.vocabulary_head(x_TD[candidates], encoder.embedding_weight_VD)
+        logits = objective.vocabulary_head(x_TD[candidates], encoder.embedding_weight_VE)
     losses = torch.nn.functional.cross_entropy(logits, batch.token_ids_T[candidates], reduction="none")
     budget = int(drawn.questions["token"].count)
     expected = candidates[losses.argsort(descending=True)[:budget]].sort().values
@@ -46,7 +46,7 @@ def test_targets_are_smoothed_by_the_models_answer(objective, encoder, batch):
     assert torch.equal(targets.token_ids_MK[is_used, 0], batch.token_ids_T[question.positions_M[is_used]])
     with torch.no_grad():
         x_TD = encoder(batch.input)
-        p = objective.vocabulary_head(x_TD[question.positions_M], encoder.embedding_weight_VD).softmax(1)
+        p = objective.vocabulary_head(x_TD[question.positions_M], encoder.embedding_weight_VE).softmax(1)
     top = p.topk(4, dim=1)
     assert torch.equal(targets.token_ids_MK[is_used, 1:], top.indices[is_used])
     torch.testing.assert_close(

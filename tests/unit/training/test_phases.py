@@ -132,15 +132,15 @@ def test_fresh_weights_are_a_function_of_seed_and_phase_and_forget_past_updates(
     one, two = enter_phase(run, before), enter_phase(other, open_phase(other, 0, other.models[0]))
     assert not difference(one, two), "whatever was learned before"
     assert not stateful(one)
-    first = other.models[0].encoder.embedding_weight_VD
-    assert not torch.equal(one.model.encoder.embedding_weight_VD, first), "not those of the first phase again"
+    first = other.models[0].encoder.embedding_weight_VE
+    assert not torch.equal(one.model.encoder.embedding_weight_VE, first), "not those of the first phase again"
 
 
 def test_fresh_weights_may_have_another_shape_and_keep_what_is_named(run_of):
     narrow = {"hidden_size": 16, "feed_forward_size": 24}
     run = run_of({}, {"weights": "fresh", "encoder": {"overrides": narrow}})
     after = enter_phase(run, learned(run))
-    assert after.model.encoder.embedding_weight_VD.shape[1] == 16
+    assert after.model.encoder.embedding_weight_VE.shape[1] == 16
     run = run_of({"objective": LATE}, {"objective": LATE, "weights": "fresh", "keep": ["decoder"]})
     before = learned(run)
     after = enter_phase(run, before)
@@ -181,6 +181,17 @@ def test_a_grown_encoder_goes_on_with_what_was_learned(run_of, new_blocks, batch
 def test_what_can_not_grow_is_refused_when_the_recipe_is_read(run_of, overrides, message):
     with pytest.raises(RecipeError, match=f"phases.1.encoder: .*{message}"):
         run_of({}, {"encoder": {"overrides": overrides}})
+
+
+@pytest.mark.parametrize(
+    ("family", "message"), [("bert", "a BertBlock can't give back its input"), ("albert", "are one and the same")]
+)
+def test_blocks_that_can_not_give_back_their_input_are_refused(raw_recipe, family, message):
+    raw_recipe["encoder"] = {"family": family, "size": "tiny"}
+    raw_recipe["phases"] = [{}, {"encoder": {"overrides": {"num_layers": 9}, "new_blocks": "zero"}}]
+    raw_recipe["batch"] = {"tokens": 256, "micro_batch_tokens": 256}
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(raw_recipe, "test")
 
 
 def test_what_came_before_the_first_phase_is_refused(run_of):

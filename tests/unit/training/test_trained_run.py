@@ -74,7 +74,7 @@ def test_a_run_is_reopened_with_the_weights_that_were_asked_for(path, which, ste
     assert (run.step, run.recipe.name, run.vocabulary.size) == (step, "reopened", 120)
     assert len(run.tokenizer) == 120
     others = [open_run(path, other) for other in {2, 3, 4} - {step}]
-    weights = [each.model.encoder.embedding_weight_VD for each in (run, *others)]
+    weights = [each.model.encoder.embedding_weight_VE for each in (run, *others)]
     assert not any(torch.equal(weights[0], other) for other in weights[1:])
 
 

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_, zero_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    EncoderConfig,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+    zero_,
+)
 
 
 class BertConfig(EncoderConfig):
@@ -100,10 +108,12 @@ class Bert(Encoder):
         """Make the modules; see `Encoder`."""
         super().__init__(config)
         self.config: BertConfig = config
-        self.token_embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
-        self.position_embedding = nn.Embedding(config.max_positions, config.hidden_size)
-        self.segment_embedding = nn.Embedding(config.num_segments, config.hidden_size)
-        self.embedding_norm = layer_norm(config)
+        width = config.embedding_width
+        self.token_embedding = nn.Embedding(config.vocabulary_size, width)
+        self.position_embedding = nn.Embedding(config.max_positions, width)
+        self.segment_embedding = nn.Embedding(config.num_segments, width)
+        self.embedding_norm = layer_norm(config, width)
+        self.project_embedding = embedding_projection(config)
         self.blocks = nn.ModuleList([BertBlock(config) for _ in range(config.num_layers)])
         self.output_norm = layer_norm(config) if config.norm_position == "pre" else nn.Identity()
 
@@ -117,11 +127,11 @@ class Bert(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`."""
-        x_TD = x_TD + self.segment_embedding(segment_ids_T)
-        x_TD = self.embedding_norm(x_TD + self.position_embedding(position_ids_T))
-        return F.dropout(x_TD, self.config.hidden_dropout, self.training)
+        x_TE = x_TE + self.segment_embedding(segment_ids_T)
+        x_TE = self.embedding_norm(x_TE + self.position_embedding(position_ids_T))
+        return self.project_embedding(F.dropout(x_TE, self.config.hidden_dropout, self.training))
 
     def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[Attention]:
         """See `Encoder`; positions have entered in `embed_vectors`."""
@@ -130,8 +140,3 @@ class Bert(Encoder):
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""
         return self.output_norm(x_TD)
-
-    @property
-    def embedding_weight_VD(self) -> Tensor:
-        """See `Encoder`."""
-        return self.token_embedding.weight

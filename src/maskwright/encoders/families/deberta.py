@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
 from maskwright.encoders.disentangled_attention import Offsets, position_bias
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    EncoderConfig,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+)
 
 
 class DebertaConfig(EncoderConfig):
@@ -173,14 +180,15 @@ class Deberta(Encoder):
         """Make the modules; see `Encoder`."""
         super().__init__(config)
         self.config: DebertaConfig = config
-        width = config.hidden_size
+        width = config.embedding_width
         self.token_embedding = nn.Embedding(config.vocabulary_size, width)
         if config.absolute_positions:
             self.position_embedding = nn.Embedding(config.max_positions, width)
         if config.num_segments:
             self.segment_embedding = nn.Embedding(config.num_segments, width)
-        self.embedding_norm = layer_norm(config)
-        self.relative_embedding = nn.Embedding(config.num_relative_vectors, width)
+        self.embedding_norm = layer_norm(config, width)
+        self.project_embedding = embedding_projection(config)
+        self.relative_embedding = nn.Embedding(config.num_relative_vectors, config.hidden_size)
         self.blocks = nn.ModuleList([self.block_class(config) for _ in range(config.num_layers)])
 
     def initialize(self, generator: torch.Generator) -> None:
@@ -193,13 +201,14 @@ class Deberta(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`; relative positions enter in the blocks."""
         if self.config.absolute_positions:
-            x_TD = x_TD + self.position_embedding(position_ids_T)
+            x_TE = x_TE + self.position_embedding(position_ids_T)
         if self.config.num_segments:
-            x_TD = x_TD + self.segment_embedding(segment_ids_T)
-        return F.dropout(self.embedding_norm(x_TD), self.config.hidden_dropout, self.training)
+            x_TE = x_TE + self.segment_embedding(segment_ids_T)
+        x_TE = F.dropout(self.embedding_norm(x_TE), self.config.hidden_dropout, self.training)
+        return self.project_embedding(x_TE)
 
     def relative_vectors_ND(self) -> Tensor:
         """Return the table of relative positions as the blocks take it."""
@@ -215,8 +224,3 @@ class Deberta(Encoder):
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`; the last block ends with a norm."""
         return x_TD
-
-    @property
-    def embedding_weight_VD(self) -> Tensor:
-        """See `Encoder`."""
-        return self.token_embedding.weight

@@ -198,7 +198,7 @@ class HuggingFace(Encoder):
         self._take(model)
 
     @property
-    def embedding_weight_VD(self) -> Tensor:
+    def embedding_weight_VE(self) -> Tensor:
         """See `Encoder`; some architectures have embeddings narrower than their hidden states."""
         weight = self.body.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
@@ -246,7 +246,7 @@ class HuggingFace(Encoder):
         if backend_name != OWN_ATTENTION:
             backend(backend_name)
 
-    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> NoReturn:
+    def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> NoReturn:
         """Refuse: see the module."""
         _refuse("run in pieces")
 

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig, layer_norm, truncated_normal_, zero_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    EncoderConfig,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+    zero_,
+)
 from maskwright.encoders.rotary import Rotation
 
 
@@ -129,8 +137,9 @@ class Modernbert(Encoder):
         """Make the modules; see `Encoder`."""
         super().__init__(config)
         self.config: ModernbertConfig = config
-        self.token_embedding = nn.Embedding(config.vocabulary_size, config.hidden_size)
-        self.embedding_norm = layer_norm(config)
+        self.token_embedding = nn.Embedding(config.vocabulary_size, config.embedding_width)
+        self.embedding_norm = layer_norm(config, config.embedding_width)
+        self.project_embedding = embedding_projection(config)
         self.blocks = nn.ModuleList([ModernbertBlock(config, index) for index in range(config.num_layers)])
         self.output_norm = layer_norm(config)
 
@@ -146,9 +155,10 @@ class Modernbert(Encoder):
             else:
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
-    def embed_vectors(self, x_TD: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
+    def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
         """See `Encoder`; positions enter in the blocks, and there are no segments."""
-        return F.dropout(self.embedding_norm(x_TD), self.config.embedding_dropout, self.training)
+        x_TE = F.dropout(self.embedding_norm(x_TE), self.config.embedding_dropout, self.training)
+        return self.project_embedding(x_TE)
 
     def block_contexts(self, layout: SequenceLayout, indices: range, num_extra: int) -> Sequence[ModernbertContext]:
         """See `Encoder`; blocks with the same window share their masks, those with the same base their rotations."""
@@ -171,8 +181,3 @@ class Modernbert(Encoder):
     def final_norm(self, x_TD: Tensor) -> Tensor:
         """See `Encoder`."""
         return self.output_norm(x_TD)
-
-    @property
-    def embedding_weight_VD(self) -> Tensor:
-        """See `Encoder`."""
-        return self.token_embedding.weight

@@ -45,6 +45,7 @@ class Exporter(ABC):
         keys_of_other_readers: keys for older transformers and for other programs, which the newest class does not
             declare.
         unused_tensors: beginnings of the names of tensors that an import may leave behind.
+        has_embedding_size: whether the token embedding may have a width of its own.
     """
 
     encoder_class: ClassVar[type[Encoder]]
@@ -55,6 +56,7 @@ class Exporter(ABC):
     required: ClassVar[Mapping[str, Any]]
     keys_of_other_readers: ClassVar[frozenset[str]] = frozenset({"model_type", "torch_dtype"})
     unused_tensors: ClassVar[tuple[str, ...]] = ()
+    has_embedding_size: ClassVar[bool] = False
 
     @abstractmethod
     def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
@@ -97,6 +99,12 @@ class Exporter(ABC):
         Raises:
             ExportError: the options ask for what the architecture does not have.
         """
+        if config.embedding_matrix_parameters() and not self.has_embedding_size:
+            raise ExportError(
+                f"embedding_size is {config.embedding_size}, which no class of transformers with the model type "
+                f"{self.model_type} has",
+                "the hidden size, or a family that has it, such as electra or albert",
+            )
         architectures = [self.heads[kind].architecture for kind in kinds]
         values: dict[str, Any] = {"architectures": architectures, "model_type": self.model_type}
         values |= {theirs: getattr(config, ours) for ours, theirs in self.options.items()}
@@ -130,6 +138,9 @@ BERT_TRANSFORM = "cls.predictions.transform"
 
 def bert_vocabulary_head(architecture: str) -> HeadNames:
     """Return the names of a vocabulary head in BERT's code, in a class that has it."""
-    parts: TensorNames = {"dense": (f"{BERT_TRANSFORM}.dense",), "norm": (f"{BERT_TRANSFORM}.LayerNorm",)}
-    tensors: TensorNames = {**weights_and_biases(parts), "decoder_bias": ("cls.predictions.bias",)}
+    parts: TensorNames = {
+        "transform.dense": (f"{BERT_TRANSFORM}.dense",),
+        "transform.norm": (f"{BERT_TRANSFORM}.LayerNorm",),
+    }
+    tensors: TensorNames = {**weights_and_biases(parts), "decoder.bias": ("cls.predictions.bias",)}
     return HeadNames(architecture, "AutoModelForMaskedLM", tensors)

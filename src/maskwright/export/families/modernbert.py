@@ -12,8 +12,8 @@ from maskwright.heads.token_head import VOCABULARY
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
 
 HEAD_TENSORS: TensorNames = {
-    **weights_and_biases({"dense": ("head.dense",), "norm": ("head.norm",)}),
-    "decoder_bias": ("decoder.bias",),
+    **weights_and_biases({"transform.dense": ("head.dense",), "transform.norm": ("head.norm",)}),
+    "decoder.bias": ("decoder.bias",),
 }
 """What the tensors of the vocabulary head are called."""
 

@@ -45,11 +45,11 @@ class Token(Term):
             total = F.cross_entropy(heads.logits(x_MD), targets, ignore_index=UNUSED, reduction="sum")
             return self.answer(question, total, slots)
         if isinstance(targets, SoftTargets):
-            slots = heads.vocabulary.slot_losses(x_MD, targets.token_ids_MK, targets.weights_MK, heads.embedding_VD)
+            slots = heads.vocabulary.slot_losses(x_MD, targets.token_ids_MK, targets.weights_MK, heads.embedding_VE)
         elif self.is_observed:
-            slots = heads.vocabulary.slot_losses(x_MD, *as_slots(targets), heads.embedding_VD)
+            slots = heads.vocabulary.slot_losses(x_MD, *as_slots(targets), heads.embedding_VE)
         else:
-            return self.answer(question, heads.vocabulary.cross_entropy(x_MD, targets, heads.embedding_VD))
+            return self.answer(question, heads.vocabulary.cross_entropy(x_MD, targets, heads.embedding_VE))
         return self.answer(question, slots.total, slots)
 
     def logits_per_slot(self) -> int:

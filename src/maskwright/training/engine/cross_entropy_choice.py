@@ -49,11 +49,11 @@ def decide_cross_entropy(recipe: Recipe, models: Sequence[Model], engine: Engine
         return "whole"
     device, config = torch.device(engine.device), model.encoder.config
     dtype = getattr(torch, engine.dtype)
-    way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.hidden_size, engine.compiled)
+    way = fastest_way(device, dtype, num_slots, config.vocabulary_size, config.embedding_width, engine.compiled)
     return "own" if ranks.any(way == "own", device) else way
 
 
 def use_cross_entropy(model: Model, engine: EngineRecord) -> None:
     """Make the head use the chosen cross-entropy."""
     if isinstance(model.vocabulary_head, VocabularyHead):
-        model.vocabulary_head.use_cross_entropy(engine.cross_entropy)
+        model.vocabulary_head.decoder.use_cross_entropy(engine.cross_entropy)

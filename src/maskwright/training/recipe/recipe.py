@@ -225,7 +225,7 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
                 where = f"phases.{index}."
                 now = encoder_config(recipe, index)
                 if phase.weights == "continue":
-                    require_growth(encoder_class, before, now)
+                    require_growth(encoder_class, before, now, phase.encoder.new_blocks)
                 before = now
     except RecipeError as error:
         got = error.got if error.got.startswith("encoder") else f"encoder: {error.got}"

@@ -52,7 +52,7 @@ class HeldOutLoss:
             every term and metric of the objective.
         """
         encoder, objective = model.encoder, model.objective
-        device = encoder.embedding_weight_VD.device
+        device = encoder.embedding_weight_VE.device
         totals: dict[str, float] = defaultdict(float)
         counts: dict[str, float] = defaultdict(float)
         weighted: dict[str, float] = defaultdict(float)
