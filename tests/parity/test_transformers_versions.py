@@ -23,7 +23,7 @@ OVERLAY = ROOT / ".venv" / f"compat-{VERSION}"
 @pytest.mark.skipif(
     not OVERLAY.is_dir(), reason=f"{OVERLAY} is absent: make compat installs transformers {VERSION} there"
 )
-@pytest.mark.parametrize("family", ["modernbert", "bert", "deberta", "deberta_v2"])
+@pytest.mark.parametrize("family", ["modernbert", "bert", "electra", "albert", "deberta", "deberta_v2"])
 def test_an_exported_folder_gives_the_same_logits_in_an_old_transformers(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, family: str
 ) -> None:
@@ -34,7 +34,8 @@ def test_an_exported_folder_gives_the_same_logits_in_an_old_transformers(
     thetas = (
         {"global_rope_theta": 5e4, "local_rope_theta": 3e3, "local_attention": 20} if family == "modernbert" else {}
     )
-    encoder = build_encoder(family, None, shape | thetas | {"initializer_range": 0.2}, vocabulary, 200, seed=0)
+    narrow = {"embedding_size": 16} if family in ("electra", "albert") else {}
+    encoder = build_encoder(family, None, shape | thetas | narrow | {"initializer_range": 0.2}, vocabulary, 200, seed=0)
     export_model(encoder, {"vocabulary": VocabularyHead(encoder.config)}, tokenizer, tmp_path)
 
     generator = torch.Generator().manual_seed(0)
