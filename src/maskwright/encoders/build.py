@@ -11,7 +11,8 @@ from maskwright.core.discovery import load_plug_in
 from maskwright.core.errors import RecipeError, suggest_nearest
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 
 FAMILIES = "maskwright.encoders.families"
 

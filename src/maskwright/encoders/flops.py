@@ -1,6 +1,6 @@
 """What a training step costs: floating-point operations per token, a multiplication and an addition counting as two."""
 
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 
 
 def flops_per_token(

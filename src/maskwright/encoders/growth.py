@@ -12,7 +12,8 @@ import torch
 
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.build import empty_encoder
-from maskwright.encoders.encoder import Block, Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Block, Encoder
 
 NewBlocks = Literal["stack", "copy", "zero"]
 """How blocks that are new begin: as the old stack again above it; each as a copy right above its original; or as such a

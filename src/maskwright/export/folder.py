@@ -20,7 +20,8 @@ from maskwright.core.files import write_folder_atomically, write_json_atomically
 from maskwright.core.log import printable, say
 from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.export.families.base import Exporter
 from maskwright.export.foreign import import_foreign, write_foreign

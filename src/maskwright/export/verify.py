@@ -16,7 +16,8 @@ from maskwright.core.errors import ExportError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.families.hugging_face import HuggingFace
 from maskwright.encoders.masked_architectures import own_values, quiet_transformers
 from maskwright.export.families.base import Exporter, HeadNames, Reads

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.core.batches import UNUSED, SlotLosses
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.heads.cross_entropy import (
     Way,
     as_slots,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SlotLosses
 from maskwright.core.randomness import torch_generator
-from maskwright.encoders.encoder import EncoderConfig, truncated_normal_
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import truncated_normal_
 from maskwright.heads.cross_entropy import chunked_cross_entropy, is_small, losses_of_logits
 from maskwright.heads.transform import Transform
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.encoders.encoder import EncoderConfig, layer_norm, truncated_normal_
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import layer_norm, truncated_normal_
 
 
 class Transform(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from maskwright.core.batches import SlotLosses
 from maskwright.core.randomness import torch_generator
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.heads.decoder import Decoder
 from maskwright.heads.token_head import TokenHead
 from maskwright.heads.transform import Transform

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import EncoderInput, Movable, SequenceLayout
 from maskwright.encoders.build import more_blocks
-from maskwright.encoders.encoder import Encoder, EncoderConfig, truncated_normal_
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder, truncated_normal_
 from maskwright.encoders.token_dropping import DroppedTokens, fill_gaps
 
 

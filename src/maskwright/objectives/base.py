@@ -21,7 +21,8 @@ from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import VOCABULARY, TokenHead
@@ -195,12 +196,7 @@ class Objective(nn.Module, ABC):
         return tuple(terms)
 
     def heads_of(self, name: str, heads: ModelHeads) -> ModelHeads:
-        """Return the heads that a term predicts with: the model's, or where another encoder was read, that one's.
-
-        Args:
-            name: of the term.
-            heads: of the model.
-        """
+        """Return the heads that a term predicts with: `heads`, the model's, or those of another encoder that was read."""
         return heads
 
     def observe(self, question: Question, term: LossTerm) -> None:

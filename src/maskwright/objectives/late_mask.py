@@ -24,7 +24,8 @@ from maskwright.core.batches import CorruptedBatch, PackedBatch, Reading, asked_
 from maskwright.core.errors import RecipeError
 from maskwright.core.randomness import torch_generator
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import block_flops_per_token
 from maskwright.encoders.token_dropping import drop_tokens
 from maskwright.heads.token_head import TokenHead

@@ -8,7 +8,8 @@ from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Quest
 from maskwright.core.errors import RecipeError
 from maskwright.core.log import warn
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.corruption import Corruption
 from maskwright.masking.masking import Masking, MaskingOptions, require_masks_and_text

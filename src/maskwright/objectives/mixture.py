@@ -21,7 +21,8 @@ from maskwright.core.options import Options
 from maskwright.core.plug_in_field import Chosen, ChosenFrom
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.phase_start import PhaseStart
 from maskwright.masking.rates import Rate, highest, rate_at

@@ -21,7 +21,8 @@ from torch import Tensor
 from maskwright.core.batches import CorruptedBatch, PackedBatch, Question, in_slots
 from maskwright.core.plug_in_field import Chosen
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token
 from maskwright.heads.cross_entropy import rows_of_piece
 from maskwright.heads.token_head import TokenHead

@@ -14,7 +14,7 @@ from maskwright.core.log import say, warn
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder, RunRecord, record_of
 from maskwright.corpus.corpus import Corpus, open_corpus
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run_tasks import evaluate
 from maskwright.export.folder import import_model

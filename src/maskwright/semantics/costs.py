@@ -5,7 +5,7 @@ D is the width of the teacher's states, A the number of atoms.
 
 from dataclasses import dataclass
 
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.flops import flops_per_token
 from maskwright.semantics.targets import CodingOptions
 

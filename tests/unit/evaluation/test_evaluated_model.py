@@ -89,7 +89,7 @@ def random_clozes(tokenizer: PreTrainedTokenizerFast, lengths: list[int]) -> lis
     return clozes
 
 
-@pytest.mark.parametrize("model_type", ["roberta", "albert", "electra", "distilbert"])
+@pytest.mark.parametrize("model_type", ["roberta", "albert", "camembert", "distilbert"])
 def test_scores_of_a_foreign_model_are_those_of_transformers(save_foreign: SaveForeign, model_type: str):
     options = {"dim": 32, "hidden_dim": 48} if model_type == "distilbert" else {}
     folder = save_foreign(model_type, **options)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders import build_config
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.heads.vocabulary import VocabularyHead
 
 

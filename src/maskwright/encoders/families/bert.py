@@ -17,15 +17,8 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
-from maskwright.encoders.encoder import (
-    Block,
-    Encoder,
-    EncoderConfig,
-    embedding_projection,
-    layer_norm,
-    truncated_normal_,
-    zero_,
-)
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_, zero_
 
 
 class BertConfig(EncoderConfig):

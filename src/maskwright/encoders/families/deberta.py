@@ -18,15 +18,9 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.disentangled_attention import Offsets, position_bias
-from maskwright.encoders.encoder import (
-    Block,
-    Encoder,
-    EncoderConfig,
-    embedding_projection,
-    layer_norm,
-    truncated_normal_,
-)
+from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_
 
 
 class DebertaConfig(EncoderConfig):

@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 from maskwright.core.batches import EncoderInput, SequenceLayout
 from maskwright.core.errors import RecipeError
 from maskwright.encoders.attention import OWN_ATTENTION, backend
-from maskwright.encoders.encoder import Encoder, EncoderConfig, no_such_layer
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder, no_such_layer
 from maskwright.encoders.masked_architectures import (
     POSITIONS,
     config_of,

@@ -16,15 +16,8 @@ from torch import Tensor, nn
 
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
-from maskwright.encoders.encoder import (
-    Block,
-    Encoder,
-    EncoderConfig,
-    embedding_projection,
-    layer_norm,
-    truncated_normal_,
-    zero_,
-)
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_, zero_
 from maskwright.encoders.rotary import Rotation
 
 

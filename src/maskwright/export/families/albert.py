@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from maskwright.core.errors import ExportError
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.families import albert
 from maskwright.encoders.families.bert import BertConfig
 from maskwright.export.families.base import HeadNames, TensorNames, weights_and_biases

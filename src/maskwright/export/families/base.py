@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from maskwright.core.errors import ExportError
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 
 TensorNames = dict[str, tuple[str, ...]]
 """Our tensor -> theirs; more than one of theirs are ours cut into equal parts along the first dimension."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from maskwright.core.errors import ExportError
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.families import bert
 from maskwright.export.families.base import Exporter, HeadNames, TensorNames, bert_vocabulary_head, weights_and_biases
 from maskwright.heads.token_head import VOCABULARY

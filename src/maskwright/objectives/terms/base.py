@@ -18,7 +18,8 @@ from maskwright.core.errors import RecipeError
 from maskwright.core.options import Options
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import TokenHead
 from maskwright.masking.corruption import Corruption

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from maskwright.core.batches import UNUSED, CorruptedBatch, LossTerm, Movable, Question
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.flops import flops_per_token, head_flops_per_token
 from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import TokenHead

@@ -15,7 +15,8 @@ from maskwright.batching.segments import Segments
 from maskwright.core.batches import CorruptedBatch, LossTerm, PackedBatch, Question
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
-from maskwright.encoders.encoder import Encoder, EncoderConfig
+from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.heads.latent import LatentHead
 from maskwright.heads.model_heads import ModelHeads
 from maskwright.heads.token_head import TokenHead

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwright.core.batches import UNUSED, LossTerm, Movable, Question
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.flops import head_flops_per_token
 from maskwright.heads.cross_entropy import as_slots, losses_of_logits
 from maskwright.heads.model_heads import ModelHeads

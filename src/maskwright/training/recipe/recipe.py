@@ -19,7 +19,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
 from maskwright.corpus.marks import MARKS
 from maskwright.encoders.build import build_config, load_family
-from maskwright.encoders.encoder import EncoderConfig
+from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.growth import require_growth
 from maskwright.optim.optimizers import OptimizerConfig
 from maskwright.optim.schedules import ScheduleConfig
