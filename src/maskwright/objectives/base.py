@@ -196,7 +196,7 @@ class Objective(nn.Module, ABC):
         return tuple(terms)
 
     def heads_of(self, name: str, heads: ModelHeads) -> ModelHeads:
-        """Return the heads that a term predicts with: `heads`, the model's, or those of another encoder that was read."""
+        """Return the heads that a term predicts with: the model's, or those of another encoder that `read` ran."""
         return heads
 
     def observe(self, question: Question, term: LossTerm) -> None:
