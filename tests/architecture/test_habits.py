@@ -158,15 +158,46 @@ def test_a_module_says_what_it_is_for():
     assert not offenders(no_sentence)
 
 
-def test_everything_public_has_a_docstring():
+def test_everything_public_has_a_docstring_but_for_what_overrides():
+    """A method that overrides a documented one has a docstring only where it says more."""
+    documented: dict[str, list[tuple[list[str], set[str]]]] = {}
+    for file in FILES:
+        for node in tree_of(file).body:
+            if isinstance(node, ast.ClassDef):
+                methods = {each.name for each in node.body if is_method(each) and ast.get_docstring(each)}
+                documented.setdefault(node.name, []).append((bases_of(node), methods))
+
+    def overrides(bases: list[str], name: str, seen: tuple[str, ...] = ()) -> bool:
+        return any(
+            name in methods or (base not in seen and overrides(further, name, (*seen, base)))
+            for base in bases
+            for further, methods in documented.get(base, [])
+        )
+
     def without_docstring(file: Path) -> Iterator[str]:
-        body = tree_of(file).body
-        for node in [*body, *(node for part in body if isinstance(part, ast.ClassDef) for node in part.body)]:
-            is_public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-            if is_public and not ast.get_docstring(node) and not overloads(node):
-                yield node.name
+        for node in tree_of(file).body:
+            yield from (each.name for each in [node] if lacks_docstring(each))
+            if isinstance(node, ast.ClassDef):
+                yield from (each.name for each in node.body if lacks_docstring(each) and not inherited(node, each))
+
+    def lacks_docstring(node: ast.AST) -> bool:
+        is_named = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        return is_named and not ast.get_docstring(node) and not overloads(node)
+
+    def inherited(owner: ast.ClassDef, node: ast.AST) -> bool:
+        return isinstance(node, ast.FunctionDef) and overrides(bases_of(owner), node.name)
 
     assert not offenders(without_docstring)
+
+
+def is_method(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef)
+
+
+def bases_of(node: ast.ClassDef) -> list[str]:
+    """Return the names of a class's bases, without modules and parameters."""
+    names = [dotted(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+    return [name.rpartition(".")[2] for name in names]
 
 
 def overloads(node: ast.AST) -> bool:

@@ -100,6 +100,18 @@ def test_what_adaptive_masks_learn_on_two_processes_is_what_one_learns(maskwrigh
         torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
+def test_phases_that_grow_and_change_the_batch_are_the_same_on_two_processes(maskwright, recipe, tmp_path):
+    grown = {"encoder": {"overrides": {"num_layers": 3}}, "batch": {"tokens": 1024, "micro_batch_tokens": 256}}
+    phases = json.dumps([{"sequence_length": 32}, {"sequence_length": 32, **grown}])
+    settings = ["--set", f"phases={phases}"]
+    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run", *settings).code == 0
+    first, second = run_on_two("train", recipe, "--run", "two/run", *settings, cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+
+
 def observe_and_refresh(rank: int, folder: str, corpus_folder: str) -> None:
     """In each of two processes: see other predictions than the other one, and write down the weights made of all."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)

@@ -103,7 +103,6 @@ class LateMask(MaskedObjective):
     def __init__(
         self, config: LateMaskConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
     ) -> None:
-        """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self.late = config.late_masks(encoder.config.num_layers)
         self.decoder = LateDecoder(encoder, self.late, vocabulary.mask_id)
@@ -131,7 +130,6 @@ class LateMask(MaskedObjective):
         super().require_fit(options, encoder_class, encoder, sequence_length)
 
     def initialize(self, generator: torch.Generator) -> None:
-        """See `Objective`."""
         self.decoder.initialize(generator)
         super().initialize(generator)
 

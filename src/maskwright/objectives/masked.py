@@ -34,7 +34,6 @@ class MaskedObjective(Objective):
     def __init__(
         self, config: MaskedConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
     ) -> None:
-        """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self.masking = self.make_masking()
         for name in self.terms:
@@ -60,7 +59,6 @@ class MaskedObjective(Objective):
 
     @property
     def needs_begin(self) -> bool:
-        """See `Objective`."""
         return super().needs_begin or self.masking.strategy.needs_begin
 
     def begin(self, encoder: Encoder, start: PhaseStart) -> None:

@@ -84,7 +84,6 @@ class Mixture(Objective):
     def __init__(
         self, config: MixtureConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
     ) -> None:
-        """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         made = [
             part.objective.plug_in(part.objective.options, encoder, vocabulary, vocabulary_head)
@@ -134,17 +133,14 @@ class Mixture(Objective):
         return _mixed(index, self.part(index).corrupt(packed, generator, progress))
 
     def complete(self, encoder: Encoder, batch: CorruptedBatch) -> CorruptedBatch:
-        """See `Objective`."""
         assert isinstance(batch, MixedBatch)
         return _mixed(batch.part, self.part(batch.part).complete(encoder, batch.made))
 
     def read(self, encoder: Encoder, batch: CorruptedBatch) -> Reading:
-        """See `Objective`."""
         assert isinstance(batch, MixedBatch)
         return self.part(batch.part).read(encoder, batch.made)
 
     def loss(self, encoder: Encoder, batch: CorruptedBatch) -> tuple[LossTerm, ...]:
-        """See `Objective`."""
         assert isinstance(batch, MixedBatch)
         first, *others = self.part(batch.part).loss(encoder, batch.made)
         if self._num_ranks > 1:
@@ -155,7 +151,6 @@ class Mixture(Objective):
 
     @property
     def uses_every_parameter(self) -> bool:
-        """See `Objective`."""
         return True
 
     @property
@@ -178,7 +173,6 @@ class Mixture(Objective):
 
     @property
     def needs_begin(self) -> bool:
-        """See `Objective`."""
         return True
 
     @property
@@ -190,12 +184,10 @@ class Mixture(Objective):
         return found
 
     def initialize(self, generator: torch.Generator) -> None:
-        """See `Objective`."""
         for part in self.all_parts():
             part.initialize(generator)
 
     def check_resources(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
-        """See `Objective`."""
         for part in self.all_parts():
             part.check_resources(corpus, sequence_length, available_bytes)
 
@@ -206,7 +198,6 @@ class Mixture(Objective):
             part.begin(encoder, replace(start, folder=start.folder / f"part-{index + 1}"))
 
     def after_step(self, encoder: Encoder, num_steps: int) -> None:
-        """See `Objective`."""
         for part in self.all_parts():
             part.after_step(encoder, num_steps)
 

@@ -78,7 +78,6 @@ class SelfEvolution(Objective):
     def __init__(
         self, config: SelfEvolutionConfig, encoder: Encoder, vocabulary: Vocabulary, vocabulary_head: TokenHead
     ) -> None:
-        """See `Objective`."""
         super().__init__(config, encoder, vocabulary, vocabulary_head)
         self._replacement = Replacement(config.mask_fraction, config.random_fraction, vocabulary)
         self._num_answers = min(config.smoothing_tokens, vocabulary.size)
@@ -98,7 +97,6 @@ class SelfEvolution(Objective):
 
     @property
     def needs_begin(self) -> bool:
-        """See `Objective`."""
         return True
 
     def begin(self, encoder: Encoder, start: PhaseStart) -> None:

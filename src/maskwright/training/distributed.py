@@ -19,26 +19,21 @@ class TorchrunRanks(Ranks):
     """The processes that torchrun started."""
 
     def sum(self, values: list[float], device: torch.device) -> list[float]:
-        """See `Ranks`."""
         dtype = torch.float32 if device.type == "mps" else torch.float64
         tensor = torch.tensor(values, dtype=dtype, device=device)
         dist.all_reduce(tensor)
         return tensor.tolist()
 
     def wait(self) -> None:
-        """See `Ranks`."""
         dist.barrier()
 
     def sum_(self, tensor: Tensor) -> None:
-        """See `Ranks`."""
         dist.all_reduce(tensor)
 
     def broadcast_(self, tensor: Tensor) -> None:
-        """See `Ranks`."""
         dist.broadcast(tensor, 0)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """See `Ranks`."""
         return torch.cat(all_gather(tensor))
 
 

@@ -33,7 +33,6 @@ class Documents(Sampler):
     def __init__(
         self, options: Any, split: TokenSplit, vocabulary: Vocabulary, row_length: int, seed: int, stream: int = 0
     ) -> None:
-        """See `Sampler`."""
         super().__init__(options, split, vocabulary, row_length, seed, stream)
         may_cut = not options.one_document_per_sequence
         self._rows = RowStream(split, vocabulary, row_length, seed, stream, may_cut)
@@ -44,5 +43,4 @@ class Documents(Sampler):
         return self._rows.num_rows_per_epoch
 
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
-        """See `Sampler`."""
         return self._rows.batch(first_row, num_rows)

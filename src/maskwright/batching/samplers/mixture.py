@@ -77,7 +77,6 @@ class Mixture(Sampler):
         return sum(stream.num_rows_per_epoch for stream in self._streams)
 
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
-        """See `Sampler`."""
         text_R, row_R = self._rows(first_row, num_rows)
         # The rows of one text follow one another in its own stream.
         chosen = [np.flatnonzero(text_R == text) for text in range(len(self._streams))]

@@ -45,5 +45,4 @@ class Segments(Sampler):
         return self._rows.num_rows_per_epoch
 
     def batch(self, first_row: int, num_rows: int) -> PackedBatch:
-        """See `Sampler`."""
         return self._rows.batch(first_row, num_rows)

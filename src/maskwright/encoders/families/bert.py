@@ -55,7 +55,6 @@ class BertBlock(Block):
         self.feed_forward_norm = layer_norm(config)
 
     def attend(self, x_TD: Tensor, context: Attention) -> Tensor:
-        """See `Block`."""
         if self.config.norm_position == "pre":
             x_TD = self.attention_norm(x_TD)
         rate = self.config.attention_dropout if self.training else 0.0
@@ -63,7 +62,6 @@ class BertBlock(Block):
         return context.attend(q_THK, k_THK, v_THK, dropout_rate=rate).flatten(1)
 
     def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
-        """See `Block`."""
         x_MD = x_MD + F.dropout(self.attention_out(attended_MD), self.config.hidden_dropout, self.training)
         if self.config.norm_position == "pre":
             return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
@@ -121,7 +119,6 @@ class Bert(Encoder):
                 truncated_normal_(parameter, self.config.initializer_range, generator)
 
     def embed_vectors(self, x_TE: Tensor, position_ids_T: Tensor, segment_ids_T: Tensor) -> Tensor:
-        """See `Encoder`."""
         x_TE = x_TE + self.segment_embedding(segment_ids_T)
         x_TE = self.embedding_norm(x_TE + self.position_embedding(position_ids_T))
         return self.project_embedding(F.dropout(x_TE, self.config.hidden_dropout, self.training))
@@ -131,5 +128,4 @@ class Bert(Encoder):
         return [self.attention(layout)] * len(indices)
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
-        """See `Encoder`."""
         return self.output_norm(x_TD)

@@ -131,7 +131,6 @@ class DebertaBlock(Block):
         return keys, queries
 
     def attend(self, x_TD: Tensor, context: DebertaContext) -> Tensor:
-        """See `Block`."""
         config = self.config
         q_THK, k_THK, v_THK = self.project(x_TD)
         x_WD = F.dropout(context.vectors_ND, config.hidden_dropout, self.training)[context.index_W]
@@ -143,7 +142,6 @@ class DebertaBlock(Block):
         return context.attention.attend(q_THK * share, k_THK, v_THK, bias, rate).flatten(1)
 
     def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
-        """See `Block`."""
         projected_MD = F.dropout(self.attention_out(attended_MD), self.config.hidden_dropout, self.training)
         x_MD = self.attention_norm(x_MD + projected_MD)
         return self.feed_forward_norm(x_MD + self._feed_forward(x_MD))

@@ -132,15 +132,12 @@ class HuggingFaceConfig(EncoderConfig):
         )
 
     def overrides(self) -> dict[str, Any]:
-        """See `EncoderConfig`."""
         return {"model_type": self.model_type, **self.keys}
 
     def block_matrix_parameters(self) -> int:
-        """See `EncoderConfig`."""
         return self.block_parameters
 
     def head_matrix_parameters(self) -> int:
-        """See `EncoderConfig`."""
         return self.head_parameters
 
     def attention_products(self) -> int:

@@ -58,7 +58,6 @@ class ModernbertConfig(EncoderConfig):
         return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.feed_forward_size
 
     def attention_windows(self, num_extra: int = 0) -> list[int | None]:
-        """See `EncoderConfig`."""
         return [
             None if index % self.global_attention_every == 0 else self.local_attention
             for index in range(self.num_layers + num_extra)
@@ -96,12 +95,10 @@ class ModernbertBlock(Block):
         return context.attention.attend(rotation(q_THK), rotation(k_THK), v_THK, dropout_rate=rate).flatten(1)
 
     def finish(self, x_MD: Tensor, attended_MD: Tensor) -> Tensor:
-        """See `Block`."""
         x_MD = x_MD + F.dropout(self.attention_out(attended_MD), self.config.attention_dropout, self.training)
         return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
 
     def give_back_input(self) -> None:
-        """See `Block`."""
         for layer in (self.attention_out, self.feed_forward_out):
             zero_(layer)
 
@@ -172,5 +169,4 @@ class Modernbert(Encoder):
         return contexts
 
     def final_norm(self, x_TD: Tensor) -> Tensor:
-        """See `Encoder`."""
         return self.output_norm(x_TD)

@@ -61,7 +61,6 @@ class SequenceHead(TaskHead):
         self.out = nn.Linear(width, num_outputs)
 
     def forward(self, x_TD: Tensor, batch: AskedBatch) -> Tensor:
-        """See `TaskHead`."""
         x_MD = mean_over_sequences(x_TD, batch) if self.pooling == "mean" else x_TD[batch.positions_M]
         x_MD = torch.tanh(self.dense(self.dropout(x_MD)))
         return self.out(self.dropout(x_MD))
@@ -83,7 +82,6 @@ class PositionHead(TaskHead):
         self.out = nn.Linear(width, num_outputs)
 
     def forward(self, x_TD: Tensor, batch: AskedBatch) -> Tensor:
-        """See `TaskHead`."""
         return self.out(self.dropout(x_TD[batch.positions_M]))
 
 
@@ -133,7 +131,6 @@ class SquaredError(TaskLoss):
     """Of numbers."""
 
     def total(self, outputs_MC: Tensor, batch: AskedBatch) -> Tensor:
-        """See `TaskLoss`."""
         return F.mse_loss(outputs_MC[:, 0], batch.targets, reduction="sum")
 
 

@@ -30,11 +30,9 @@ class Classification(FineTunedTask):
     citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
 
     def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> Questions:
-        """See `FineTunedTask`."""
         return Questions.ask_first_tokens(encoder.encode(rows.texts), np.array(rows.targets, dtype=np.int64))
 
     def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
-        """See `FineTunedTask`."""
         return SequenceHead(width, len(splits.label_names), dropout, self.config.training.pooling)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
@@ -52,7 +50,6 @@ class Classification(FineTunedTask):
         return order_items(rows, columns)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
-        """See `FineTunedTask`."""
         rows = splits.test
         if rows.question_ids:
             names, chosen, right = rows.choose_answers(np.zeros(len(rows)))
@@ -62,7 +59,6 @@ class Classification(FineTunedTask):
         return {"majority": order_items(rows, {"prediction": np.full_like(target, most_frequent), "target": target})}
 
     def notes(self, items: Items) -> list[str]:
-        """See `FineTunedTask`."""
         has_correlation = "matthews_correlation" in self.metrics
         return note_undefined(items.columns["prediction"], items.columns["target"]) if has_correlation else []
 

@@ -78,11 +78,9 @@ class QuestionAnswering(FineTunedTask):
         )
 
     def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
-        """See `FineTunedTask`."""
         return PositionHead(width, 2, dropout)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
-        """See `FineTunedTask`."""
         assert isinstance(questions, PassageWindows)
         may_be_none = any(not answers for answers in splits.train.targets)
         answers = [""] * len(rows)
@@ -104,7 +102,6 @@ class QuestionAnswering(FineTunedTask):
         return make_items(rows, answers)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
-        """See `FineTunedTask`."""
         return {
             "passage": make_items(splits.test, [passage for _, passage in splits.test.texts]),
             "no_answer": make_items(splits.test, [""] * len(splits.test)),

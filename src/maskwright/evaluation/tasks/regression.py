@@ -36,23 +36,19 @@ class Regression(FineTunedTask):
         return Questions.ask_first_tokens(encoder.encode(rows.texts), targets.astype(np.float32))
 
     def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
-        """See `FineTunedTask`."""
         return SequenceHead(width, 1, dropout, self.config.training.pooling)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
-        """See `FineTunedTask`."""
         mean, deviation = scale_of(splits)
         prediction = outputs_MC[:, 0].astype(np.float64) * deviation + mean
         return order_items(rows, {"prediction": prediction, "target": np.array(rows.targets, dtype=np.float64)})
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
-        """See `FineTunedTask`."""
         target = np.array(splits.test.targets, dtype=np.float64)
         prediction = np.full(len(target), scale_of(splits)[0])
         return {"mean": order_items(splits.test, {"prediction": prediction, "target": target})}
 
     def notes(self, items: Items) -> list[str]:
-        """See `FineTunedTask`."""
         return note_undefined(items.columns["prediction"], items.columns["target"])
 
 

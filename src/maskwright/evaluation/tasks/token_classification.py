@@ -44,7 +44,6 @@ class TokenClassification(FineTunedTask):
     citation = "Devlin et al. 2018, BERT: Pre-training of Deep Bidirectional Transformers, arXiv:1810.04805"
 
     def questions(self, encoder: TextEncoder, rows: LabelledTexts, splits: Splits) -> WordQuestions:
-        """See `FineTunedTask`."""
         encodings = encoder.encodings([(" ".join(words),) for words in rows.texts])
         positions = [first_tokens(encoding, words) for encoding, words in zip(encodings, rows.texts, strict=True)]
         position, num_words = np.concatenate(positions), np.array([len(one) for one in positions], dtype=np.int64)
@@ -59,11 +58,9 @@ class TokenClassification(FineTunedTask):
         )
 
     def head(self, width: int, splits: Splits, dropout: float) -> TaskHead:
-        """See `FineTunedTask`."""
         return PositionHead(width, len(splits.label_names), dropout)
 
     def items(self, questions: Questions, outputs_MC: np.ndarray, rows: LabelledTexts, splits: Splits) -> Items:
-        """See `FineTunedTask`."""
         assert isinstance(questions, WordQuestions)
         target = flat_targets(rows)
         prediction = np.full_like(target, most_frequent_class(flat_targets(splits.train)))
@@ -71,7 +68,6 @@ class TokenClassification(FineTunedTask):
         return count_items(rows, prediction, splits.label_names)
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
-        """See `FineTunedTask`."""
         majority = most_frequent_class(flat_targets(splits.train))
         seen: dict[str, Counter[int]] = defaultdict(Counter)
         for words, targets in zip(splits.train.texts, splits.train.targets, strict=True):

@@ -62,14 +62,12 @@ class Albert(Bert):
         return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
 
     def tied_tensors(self) -> Mapping[str, str]:
-        """See `Exporter`."""
         return {
             "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
             "predictions.decoder.bias": "predictions.bias",
         }
 
     def further_keys(self, config: BertConfig) -> dict[str, Any]:
-        """See `Exporter`."""
         if not config.embedding_matrix_parameters():
             raise ExportError(
                 "embedding_size is the hidden size, and AlbertForMaskedLM projects embeddings always",
@@ -78,5 +76,4 @@ class Albert(Bert):
         return super().further_keys(config) | {"embedding_size": config.embedding_width}
 
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Exporter`."""
         return super().further_options(values) | {"embedding_size": values["embedding_size"]}

@@ -48,7 +48,6 @@ class Bert(Exporter):
     )
 
     def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
         names: TensorNames = {
             "token_embedding.weight": ("embeddings.word_embeddings.weight",),
             "position_embedding.weight": ("embeddings.position_embeddings.weight",),
@@ -70,7 +69,6 @@ class Bert(Exporter):
         return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
 
     def tied_tensors(self) -> Mapping[str, str]:
-        """See `Exporter`."""
         return {
             "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -81,7 +79,6 @@ class Bert(Exporter):
         return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
     def further_keys(self, config: bert.BertConfig) -> dict[str, Any]:
-        """See `Exporter`."""
         if config.norm_position != "post":
             raise ExportError(
                 f"norm_position is {config.norm_position!r}, which no Bert* class of transformers has",
@@ -94,5 +91,4 @@ class Bert(Exporter):
         return {"bos_token_id": config.cls_token_id, "eos_token_id": config.sep_token_id}
 
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Exporter`."""
         return {"cls_token_id": values["bos_token_id"], "sep_token_id": values["eos_token_id"]}

@@ -59,7 +59,6 @@ class Deberta(Exporter):
     )
 
     def encoder_tensors(self, config: Any) -> TensorNames:
-        """See `Exporter`."""
         names: TensorNames = {
             "token_embedding.weight": ("embeddings.word_embeddings.weight",),
             "relative_embedding.weight": ("encoder.rel_embeddings.weight",),
@@ -100,7 +99,6 @@ class Deberta(Exporter):
         return {}
 
     def tied_tensors(self) -> Mapping[str, str]:
-        """See `Exporter`."""
         return {
             "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -112,7 +110,6 @@ class Deberta(Exporter):
         return name.replace("lm_predictions.lm_head.", f"{BERT_TRANSFORM}.")
 
     def further_keys(self, config: Any) -> dict[str, Any]:
-        """See `Exporter`."""
         for option in ("norm_bias", "head_bias", "decoder_bias"):
             if not getattr(config, option):
                 raise ExportError(
@@ -127,7 +124,6 @@ class Deberta(Exporter):
         }
 
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Exporter`."""
         width = values["hidden_size"]
         their_only = {
             "embedding_size": width,

@@ -23,7 +23,6 @@ class DebertaV2(Deberta):
     keys_of_other_readers = Deberta.keys_of_other_readers | {"position_buckets", "share_att_key", "norm_rel_ebd"}
 
     def projections(self, config: deberta_v2.DebertaV2Config, ours: str, theirs: str) -> TensorNames:
-        """See `Deberta`."""
         parts: TensorNames = {f"{ours}.qkv": tuple(f"{theirs}.{name}_proj" for name in ("query", "key", "value"))}
         if config.content_to_position and not config.shared_projections:
             parts[f"{ours}.position_key"] = (f"{theirs}.pos_key_proj",)
@@ -32,11 +31,9 @@ class DebertaV2(Deberta):
         return weights_and_biases(parts)
 
     def further_parts(self, config: deberta_v2.DebertaV2Config) -> TensorNames:
-        """See `Deberta`."""
         return {"relative_norm": ("encoder.LayerNorm",)} if config.relative_norm else {}
 
     def further_keys(self, config: deberta_v2.DebertaV2Config) -> dict[str, Any]:
-        """See `Exporter`."""
         norm = {is_there: name for name, is_there in NORMS.items()}[config.relative_norm]
         return super().further_keys(config) | {
             "position_buckets": config.position_buckets or -1,

@@ -47,21 +47,17 @@ class Electra(Bert):
     unused_tensors = ("electra.embeddings.position_ids", "classifier.", "qa_outputs.")
 
     def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
         names = super().encoder_tensors(config)
         if config.embedding_matrix_parameters():
             names |= weights_and_biases({"project_embedding": (f"{self.body_prefix}embeddings_project",)})
         return names
 
     def tied_tensors(self) -> Mapping[str, str]:
-        """See `Exporter`."""
         return {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
 
     def further_keys(self, config: BertConfig) -> dict[str, Any]:
-        """See `Exporter`."""
         return super().further_keys(config) | {"embedding_size": config.embedding_width}
 
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Exporter`."""
         width = values["embedding_size"]
         return super().further_options(values) | {"embedding_size": width if width != values["hidden_size"] else None}

@@ -57,7 +57,6 @@ class Modernbert(Exporter):
     unused_tensors = ("classifier.", "head.")
 
     def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`."""
         names = {
             "token_embedding.weight": "embeddings.tok_embeddings.weight",
             **_with_bias("embedding_norm", "embeddings.norm"),
@@ -77,7 +76,6 @@ class Modernbert(Exporter):
         return {ours: (self.body_prefix + theirs,) for ours, theirs in names.items()}
 
     def tied_tensors(self) -> Mapping[str, str]:
-        """See `Exporter`."""
         return {"decoder.weight": "model.embeddings.tok_embeddings.weight"}
 
     def further_keys(self, config: modernbert.ModernbertConfig) -> dict[str, Any]:
@@ -98,7 +96,6 @@ class Modernbert(Exporter):
         }
 
     def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Exporter`."""
         thetas = {}
         for kind in (GLOBAL, LOCAL):
             rope = values["rope_parameters"][kind]

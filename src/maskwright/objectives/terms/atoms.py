@@ -117,7 +117,6 @@ class Atoms(Term):
         self.head = LatentHead(encoder.config, config.dictionary.count_atoms())
 
     def initialize(self, generator: torch.Generator) -> None:
-        """See `Term`."""
         self.head.initialize(generator)
 
     def check_resources(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
@@ -194,7 +193,6 @@ class Atoms(Term):
         return divergence(self, self.head, x_MD, question)
 
     def logits_per_slot(self) -> int:
-        """See `Term`."""
         return self.head.num_atoms
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int, rate: float) -> float:

@@ -101,7 +101,6 @@ class Distillation(Term):
         return self.answer(question, total, agreement=agrees_M.sum().float())
 
     def logits_per_slot(self) -> int:
-        """See `Term`."""
         return self.vocabulary.size
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int, rate: float) -> float:

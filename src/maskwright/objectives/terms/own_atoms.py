@@ -80,7 +80,6 @@ class OwnAtoms(Term):
         )
 
     def initialize(self, generator: torch.Generator) -> None:
-        """See `Term`."""
         self.head.initialize(generator)
 
     def check_resources(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
@@ -119,7 +118,6 @@ class OwnAtoms(Term):
         self.dictionary.after_step(encoder, num_steps, self._hide)
 
     def logits_per_slot(self) -> int:
-        """See `Term`."""
         return self.head.num_atoms
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int, rate: float) -> float:

@@ -53,7 +53,6 @@ class Token(Term):
         return self.answer(question, slots.total, slots)
 
     def logits_per_slot(self) -> int:
-        """See `Term`."""
         return self.vocabulary.size
 
     def flops_per_token(self, config: EncoderConfig, sequence_length: int, rate: float) -> float:

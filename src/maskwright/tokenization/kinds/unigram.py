@@ -23,7 +23,6 @@ class Unigram(Kind):
         return normalizers.Sequence([normalizers.NFC(), *lower, *spaces])
 
     def train(self, texts: Iterable[str], alphabet: str) -> Tokenizer:
-        """See `Kind`."""
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = self.normalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -22,7 +22,6 @@ class Wordpiece(Kind):
         return normalizers.Sequence([normalizers.NFC(), bert])
 
     def train(self, texts: Iterable[str], alphabet: str) -> Tokenizer:
-        """See `Kind`."""
         tokenizer = Tokenizer(models.WordPiece({}, unk_token=UNK))
         tokenizer.normalizer = self.normalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
