@@ -118,6 +118,16 @@ def test_keep_says_which_parts_go_on(run_of, keep, goes_on):
         ({"objective": "mlm", "keep": ["decoder"]}, "'decoder' is no part of both objectives"),
         ({"objective": LATE | {"decoder_layers": 1}, "keep": ["decoder"]}, "decoder has other weights in this phase"),
         ({"freeze": [3]}, "3 blocks, the encoder has 2"),
+        (
+            {
+                "encoder": {"overrides": {"num_layers": 4}},
+                "objective": {
+                    "name": "mlsm",
+                    "terms": [{"name": "atoms", "layer": 3, "dictionary": ATOMS["dictionary"]}],
+                },
+            },
+            "layer 3 of an encoder with 2 layers",
+        ),
     ],
 )
 def test_what_a_phase_could_not_do_is_refused_before_the_first(run_of, second, message):

@@ -102,7 +102,7 @@ class Atoms(Term):
         """See `Term`.
 
         Raises:
-            RecipeError: the encoder has no such layer; the teacher is not there, or has another tokenizer.
+            RecipeError: the teacher is not there, or has another tokenizer.
             CheckpointError: there is no dictionary in the folder.
         """
         super().__init__(config, encoder, vocabulary)
@@ -110,14 +110,17 @@ class Atoms(Term):
         self._width = encoder.config.hidden_size
         self._coder: TargetCoder | None = None
         self._cache: TargetCache | None = None
-        if config.teacher == PHASE_BEFORE:
-            require_layer(config.layer, encoder.config.num_layers)
-        else:
+        if config.teacher != PHASE_BEFORE:
             require_teacher(config.teacher, vocabulary)
         self.head = LatentHead(encoder.config, config.dictionary.count_atoms())
 
     def initialize(self, generator: torch.Generator) -> None:
         self.head.initialize(generator)
+
+    def require_before(self, before: EncoderConfig) -> None:
+        """See `Term`: a teacher has the layer whose states are coded."""
+        if self.config.teacher == PHASE_BEFORE:
+            require_layer(self.config.layer, before.num_layers)
 
     def check_resources(self, corpus: Corpus, sequence_length: int, available_bytes: int) -> None:
         """See `Term`: atoms that the text or the memory has no room for are refused."""

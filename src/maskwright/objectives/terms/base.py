@@ -100,6 +100,16 @@ class Term(nn.Module, ABC):
             MemoryShortage: what `begin` makes does not fit.
         """
 
+    def require_before(self, before: EncoderConfig) -> None:
+        """Refuse before a run's first step what the model of the phase before can't give. By default nothing.
+
+        Args:
+            before: options of that phase's encoder, which may be shallower or of another shape.
+
+        Raises:
+            RecipeError: the phase before can't give it.
+        """
+
     def begin(self, encoder: Encoder, vocabulary_head: TokenHead, start: PhaseStart, hide: Hide) -> None:
         """Make ready for the phase: read or make what the term needs besides its weights. By default nothing.
 

@@ -13,6 +13,7 @@ from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.token_head import TokenHead
+from maskwright.objectives.terms.base import Term
 from maskwright.training.carry_over import kept_parts
 from maskwright.training.engine.costs import (
     EXPECTED_UTILISATION,
@@ -129,7 +130,11 @@ def _require_sound_phases(recipe: Recipe, models: Sequence[Model]) -> None:
         try:
             model.freeze(phase.freeze)
             if index:
-                kept_parts(models[index - 1].objective, model.objective, phase.keep)
+                before = models[index - 1]
+                kept_parts(before.objective, model.objective, phase.keep)
+                for part in model.objective.modules():
+                    if isinstance(part, Term):
+                        part.require_before(before.encoder.config)
         except RecipeError as error:
             raise RecipeError(f"phase {index + 1}: {error.got}", error.expected, error.to_do) from error
         require_exportable(model.encoder, tuple(model.exported_heads()))
