@@ -149,7 +149,7 @@ class ReplacedToken(MaskedObjective):
         token, detection = batch.questions["Token"], batch.questions["Detection"]
         x_MD = self.generator(batch.input, encoder.embedding_weight_VE, token.positions_M)
         with torch.no_grad():
-            logits_MV = self.generator.logits(x_MD, encoder.embedding_weight_VE).float()
+            logits_MV = self.generator.head(x_MD, encoder.embedding_weight_VE).float()
         drawn_M = (logits_MV.softmax(1).cumsum(1) < batch.noise_M[:, None]).sum(1).clamp(max=logits_MV.shape[1] - 1)
         is_used_M = token.targets != UNUSED
         # One position more, where what unused slots would write ends up.

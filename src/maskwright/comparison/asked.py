@@ -271,7 +271,7 @@ def require_comparable(arms: Sequence[Arm]) -> None:
 
 
 def _step_tokens(recipe: Recipe) -> set[int]:
-    return {recipe.batch_of(phase).tokens for phase in range(len(recipe.phases))}
+    return {batch.tokens for batch in recipe.batches}
 
 
 def _either(sizes: set[int]) -> str:

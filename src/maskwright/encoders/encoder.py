@@ -46,7 +46,7 @@ class Block(nn.Module, ABC):
         Raises:
             RecipeError: the block can't, such as where a norm follows the sum.
         """
-        raise RecipeError(f"a {type(self).__name__} can't give back its input", "new_blocks: stack or copy")
+        raise RecipeError(f"encoder: a {type(self).__name__} can't give back its input", "new_blocks: stack or copy")
 
     def forward(self, x_TD: Tensor, context: Any, positions_M: Tensor | None = None) -> Tensor:
         """Return the block's output, float [T, D], or [M, D] at some positions."""
@@ -98,9 +98,10 @@ class Encoder(nn.Module, ABC):
         """The blocks in the order in which they run, `config.num_layers` of them; one may be there several times."""
         return list(self.blocks)
 
-    def embed(self, input: EncoderInput) -> Tensor:
-        """Return what the first block takes, float [T, D]."""
-        vectors_TE = F.embedding(input.token_ids_T, self.embedding_weight_VE)
+    def embed(self, input: EncoderInput, embedding_VE: Tensor | None = None) -> Tensor:
+        """Return what the first block takes, float [T, D]; by another encoder's token embedding, if one is given."""
+        weight_VE = self.embedding_weight_VE if embedding_VE is None else embedding_VE
+        vectors_TE = F.embedding(input.token_ids_T, weight_VE)
         return self.embed_vectors(vectors_TE, input.layout.position_ids_T, input.layout.segment_ids_T)
 
     @abstractmethod
@@ -250,8 +251,9 @@ def truncated_normal_(weight: Tensor, standard_deviation: float, generator: torc
     nn.init.trunc_normal_(weight, 0.0, standard_deviation, -limit, limit, generator=generator)
 
 
-def zero_(layer: nn.Linear) -> None:
-    """Let a layer add nothing to the residual stream."""
+def zero_(*layers: nn.Linear) -> None:
+    """Let layers add nothing to the residual stream."""
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.zero_()
+        for layer in layers:
+            for parameter in layer.parameters():
+                parameter.zero_()

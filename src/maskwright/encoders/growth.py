@@ -53,25 +53,27 @@ def require_growth(
     """
     if encoder_class.is_foreign:
         raise RecipeError(
-            f"{encoder_class.__name__} can't grow: its blocks belong to transformers",
+            f"encoder: {encoder_class.__name__} can't grow: its blocks belong to transformers",
             "an encoder of one of our own families, or weights: fresh",
         )
     if after.num_layers < before.num_layers:
         raise RecipeError(
-            f"num_layers goes from {before.num_layers} down to {after.num_layers}",
+            f"encoder: num_layers goes from {before.num_layers} down to {after.num_layers}",
             "at least as many as before, or weights: fresh",
         )
     if new_blocks == "zero":
         grown = empty_encoder(encoder_class, after)
         if len(grown.blocks) < after.num_layers:
-            raise RecipeError(f"the blocks of {encoder_class.__name__} are one and the same", "new_blocks: stack")
+            raise RecipeError(
+                f"encoder: the blocks of {encoder_class.__name__} are one and the same", "new_blocks: stack"
+            )
         for block in grown.blocks:
             if isinstance(block, Block):
                 block.give_back_input()
     of_heads = [name for name in ("head_bias", "decoder_bias") if getattr(before, name) != getattr(after, name)]
-    for name in [*_shapes_that_differ(encoder_class, before, after), *of_heads]:
+    if differing := [*_shapes_that_differ(encoder_class, before, after), *of_heads]:
         raise RecipeError(
-            f"the encoder's {name} would have another shape than before",
+            f"encoder: its {differing[0]} would have another shape than before",
             "options that change how many blocks there are, or no shape at all",
             "set num_layers alone, or begin with weights: fresh",
         )

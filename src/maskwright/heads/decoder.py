@@ -7,20 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.core.batches import UNUSED, SlotLosses
+from maskwright.core.batches import SlotLosses
 from maskwright.encoders.config import EncoderConfig
 from maskwright.heads.cross_entropy import (
     Way,
     as_slots,
     chunked_cross_entropy,
     is_small,
-    losses_of_logits,
     torchs_cross_entropy,
 )
+from maskwright.heads.token_head import TokenHead
 
 
-class Decoder(nn.Module):
-    """Logits of states that were transformed; terms with a transform of their own may share it (`ModelHeads.decoder`).
+class Decoder(TokenHead):
+    """A token head of transformed states; terms with a transform of their own may share it (`ModelHeads.decoder`).
 
     Large logits are never there as a whole.
     """
@@ -42,31 +42,27 @@ class Decoder(nn.Module):
         """Choose how the cross-entropy of large logits is made; small ones are always there as a whole."""
         self._way = way
 
-    def forward(self, y_ME: Tensor, embedding_VE: Tensor) -> Tensor:
+    def forward(self, x_MD: Tensor, embedding_VE: Tensor) -> Tensor:
         """Return logits [M, V].
 
         Args:
-            y_ME: float [M, E], transformed states at the scored positions only.
+            x_MD: float [M, E], transformed states at the scored positions only.
             embedding_VE: float [V, E], the encoder's token embedding.
         """
-        return F.linear(y_ME, embedding_VE, self.bias)
+        return F.linear(x_MD, embedding_VE, self.bias)
 
-    def cross_entropy(self, y_ME: Tensor, target_ids_M: Tensor, embedding_VE: Tensor) -> Tensor:
+    def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VE: Tensor) -> Tensor:
         """Return the sum of the slots' cross-entropies in nats, a scalar; `UNUSED` slots count for nothing."""
-        if is_small(len(y_ME), len(embedding_VE)):
-            logits_MV = self(y_ME, embedding_VE)
-            full = torch.promote_types(logits_MV.dtype, torch.float32)
-            return F.cross_entropy(logits_MV.to(full), target_ids_M, ignore_index=UNUSED, reduction="sum")
+        if is_small(len(x_MD), len(embedding_VE)):
+            return super().cross_entropy(x_MD, target_ids_M, embedding_VE)
         # torch's own function (of torch 2.13) can't be compiled, and under autocast it sums in half precision.
-        is_plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(y_ME.device.type))
+        is_plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(x_MD.device.type))
         if self._way == "torch" and is_plain:
-            return torchs_cross_entropy(y_ME, embedding_VE, self.bias, target_ids_M)
-        return self.slot_losses(y_ME, *as_slots(target_ids_M), embedding_VE).total
+            return torchs_cross_entropy(x_MD, embedding_VE, self.bias, target_ids_M)
+        return self.slot_losses(x_MD, *as_slots(target_ids_M), embedding_VE).total
 
-    def slot_losses(self, y_ME: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VE: Tensor) -> SlotLosses:
+    def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VE: Tensor) -> SlotLosses:
         """Return the cross-entropy with several weighted targets a slot; see `TokenHead.slot_losses`."""
-        if is_small(len(y_ME), len(embedding_VE)):
-            logits_MV = self(y_ME, embedding_VE)
-            full = torch.promote_types(logits_MV.dtype, torch.float32)
-            return losses_of_logits(logits_MV.to(full), target_ids_MK, weights_MK)
-        return chunked_cross_entropy(y_ME, embedding_VE, self.bias, target_ids_MK, weights_MK)
+        if is_small(len(x_MD), len(embedding_VE)):
+            return super().slot_losses(x_MD, target_ids_MK, weights_MK, embedding_VE)
+        return chunked_cross_entropy(x_MD, embedding_VE, self.bias, target_ids_MK, weights_MK)

@@ -5,7 +5,6 @@ Source: Clark et al. 2020, ELECTRA, arXiv:2003.10555, section 3.2 (a generator o
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.core.batches import EncoderInput
@@ -68,11 +67,5 @@ class Companion(nn.Module):
             embedding_VE: float [V, E], the main encoder's token embedding; it learns from both.
             positions_M: see `Encoder.forward`.
         """
-        encoder, layout = self.encoder, input.layout
-        vectors_TE = F.embedding(input.token_ids_T, embedding_VE)
-        x_TD = encoder.embed_vectors(vectors_TE, layout.position_ids_T, layout.segment_ids_T)
-        return encoder.final_norm(encoder.run_blocks(x_TD, layout, positions_M=positions_M))
-
-    def logits(self, x_MD: Tensor, embedding_VE: Tensor) -> Tensor:
-        """Return the head's logits, float [M, V], of hidden states of the companion."""
-        return self.head(x_MD, embedding_VE)
+        x_TD = self.encoder.embed(input, embedding_VE)
+        return self.encoder.final_norm(self.encoder.run_blocks(x_TD, input.layout, positions_M=positions_M))

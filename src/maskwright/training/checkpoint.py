@@ -31,6 +31,7 @@ from maskwright.core.files import (
 )
 from maskwright.core.log import warn
 from maskwright.core.records.base import Record
+from maskwright.core.records.run import PlanRecord
 
 MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
     "model.safetensors",
@@ -71,6 +72,10 @@ class TrainingState(Record):
         default=None, description="at `best_step`, of the objective's own terms; None: the next is the lowest"
     )
     num_probes_without_improvement: int = 0
+
+    def phase_in(self, plan: PlanRecord) -> int:
+        """Return the index of the phase whose model the checkpoint holds, by the plan of its run."""
+        return plan.phase_of(self.step) if self.phase is None else self.phase
 
     @model_validator(mode="before")
     @classmethod

@@ -64,10 +64,14 @@ class TrainingLoop:
                 )
             return
         state = load_state(path)
-        index = run.course.phase_after(state.step) if state.phase is None else state.phase
+        index = state.phase_in(run.plan)
         self.state = state.model_copy(update={"phase": index})
         if index != self.phase.index:
-            self.phase = open_phase(run, index, build_model(run.recipe, run.corpus.vocabulary, index))
+            model, recipe = self.phase.model, run.recipe
+            # Where the shape is the same the modules serve again: the checkpoint has all weights.
+            is_alike = recipe.encoder_of(index) == recipe.encoder_of(self.phase.index)
+            around = (model.encoder, model.vocabulary_head) if is_alike else None
+            self.phase = open_phase(run, index, build_model(recipe, run.corpus.vocabulary, index, around))
         number = run.recipe.objective_number(index)
         load_model(path, self.phase.model.tensors(), number)
         self.phase.optimizers.load_state_tensors(load_optimizer(path, number))
@@ -156,7 +160,7 @@ class TrainingLoop:
         phase, numbers = self.phase, run.batches.numbers(self.phase.index)
         begin = time.perf_counter()
         batches = loader.take()
-        with memory_errors_explained(run.recipe.batch_of(phase.index).micro_batch_tokens):
+        with memory_errors_explained(run.recipe.batches[phase.index].micro_batch_tokens):
             step_loss = stepper.forward_backward(step, numbers, batches)
         gradient_norm = float(phase.optimizers.clip())
         if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
@@ -197,7 +201,7 @@ class TrainingLoop:
             "learning_rate": learning_rate,
             "gradient_norm": gradient_norm,
             "tokens_per_second": round(tokens_per_second, 1),
-            "utilisation": round(self.run.flops_per_token[self.phase.index] * tokens_per_second / peak, 4),
+            "utilisation": round(self.run.plan.phases[self.phase.index].flops_per_token * tokens_per_second / peak, 4),
         }
 
     def _measure(self) -> dict[str, float]:

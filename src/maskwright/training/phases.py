@@ -8,7 +8,6 @@ import torch
 from maskwright.core.log import say
 from maskwright.core.randomness import torch_generator
 from maskwright.core.records.run import RunFolder
-from maskwright.encoders.build import build_config
 from maskwright.encoders.growth import grow
 from maskwright.export.folder import import_model
 from maskwright.export.weights import weights_sha256
@@ -21,6 +20,7 @@ from maskwright.training.carry_over import carry_over, kept_parts
 from maskwright.training.engine.costs import dtype_named
 from maskwright.training.engine.cross_entropy_choice import use_cross_entropy
 from maskwright.training.model import Model, build_model
+from maskwright.training.recipe.recipe import encoder_config
 from maskwright.training.recipe.sections import Phase
 from maskwright.training.run import Run
 from maskwright.training.step import PhaseModel, Stepper
@@ -77,10 +77,7 @@ def enter_phase(run: Run, before: PhaseRun) -> PhaseRun:
         around, carried, keep = None, {}, options.keep or ()
         say(f"phase {index + 1}: encoder and vocabulary head begin with fresh weights")
     elif options.encoder is not None:
-        section = run.recipe.encoder_of(index)
-        config = build_config(
-            section.family, section.size, section.overrides, run.corpus.vocabulary, run.recipe.max_positions
-        )
+        config = encoder_config(run.recipe, index, run.corpus.vocabulary)
         generator = torch_generator(run.recipe.seed, "growth", index)
         grown = grow(old.encoder, config, options.encoder.new_blocks, generator)
         around = grown.encoder, old.vocabulary_head
@@ -145,7 +142,7 @@ def phase_start(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -
         seed=run.recipe.seed,
         device=torch.device(run.engine.device),
         dtype=dtype_named(run.engine.dtype),
-        micro_batch_tokens=run.recipe.batch_of(index).micro_batch_tokens,
+        micro_batch_tokens=run.recipe.batches[index].micro_batch_tokens,
         was_begun=was_begun,
         ranks=run.ranks,
         read_model=read_model,

@@ -11,7 +11,7 @@ from maskwright.core.errors import CheckpointError
 from maskwright.core.hardware import environment
 from maskwright.core.log import say
 from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import EngineRecord, RunFolder, RunRecord
+from maskwright.core.records.run import EngineRecord, PlanRecord, RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders import growth
 from maskwright.encoders.encoder import Encoder
@@ -40,7 +40,7 @@ class Run:
         batches: step and objective -> corrupted micro-batches.
         course: step -> phase and progress.
         engine: what was decided about this machine.
-        flops_per_token: of training, by phase.
+        plan: what was foreseen of each phase.
         ranks: all processes of the run.
         probing: what is measured during the run, and when.
         word_marks: when the model is exported, by words seen.
@@ -54,7 +54,7 @@ class Run:
     batches: StepBatches
     course: Course
     engine: EngineRecord
-    flops_per_token: list[float]
+    plan: PlanRecord
     ranks: Ranks
     probing: Probing
     word_marks: WordMarks
@@ -92,7 +92,7 @@ def assemble_run(
         require_same_corpus(before, corpus)
     plan = plan_run(recipe, corpus, ranks, probes, around=start_from, before=before)
     course, strides = plan.course, plan.record.probe_strides
-    largest_step = max(recipe.batch_of(phase).tokens for phase in range(len(recipe.phases)))
+    largest_step = max(batch.tokens for batch in recipe.batches)
     run = Run(
         recipe=recipe,
         corpus=corpus,
@@ -101,7 +101,7 @@ def assemble_run(
         batches=StepBatches(recipe, corpus, course, ranks),
         course=course,
         engine=plan.engine,
-        flops_per_token=[phase.flops_per_token for phase in plan.record.phases],
+        plan=plan.record,
         ranks=ranks,
         probing=Probing(probes, occasions_of(recipe, course.num_steps), strides, HeldOutLoss(recipe, corpus, ranks)),
         word_marks=word_marks(recipe.checkpoints.word_marks, corpus.manifest, largest_step, folder),

@@ -42,7 +42,7 @@ class StepBatches:
             RecipeError: the micro-batches can't be shared out evenly.
         """
         self._recipe, self._course = recipe, course
-        batches = [recipe.batch_of(phase) for phase in range(len(recipe.phases))]
+        batches = recipe.batches
         self._numbers = [ranks.own_micro_batches(batch.num_micro_batches) for batch in batches]
         split, vocabulary = corpus.split("train"), corpus.vocabulary
         kinds = [row_kind(phase) for phase in recipe.phases]
@@ -68,7 +68,7 @@ class StepBatches:
         position = self._course.position_of(step)
         phase = position.phase
         stream = self._streams[phase]
-        num_rows = self._recipe.batch_of(phase).micro_batch_tokens // stream.row_length
+        num_rows = self._recipe.batches[phase].micro_batch_tokens // stream.row_length
         first_row = self._earlier_rows[phase] + position.step_in_phase * self._rows_of_step[phase]
         batches = []
         for number in self._numbers[phase]:

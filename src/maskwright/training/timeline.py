@@ -48,10 +48,6 @@ class Course:
             first += num_steps
         raise IndexError(f"step {step} is after the end of the run, {self.num_steps}")
 
-    def phase_after(self, step: int) -> int:
-        """Return the phase in which a run came to so many steps; the first before there was a step."""
-        return self.position_of(max(step - 1, 0)).phase
-
     def first_step(self, phase: int) -> int:
         """Return the number of a phase's first step; of the step after the last for the phase after the last."""
         return sum(self.phase_steps[:phase])

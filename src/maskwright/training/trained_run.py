@@ -68,8 +68,7 @@ def open_run(path: Path, which: Which = "exported") -> TrainedRun:
     vocabulary = vocabulary_of(tokenizer)
     step = _step_of(folder, record, which)
     checkpoint = _checkpoints(folder).path(step)
-    named = load_state(checkpoint).phase
-    phase = record.plan.phase_of(step) if named is None else named
+    phase = load_state(checkpoint).phase_in(record.plan)
     model = build_model(recipe, vocabulary, phase)
     load_model(checkpoint, model.tensors(), recipe.objective_number(phase))
     return TrainedRun(folder, record, recipe, vocabulary, tokenizer, model, step, phase)

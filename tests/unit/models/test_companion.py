@@ -24,7 +24,9 @@ def test_it_reads_with_the_embedding_of_the_main_encoder(family, vocabulary, bat
     x_MD = companion(batch.input, embedding_VE, torch.tensor([3, 9]))
     assert x_MD.shape == (2, 16)
     torch.testing.assert_close(companion(batch.input, embedding_VE)[[3, 9]], x_MD)
-    companion.logits(x_MD, embedding_VE).sum().backward()
+    (read,) = torch.autograd.grad(x_MD[:, 0].sum(), embedding_VE, retain_graph=True)
+    assert read.abs().sum() > 0, "it learns from what the companion reads, and from what it predicts"
+    companion.head(x_MD, embedding_VE).sum().backward()
     assert embedding_VE.grad is not None and embedding_VE.grad.abs().sum() > 0
     assert vocabulary.size * 64 not in {parameter.numel() for parameter in companion.parameters()}
     assert {role.learning_rate_factor for _, role in roles_of(companion).values()} == {0.5}

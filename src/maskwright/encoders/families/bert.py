@@ -72,8 +72,7 @@ class BertBlock(Block):
         """See `Block`; with norms after the sums it can't."""
         if self.config.norm_position == "post":
             super().give_back_input()
-        for layer in (self.attention_out, self.feed_forward_out):
-            zero_(layer)
+        zero_(self.attention_out, self.feed_forward_out)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         x_TD = self.feed_forward_out(F.gelu(self.feed_forward_in(x_TD)))

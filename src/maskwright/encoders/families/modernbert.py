@@ -99,8 +99,7 @@ class ModernbertBlock(Block):
         return x_MD + self._feed_forward(self.feed_forward_norm(x_MD))
 
     def give_back_input(self) -> None:
-        for layer in (self.attention_out, self.feed_forward_out):
-            zero_(layer)
+        zero_(self.attention_out, self.feed_forward_out)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         value_TF, gate_TF = self.feed_forward_in(x_TD).chunk(2, dim=-1)

@@ -7,7 +7,7 @@ from maskwright.core.errors import ExportError
 from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.families import albert
 from maskwright.encoders.families.bert import BertConfig
-from maskwright.export.families.base import HeadNames, TensorNames, weights_and_biases
+from maskwright.export.families.base import TensorNames, vocabulary_head
 from maskwright.export.families.bert import Bert
 from maskwright.heads.token_head import VOCABULARY
 
@@ -22,13 +22,8 @@ class Albert(Bert):
     body_prefix = "albert."
     has_embedding_size = True
     heads: ClassVar = {
-        VOCABULARY: HeadNames(
-            "AlbertForMaskedLM",
-            "AutoModelForMaskedLM",
-            weights_and_biases(
-                {"transform.dense": ("predictions.dense",), "transform.norm": ("predictions.LayerNorm",)}
-            )
-            | {"decoder.bias": ("predictions.bias",)},
+        VOCABULARY: vocabulary_head(
+            "AlbertForMaskedLM", "predictions.dense", "predictions.LayerNorm", "predictions.bias"
         )
     }
     required: ClassVar = {
@@ -40,26 +35,17 @@ class Albert(Bert):
     }
     unused_tensors = ("albert.pooler.", "albert.embeddings.position_ids", "sop_classifier.", "classifier.")
 
-    def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
-        """See `Exporter`; the projection is there although it may be square."""
-        names: TensorNames = {
-            "token_embedding.weight": ("embeddings.word_embeddings.weight",),
-            "position_embedding.weight": ("embeddings.position_embeddings.weight",),
-            "segment_embedding.weight": ("embeddings.token_type_embeddings.weight",),
+    def parts(self, config: EncoderConfig) -> TensorNames:
+        return {
+            "embedding_norm": ("embeddings.LayerNorm",),
+            "project_embedding": ("encoder.embedding_hidden_mapping_in",),
+            "blocks.0.qkv": tuple(f"{BLOCK}.attention.{part}" for part in ("query", "key", "value")),
+            "blocks.0.attention_out": (f"{BLOCK}.attention.dense",),
+            "blocks.0.attention_norm": (f"{BLOCK}.attention.LayerNorm",),
+            "blocks.0.feed_forward_in": (f"{BLOCK}.ffn",),
+            "blocks.0.feed_forward_out": (f"{BLOCK}.ffn_output",),
+            "blocks.0.feed_forward_norm": (f"{BLOCK}.full_layer_layer_norm",),
         }
-        names |= weights_and_biases(
-            {
-                "embedding_norm": ("embeddings.LayerNorm",),
-                "project_embedding": ("encoder.embedding_hidden_mapping_in",),
-                "blocks.0.qkv": tuple(f"{BLOCK}.attention.{part}" for part in ("query", "key", "value")),
-                "blocks.0.attention_out": (f"{BLOCK}.attention.dense",),
-                "blocks.0.attention_norm": (f"{BLOCK}.attention.LayerNorm",),
-                "blocks.0.feed_forward_in": (f"{BLOCK}.ffn",),
-                "blocks.0.feed_forward_out": (f"{BLOCK}.ffn_output",),
-                "blocks.0.feed_forward_norm": (f"{BLOCK}.full_layer_layer_norm",),
-            }
-        )
-        return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
 
     def tied_tensors(self) -> Mapping[str, str]:
         return {
@@ -73,7 +59,4 @@ class Albert(Bert):
                 "embedding_size is the hidden size, and AlbertForMaskedLM projects embeddings always",
                 "a narrower embedding, such as encoder.overrides.embedding_size: 128",
             )
-        return super().further_keys(config) | {"embedding_size": config.embedding_width}
-
-    def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return super().further_options(values) | {"embedding_size": values["embedding_size"]}
+        return super().further_keys(config)

@@ -109,6 +109,8 @@ class Exporter(ABC):
         architectures = [self.heads[kind].architecture for kind in kinds]
         values: dict[str, Any] = {"architectures": architectures, "model_type": self.model_type}
         values |= {theirs: getattr(config, ours) for ours, theirs in self.options.items()}
+        if self.has_embedding_size:
+            values["embedding_size"] = config.embedding_width
         values |= dict(self.required) | self.further_keys(config)
         return values | {"dtype": "float32", "torch_dtype": "float32"}
 
@@ -122,6 +124,8 @@ class Exporter(ABC):
             if values.get(key, value) != value:
                 raise ExportError(f"config.json: {key} is {values[key]!r}", f"{value!r}; this family has nothing else")
         options = {ours: values[theirs] for ours, theirs in self.options.items()}
+        if self.has_embedding_size and values["embedding_size"] != options["hidden_size"]:
+            options["embedding_size"] = values["embedding_size"]
         return options | self.further_options(values)
 
 
@@ -137,11 +141,14 @@ BERT_TRANSFORM = "cls.predictions.transform"
 """Begins the names of the vocabulary head's dense layer and norm in BERT's code, which DeBERTa took over."""
 
 
+def vocabulary_head(architecture: str, dense: str, norm: str, bias: str) -> HeadNames:
+    """Return the names of a vocabulary head: of the two parts of its transform, and of its decoder's bias."""
+    transform = weights_and_biases({"transform.dense": (dense,), "transform.norm": (norm,)})
+    return HeadNames(architecture, "AutoModelForMaskedLM", {**transform, "decoder.bias": (bias,)})
+
+
 def bert_vocabulary_head(architecture: str) -> HeadNames:
     """Return the names of a vocabulary head in BERT's code, in a class that has it."""
-    parts: TensorNames = {
-        "transform.dense": (f"{BERT_TRANSFORM}.dense",),
-        "transform.norm": (f"{BERT_TRANSFORM}.LayerNorm",),
-    }
-    tensors: TensorNames = {**weights_and_biases(parts), "decoder.bias": ("cls.predictions.bias",)}
-    return HeadNames(architecture, "AutoModelForMaskedLM", tensors)
+    return vocabulary_head(
+        architecture, f"{BERT_TRANSFORM}.dense", f"{BERT_TRANSFORM}.LayerNorm", "cls.predictions.bias"
+    )

@@ -53,6 +53,11 @@ class Bert(Exporter):
             "position_embedding.weight": ("embeddings.position_embeddings.weight",),
             "segment_embedding.weight": ("embeddings.token_type_embeddings.weight",),
         }
+        names |= weights_and_biases(self.parts(config))
+        return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
+
+    def parts(self, config: EncoderConfig) -> TensorNames:
+        """Return the names of the modules that have a weight and a bias each, without the body's prefix."""
         parts: TensorNames = {"embedding_norm": ("embeddings.LayerNorm",)}
         for index in range(config.num_layers):
             ours, theirs = f"blocks.{index}", f"encoder.layer.{index}"
@@ -65,8 +70,7 @@ class Bert(Exporter):
                 f"{ours}.feed_forward_out": (f"{theirs}.output.dense",),
                 f"{ours}.feed_forward_norm": (f"{theirs}.output.LayerNorm",),
             }
-        names |= weights_and_biases(parts)
-        return {ours: tuple(self.body_prefix + name for name in theirs) for ours, theirs in names.items()}
+        return parts
 
     def tied_tensors(self) -> Mapping[str, str]:
         return {

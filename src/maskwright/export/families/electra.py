@@ -1,12 +1,11 @@
 """`electra` as `ElectraForMaskedLM`, or with a head that detects replaced tokens as `ElectraForPreTraining`."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.families import electra
-from maskwright.encoders.families.bert import BertConfig
-from maskwright.export.families.base import HeadNames, TensorNames, weights_and_biases
+from maskwright.export.families.base import HeadNames, TensorNames, vocabulary_head, weights_and_biases
 from maskwright.export.families.bert import Bert
 from maskwright.heads.token_head import VOCABULARY
 
@@ -22,16 +21,11 @@ class Electra(Bert):
     body_prefix = "electra."
     has_embedding_size = True
     heads: ClassVar = {
-        VOCABULARY: HeadNames(
+        VOCABULARY: vocabulary_head(
             "ElectraForMaskedLM",
-            "AutoModelForMaskedLM",
-            weights_and_biases(
-                {
-                    "transform.dense": ("generator_predictions.dense",),
-                    "transform.norm": ("generator_predictions.LayerNorm",),
-                }
-            )
-            | {"decoder.bias": ("generator_lm_head.bias",)},
+            "generator_predictions.dense",
+            "generator_predictions.LayerNorm",
+            "generator_lm_head.bias",
         ),
         DETECTION: HeadNames(
             "ElectraForPreTraining",
@@ -46,18 +40,9 @@ class Electra(Bert):
     }
     unused_tensors = ("electra.embeddings.position_ids", "classifier.", "qa_outputs.")
 
-    def encoder_tensors(self, config: EncoderConfig) -> TensorNames:
-        names = super().encoder_tensors(config)
-        if config.embedding_matrix_parameters():
-            names |= weights_and_biases({"project_embedding": (f"{self.body_prefix}embeddings_project",)})
-        return names
+    def parts(self, config: EncoderConfig) -> TensorNames:
+        projection: TensorNames = {"project_embedding": ("embeddings_project",)}
+        return super().parts(config) | (projection if config.embedding_matrix_parameters() else {})
 
     def tied_tensors(self) -> Mapping[str, str]:
         return {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
-
-    def further_keys(self, config: BertConfig) -> dict[str, Any]:
-        return super().further_keys(config) | {"embedding_size": config.embedding_width}
-
-    def further_options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        width = values["embedding_size"]
-        return super().further_options(values) | {"embedding_size": width if width != values["hidden_size"] else None}

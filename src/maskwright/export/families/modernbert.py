@@ -6,16 +6,10 @@ from typing import Any, ClassVar
 from maskwright.core.errors import ExportError
 from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.families import modernbert
-from maskwright.export.families.base import Exporter, HeadNames, TensorNames, weights_and_biases
+from maskwright.export.families.base import Exporter, TensorNames, vocabulary_head
 from maskwright.heads.token_head import VOCABULARY
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
-
-HEAD_TENSORS: TensorNames = {
-    **weights_and_biases({"transform.dense": ("head.dense",), "transform.norm": ("head.norm",)}),
-    "decoder.bias": ("decoder.bias",),
-}
-"""What the tensors of the vocabulary head are called."""
 
 
 class Modernbert(Exporter):
@@ -23,7 +17,7 @@ class Modernbert(Exporter):
 
     encoder_class = modernbert.Modernbert
     model_type = "modernbert"
-    heads: ClassVar = {VOCABULARY: HeadNames("ModernBertForMaskedLM", "AutoModelForMaskedLM", HEAD_TENSORS)}
+    heads: ClassVar = {VOCABULARY: vocabulary_head("ModernBertForMaskedLM", "head.dense", "head.norm", "decoder.bias")}
     body_prefix = "model."
     options: ClassVar = {
         "vocabulary_size": "vocab_size",

@@ -37,7 +37,7 @@ def fix_course(recipe: Recipe, flops: list[float], seconds_per_step: list[float]
         flops: per token, by phase.
         seconds_per_step: by phase; needed for a budget in hours only.
     """
-    budget, tokens = recipe.budget, [recipe.batch_of(phase).tokens for phase in range(len(flops))]
+    budget, tokens = recipe.budget, [recipe.batches[phase].tokens for phase in range(len(flops))]
     if budget.steps is not None:
         total, cost_per_step = float(budget.steps), [1.0] * len(flops)
     elif budget.tokens is not None:
@@ -58,7 +58,7 @@ def plan_record(recipe: Recipe, models: Sequence[Model], course: Course, flops: 
             objective=phase.objective.name,
             sequence_length=phase.sequence_length,
             num_steps=steps,
-            step_tokens=recipe.batch_of(index).tokens,
+            step_tokens=recipe.batches[index].tokens,
             flops_per_token=per_token,
             fills_masks=model.objective.fills_masks_with(model.objective.config),
             trains_vocabulary_head=model.objective.trains_vocabulary_head,
@@ -67,7 +67,7 @@ def plan_record(recipe: Recipe, models: Sequence[Model], course: Course, flops: 
             zip(recipe.phases, models, course.phase_steps, flops, strict=True)
         )
     ]
-    tokens = [steps * recipe.batch_of(index).tokens for index, steps in enumerate(course.phase_steps)]
+    tokens = [steps * recipe.batches[index].tokens for index, steps in enumerate(course.phase_steps)]
     return PlanRecord(
         num_parameters=models[-1].num_parameters(),
         num_body_parameters=sum(parameter.numel() for parameter in models[-1].encoder.blocks.parameters()),
@@ -109,7 +109,7 @@ def footprint(recipe: Recipe, models: Sequence[Model], attention: str) -> Footpr
         config = model.encoder.config
         per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
         weights = 0 if attention == "varlen" else config.num_layers * config.num_heads * phase.sequence_length * 2
-        activations.append(recipe.batch_of(index).micro_batch_tokens * (per_token + weights))
+        activations.append(recipe.batches[index].micro_batch_tokens * (per_token + weights))
     num_parameters = max(model.num_parameters() for model in models)
     return Footprint(
         weights_bytes=BYTES_PER_PARAMETER * num_parameters,
@@ -126,7 +126,7 @@ def require_memory(recipe: Recipe, need: Footprint, available_bytes: int) -> Non
     """
     needed = need.weights_bytes + need.activations_bytes
     if needed > available_bytes:
-        tokens = max(recipe.batch_of(phase).micro_batch_tokens for phase in range(len(recipe.phases)))
+        tokens = max(batch.micro_batch_tokens for batch in recipe.batches)
         raise MemoryShortage(
             f"about {needed / 1e9:.1f} GB are needed ({need.activations_bytes / 1e9:.1f} GB of them for micro-batches "
             f"of {tokens} tokens), {available_bytes / 1e9:.1f} GB are available",

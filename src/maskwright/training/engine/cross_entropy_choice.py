@@ -18,7 +18,7 @@ CROSS_ENTROPY = {"whole": "logits as a whole", "own": "logits in pieces", "torch
 
 def most_scored(recipe: Recipe, phase: int, model: Model) -> int:
     """Return the most slots of a phase's micro-batch that the vocabulary head sees."""
-    return math.ceil(model.objective.scored_fraction() * recipe.batch_of(phase).micro_batch_tokens)
+    return math.ceil(model.objective.scored_fraction() * recipe.batches[phase].micro_batch_tokens)
 
 
 def logits_of_heads(recipe: Recipe, models: Sequence[Model]) -> int:

@@ -64,7 +64,7 @@ def _name(encoder: EncoderSection) -> str:
 
 
 def _step_tokens(recipe: Recipe) -> str:
-    sizes = {recipe.batch_of(phase).tokens for phase in range(len(recipe.phases))}
+    sizes = {batch.tokens for batch in recipe.batches}
     return " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
 
 

@@ -107,7 +107,7 @@ def plan_run(
     need, flops = footprint(recipe, models, engine.attention), phase_flops_per_token(recipe, models)
     if corpus is None:
         effective = _effective(engine)
-        seconds = [recipe.batch_of(phase).tokens * each / effective for phase, each in enumerate(flops)]
+        seconds = [recipe.batches[phase].tokens * each / effective for phase, each in enumerate(flops)]
         course = fix_course(recipe, flops, seconds)
         return RunPlan(engine, models, course, plan_record(recipe, models, course, flops), need)
     device = torch.device(engine.device)

@@ -80,7 +80,7 @@ def _seconds_of_step(
 
     def one_step(num_micro_batches: int) -> float:
         begin = time.perf_counter()
-        with memory_errors_explained(recipe.batch_of(phase).micro_batch_tokens):
+        with memory_errors_explained(recipe.batches[phase].micro_batch_tokens):
             stepper.forward_backward(phase, numbers[:num_micro_batches], micro_batches[:num_micro_batches])
         optimizers.clip()
         optimizers.step(0.0)  # with a learning rate of 0 no weight changes

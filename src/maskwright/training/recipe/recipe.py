@@ -68,9 +68,10 @@ class Recipe(Options):
         own = self.phases[phase].learning_rate
         return self.optimizer.learning_rate if own is None else own
 
-    def batch_of(self, phase: int) -> BatchConfig:
-        """Return how much text makes a step of a phase."""
-        return self.phases[phase].batch or self.batch
+    @property
+    def batches(self) -> tuple[BatchConfig, ...]:
+        """How much text makes a step of each phase."""
+        return tuple(phase.batch or self.batch for phase in self.phases)
 
     def encoder_of(self, phase: int) -> EncoderSection:
         """Return the encoder of a phase: the recipe's, with what it and the phases before it change."""
@@ -189,7 +190,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
         )
     for index, phase in enumerate(recipe.phases):
         where = f"phases.{index}."
-        problems += _batch_problems(recipe.batch_of(index), phase, where)
+        problems += _batch_problems(recipe.batches[index], phase, where)
         if "encoder" in phase.freeze and phase.weights == "fresh":
             problems.append(f"{where}freeze: encoder, but its weights are fresh ones that never learned anything")
         if not index and phase.encoder is not None:
@@ -228,8 +229,7 @@ def _encoder_problems(recipe: Recipe) -> list[str]:
                     require_growth(encoder_class, before, now, phase.encoder.new_blocks)
                 before = now
     except RecipeError as error:
-        got = error.got if error.got.startswith("encoder") else f"encoder: {error.got}"
-        return [f"{where}{got} ({error.expected})"]
+        return [f"{where}{error.got} ({error.expected})"]
     is_foreign = encoder_class.is_foreign
     if is_foreign and recipe.engine.compile == "on":
         problems.append(f"engine.compile: on, but {section.family} runs uncompiled (leave auto, or off)")
@@ -264,16 +264,19 @@ def _misfits(recipe: Recipe) -> list[str]:
     return problems
 
 
-def encoder_config(recipe: Recipe, phase: int = 0) -> EncoderConfig:
-    """Return the options of a phase's encoder, for a vocabulary of the size that the recipe asks for.
+def encoder_config(recipe: Recipe, phase: int = 0, vocabulary: Vocabulary | None = None) -> EncoderConfig:
+    """Return the options of a phase's encoder.
+
+    Args:
+        recipe: gives family, size and what the phases change.
+        phase: its index.
+        vocabulary: of the corpus; default: one of the size that the recipe asks for.
 
     Raises:
         RecipeError: they are out of range.
     """
-    section = recipe.encoder_of(phase)
-    return build_config(
-        section.family, section.size, section.overrides, vocabulary_asked_for(recipe), recipe.max_positions
-    )
+    section, vocabulary = recipe.encoder_of(phase), vocabulary or vocabulary_asked_for(recipe)
+    return build_config(section.family, section.size, section.overrides, vocabulary, recipe.max_positions)
 
 
 def vocabulary_asked_for(recipe: Recipe) -> Vocabulary:

@@ -85,7 +85,7 @@ class HeldOutLoss:
         """Yield this rank's micro-batches, on the host."""
         recipe, stream = self._recipe, self._stream(phase)
         num_rows = min(stream.num_rows_per_epoch, max(1, recipe.probes.tokens // stream.row_length))
-        rows_at_once = recipe.batch_of(phase).micro_batch_tokens // stream.row_length
+        rows_at_once = recipe.batches[phase].micro_batch_tokens // stream.row_length
         for number in range(self._ranks.rank, -(-num_rows // rows_at_once), self._ranks.num_ranks):
             first = number * rows_at_once
             packed = replace(stream.batch(first, min(rows_at_once, num_rows - first)), split="held_out")

@@ -155,7 +155,7 @@ def decide_strides(
         mine = time.perf_counter() - begin
         seconds[name] = ranks.sum([mine], next(model.encoder.parameters()).device)[0] / ranks.num_ranks
     num_tokens = min(recipe.probes.tokens, held_out_tokens)
-    steps_tokens = sum(steps * recipe.batch_of(phase).tokens for phase, steps in enumerate(course.phase_steps))
+    steps_tokens = sum(steps * recipe.batches[phase].tokens for phase, steps in enumerate(course.phase_steps))
     loss_seconds = training_seconds * num_tokens / (3 * steps_tokens)
     occasions, budget = occasions_of(recipe, course.num_steps), recipe.probes.max_share * training_seconds
     fixed = {LOSS} if recipe.probes.stop_after_no_improvement else set()
