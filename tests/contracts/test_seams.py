@@ -1,4 +1,4 @@
-"""The contract carries what the field's objectives need: toys in the shape of ELECTRA, sentence order and hybrids.
+"""The contract carries what the field's objectives need: toys in the shape of ELECTRA, sentence order, hybrids ...
 
 Each is written as a user would write it, outside the package, and trained through the step of the engine.
 """
@@ -15,6 +15,7 @@ from transformers import AutoModelForPreTraining, ElectraForMaskedLM, ElectraFor
 from maskwright.core.batches import (
     UNUSED,
     CorruptedBatch,
+    EncoderInput,
     Movable,
     Question,
     Reading,
@@ -332,11 +333,72 @@ class SpanBert(MaskedObjective):
         return chosen(Token), chosen(SpanBoundary)
 
 
+# --- two views of a text, which are to be told from the other texts of the batch
+
+
+class SameText(Term):
+    """Which of the other views, of all ranks, is of the same text: by the cosines of [CLS] over a temperature."""
+
+    citation = "a toy"
+    temperature = 0.05
+    ranks = Ranks()
+
+    def begin(self, encoder, vocabulary_head, start, hide):
+        self.ranks = start.ranks
+
+    def ask(self, packed, corruption, generator, progress):
+        firsts = packed.layout.sequence_starts[:-1][packed.document_ids_S >= 0].long()
+        return ask(firsts, torch.arange(len(firsts)), len(packed.token_ids_T) // 4)
+
+    def loss(self, x_MD, question, heads):
+        one_MD, other_MD = (F.normalize(each.float(), dim=1) for each in x_MD.chunk(2))
+        is_used_N = self.ranks.gather(question.targets) != UNUSED
+        logits_MN = one_MD @ self.ranks.gather(other_MD).T / self.temperature
+        own_M = question.targets + self.ranks.rank * len(question.targets)
+        own_M = own_M.where(question.targets != UNUSED, UNUSED)
+        logits_MN = logits_MN.masked_fill(~is_used_N, -1e4)
+        return self.answer(question, F.cross_entropy(logits_MN, own_M, ignore_index=UNUSED, reduction="sum"))
+
+    def logits_per_slot(self):
+        return 0
+
+    def flops_per_token(self, config, sequence_length, rate):
+        return 0.0
+
+
+@dataclass(frozen=True)
+class TwoViews(CorruptedBatch):
+    """A batch and the same text with other tokens hidden."""
+
+    other: EncoderInput
+
+
+class Contrastive(MaskedObjective):
+    """Masked tokens of one view, and [CLS] of both (as DeCLUTR and CoCo-LM join them)."""
+
+    citation = "a toy"
+
+    @classmethod
+    def chosen_terms(cls, options):
+        return chosen(Token), chosen(SameText)
+
+    def corrupt(self, packed, generator, progress):
+        other = self.hide(packed, generator, progress).input
+        return TwoViews(**vars(super().corrupt(packed, generator, progress)), other=other)
+
+    def read(self, encoder, batch):
+        reading = super().read(encoder, batch)
+        positions_M = batch.questions["SameText"].positions_M
+        both = torch.cat([reading.states["SameText"], encoder(batch.other, positions_M)])
+        return replace(reading, states={**reading.states, "SameText": both})
+
+
 TOYS: dict[str, type[Objective]] = {
     "replaced": ReplacedToken,
     "order": SentenceOrder,
     "hybrid": Hybrid,
     "boundary": SpanBert,
+    "contrastive": Contrastive,
 }
 
 

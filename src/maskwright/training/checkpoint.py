@@ -55,6 +55,10 @@ NUMBERED = re.compile(r"^objective_(\d+)\.")
 """Begins the tensors of objectives in checkpoints of version 0.1, which hold those of all phases."""
 
 
+BEST_BY = "held_out_loss"
+"""The figure that decides which checkpoint is best and when a run stops early; no benchmark does."""
+
+
 class TrainingState(Record):
     """The state of a run besides its tensors."""
 
@@ -76,6 +80,28 @@ class TrainingState(Record):
     def phase_in(self, plan: PlanRecord) -> int:
         """Return the index of the phase whose model the checkpoint holds, by the plan of its run."""
         return plan.phase_of(self.step) if self.phase is None else self.phase
+
+    def measured(self, figures: Mapping[str, float], can_end_run: bool) -> "TrainingState":
+        """Return the state after a step, with what probes found after it, if they were asked.
+
+        Args:
+            figures: of the step, by name.
+            can_end_run: whether a figure that is not the lowest counts against the patience of the recipe.
+        """
+        news: dict[str, float | int] = {}
+        if "probe_seconds" in figures:
+            news["probe_seconds"] = self.probe_seconds + figures["probe_seconds"]
+        lowest, loss = self.lowest_held_out_loss, figures.get(BEST_BY)
+        if loss is not None and (lowest is None or loss < lowest):
+            news |= {"best_step": self.step, "lowest_held_out_loss": loss, "num_probes_without_improvement": 0}
+        elif loss is not None and can_end_run:
+            news["num_probes_without_improvement"] = self.num_probes_without_improvement + 1
+        return self.model_copy(update=news)
+
+    def judged_anew(self) -> "TrainingState":
+        """Return the state without a best step, for a phase whose figures don't compare with earlier ones."""
+        news = {"best_step": None, "lowest_held_out_loss": None, "num_probes_without_improvement": 0}
+        return self.model_copy(update=news)
 
     @model_validator(mode="before")
     @classmethod

@@ -5,6 +5,7 @@ import functools
 import math
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
 from maskwright.core.log import say
 from maskwright.core.records.run import ResultRecord
-from maskwright.export import export_model
 from maskwright.training.checkpoint import (
     Checkpoints,
     TrainingState,
@@ -30,7 +30,8 @@ from maskwright.training.safety.non_finite import memory_errors_explained, refus
 from maskwright.training.step import StepLoss, Stepper
 from maskwright.training.watching.display import Display
 from maskwright.training.watching.metrics import MetricsLog
-from maskwright.training.watching.probing import BEST_BY
+from maskwright.training.watching.watcher import StepDone, Watcher
+from maskwright.training.watching.word_exports import WordExports
 
 
 class TrainingLoop:
@@ -40,7 +41,6 @@ class TrainingLoop:
         """Take up the run, from its newest whole checkpoint if there is one."""
         self.run = run
         self.device = torch.device(run.engine.device)
-        self.dtype = getattr(torch, run.engine.dtype)
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
@@ -84,19 +84,16 @@ class TrainingLoop:
             NonFiniteError: a loss or gradient was not finite; the weights before that step are saved.
             MemoryShortage: a micro-batch does not fit.
         """
-        run, num_steps = self.run, self.run.course.num_steps
-        metrics = None
-        if run.ranks.is_first:
-            metrics = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
-        try:
-            with Interrupts() as interrupts:
-                while self.state.step < num_steps and not self.is_out_of_patience and self.interrupted_by is None:
-                    with interrupts.let_through():
-                        stepper = self._begin_phase()
-                    self._train_phase(stepper, interrupts, metrics)
-        finally:
-            if metrics:
-                metrics.close()
+        run = self.run
+        with contextlib.ExitStack() as opened, Interrupts() as interrupts:
+            watchers: list[Watcher] = [run.probing, WordExports(run.word_marks, run.tokenizer, run.ranks)]
+            if run.ranks.is_first:
+                log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
+                watchers.insert(1, opened.enter_context(contextlib.closing(log)))
+            while not self.is_at_end and self.interrupted_by is None:
+                with interrupts.let_through():
+                    stepper = self._begin_phase()
+                self._train_phase(stepper, interrupts, watchers)
         if self.state.probe_seconds:
             share = self.state.probe_seconds / self.state.seconds
             say(f"probes took {self.state.probe_seconds:,.1f} s, {share:.1%} of the time in training steps")
@@ -115,37 +112,39 @@ class TrainingLoop:
         stepper = begin_phase(run, phase, step, left)
         self.phase = phase
         if is_first_step and index in run.recipe.measured_anew:
-            news = {"best_step": None, "lowest_held_out_loss": None, "num_probes_without_improvement": 0}
-            self.state = self.state.model_copy(update=news)
+            self.state = self.state.judged_anew()
         return stepper
 
-    def _train_phase(self, stepper: Stepper, interrupts: Interrupts, metrics: MetricsLog | None) -> None:
+    def _train_phase(self, stepper: Stepper, interrupts: Interrupts, watchers: Sequence[Watcher]) -> None:
         """Train to the end of the phase, or until patience ends or a signal asks to stop."""
-        run, num_steps, phase = self.run, self.run.course.num_steps, self.phase
+        run, phase = self.run, self.phase
         end = run.course.first_step(phase.index + 1)
+        can_end_run = phase.index >= max(run.recipe.measured_anew, default=0)
         batches = functools.partial(run.batches, objective=phase.model.objective)
         with (
             contextlib.closing(Loader(batches, self.state.step, end)) as loader,
-            Display(num_steps, self.state.step) as display,
+            Display(run.course.num_steps, self.state.step) as display,
         ):
             while self.state.step < end and not self.is_out_of_patience:
-                text_tokens_before = self.state.num_text_tokens
-                line = self._one_step(stepper, loader)
-                display.update(self.state.step, line["loss"], line["tokens_per_second"], line["utilisation"])
-                line |= self._measure()
-                # Before saving: a run killed after a save has the lines and the exports of all its steps.
-                if metrics:
-                    metrics.write(self.state.step, line)
-                self._export_at_marks(text_tokens_before)
-                is_last = self.state.step == num_steps or self.is_out_of_patience
+                before = self.state
+                figures = self._one_step(stepper, loader)
+                done = StepDone(before, self.state, phase.index, phase.model, figures)
+                for watcher in (display, *watchers):
+                    watcher.after_step(done)
+                self.state = self.state.measured(figures, can_end_run)
                 is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
-                if is_interrupted or is_last or self._is_save_due():
+                if is_interrupted or self.is_at_end or self._is_save_due():
                     self.save()
-                if is_interrupted and not is_last:
+                if is_interrupted and not self.is_at_end:
                     # If another rank got a signal and this one did not, use torchrun's own signal.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
                     return
         leave_phase(run, phase, self.state.step)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether every step is done, or patience with it."""
+        return self.state.step == self.run.course.num_steps or self.is_out_of_patience
 
     @property
     def is_out_of_patience(self) -> bool:
@@ -154,7 +153,7 @@ class TrainingLoop:
         return patience is not None and self.state.num_probes_without_improvement >= patience
 
     def _one_step(self, stepper: Stepper, loader: Loader[list[CorruptedBatch]]) -> dict[str, float]:
-        """Make one update and return its line of metrics."""
+        """Make one update and return its figures."""
         run, step = self.run, self.state.step
         position = run.course.position_of(step)
         phase, numbers = self.phase, run.batches.numbers(self.phase.index)
@@ -184,9 +183,9 @@ class TrainingLoop:
                 "last_loss": step_loss.loss,
             }
         )
-        return self._line(step_loss, learning_rate, gradient_norm, num_tokens / seconds)
+        return self._figures(step_loss, learning_rate, gradient_norm, num_tokens / seconds)
 
-    def _line(
+    def _figures(
         self, loss: StepLoss, learning_rate: float, gradient_norm: float, tokens_per_second: float
     ) -> dict[str, float]:
         peak = self.run.engine.matmul_flops_per_second * self.run.engine.num_ranks
@@ -203,33 +202,6 @@ class TrainingLoop:
             "tokens_per_second": round(tokens_per_second, 1),
             "utilisation": round(self.run.plan.phases[self.phase.index].flops_per_token * tokens_per_second / peak, 4),
         }
-
-    def _measure(self) -> dict[str, float]:
-        """Ask the probes that are due, and note whether the model is the best so far."""
-        names = self.run.probing.due(self.state.step)
-        if not names:
-            return {}
-        values = self.run.probing.measure(names, self.phase.model, self.phase.index, self.dtype)
-        news: dict[str, float | int] = {"probe_seconds": self.state.probe_seconds + values["probe_seconds"]}
-        best, loss = self.state.lowest_held_out_loss, values.get(BEST_BY)
-        if loss is not None and (best is None or loss < best):
-            news |= {"best_step": self.state.step, "lowest_held_out_loss": loss, "num_probes_without_improvement": 0}
-        elif loss is not None and self.phase.index >= max(self.run.recipe.measured_anew, default=0):
-            news["num_probes_without_improvement"] = self.state.num_probes_without_improvement + 1
-        self.state = self.state.model_copy(update=news)
-        return values
-
-    def _export_at_marks(self, text_tokens_before: int) -> None:
-        """Export the model where the words seen came to a mark (rank 0 writes; all have the same weights)."""
-        run = self.run
-        folders = run.word_marks.reached(text_tokens_before, self.state.num_text_tokens)
-        if folders and run.ranks.is_first:
-            for folder in folders:
-                model = self.phase.model
-                export_model(model.encoder, model.exported_heads(), run.tokenizer, folder)
-                say(f"{run.word_marks.words(self.state.num_text_tokens):,} words seen: {folder}")
-        if folders:
-            run.ranks.wait()
 
     def _is_save_due(self) -> bool:
         settings = self.run.recipe.checkpoints

@@ -17,6 +17,7 @@ from maskwright.encoders import growth
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
 from maskwright.training.checkpoint import Checkpoints, TrainingState
+from maskwright.training.engine.costs import dtype_named
 from maskwright.training.engine.cross_entropy_choice import CROSS_ENTROPY
 from maskwright.training.engine.plan import RunPlan, plan_run
 from maskwright.training.model import Model
@@ -103,7 +104,13 @@ def assemble_run(
         engine=plan.engine,
         plan=plan.record,
         ranks=ranks,
-        probing=Probing(probes, occasions_of(recipe, course.num_steps), strides, HeldOutLoss(recipe, corpus, ranks)),
+        probing=Probing(
+            probes,
+            occasions_of(recipe, course.num_steps),
+            strides,
+            HeldOutLoss(recipe, corpus, ranks),
+            dtype_named(plan.engine.dtype),
+        ),
         word_marks=word_marks(recipe.checkpoints.word_marks, corpus.manifest, largest_step, folder),
         tokenizer=corpus.load_tokenizer(),
     )

@@ -36,15 +36,15 @@ def test_occasions(num_steps, every_steps, num_probes, steps):
 
 def test_a_thinned_probe_measures_the_last_time_and_every_nth_before_it():
     strides = {"a": 1, "b": 4, "c": 10, "d": 0, "loss": 3}
-    probing = Probing(dict.fromkeys(("a", "b", "c", "d")), Occasions(10, 1, None), strides, loss_of_one)
+    probing = Probing(dict.fromkeys(("a", "b", "c", "d")), Occasions(10, 1, None), strides, loss_of_one, torch.float32)
     due = {step: probing.due(step) for step in range(1, 11)}
     assert [step for step in due if "a" in due[step]] == list(range(1, 11))
     assert [step for step in due if "b" in due[step]] == [2, 6, 10]
     assert [step for step in due if "c" in due[step]] == [10]
     assert not any("d" in names for names in due.values())
     assert [step for step in due if "loss" in due[step]] == [1, 4, 7, 10]
-    assert Probing({}, Occasions(10, 1, None), {}, loss_of_one).due(10) == ["loss"]
-    assert Probing({}, Occasions(10, None, None), {}, loss_of_one).due(10) == []
+    assert Probing({}, Occasions(10, 1, None), {}, loss_of_one, torch.float32).due(10) == ["loss"]
+    assert Probing({}, Occasions(10, None, None), {}, loss_of_one, torch.float32).due(10) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,9 @@ def test_what_probes_may_cost_is_shared_out_in_their_order(seconds, budget, stri
 def test_the_bound_holds(num_occasions, budget):
     seconds = {"held_out": 0.9, "minimal_pairs": 2.3}
     strides = affordable_strides(num_occasions, seconds, budget)
-    probing = Probing(dict.fromkeys(seconds), Occasions(num_occasions, 1, None), strides | {"loss": 0}, loss_of_one)
+    probing = Probing(
+        dict.fromkeys(seconds), Occasions(num_occasions, 1, None), strides | {"loss": 0}, loss_of_one, torch.float32
+    )
     cost = sum(seconds[name] for step in range(1, num_occasions + 1) for name in probing.due(step))
     assert cost <= max(budget, seconds["held_out"])
 

@@ -6,12 +6,13 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from maskwright.core.log import console, is_first_rank
+from maskwright.training.watching.watcher import StepDone, Watcher
 
 SECONDS_BETWEEN_LINES = 15
 """How often a line is printed off a terminal."""
 
 
-class Display:
+class Display(Watcher):
     """Shows how training goes."""
 
     def __init__(self, num_steps: int, first_step: int) -> None:
@@ -43,9 +44,12 @@ class Display:
         if self._bar:
             self._bar.stop()
 
-    def update(self, steps_done: int, loss: float, tokens_per_second: float, utilisation: float) -> None:
-        """Show the state after a step."""
-        facts = f"loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  {utilisation:.0%} of peak"
+    def after_step(self, step: StepDone) -> None:
+        figures, steps_done = step.figures, step.state.step
+        facts = (
+            f"loss {figures['loss']:.3f}  {figures['tokens_per_second']:,.0f} tokens/s  "
+            f"{figures['utilisation']:.0%} of peak"
+        )
         if self._bar:
             self._bar.update(self._task, completed=steps_done, facts=facts)
         elif is_first_rank() and (

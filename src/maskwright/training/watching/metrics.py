@@ -8,9 +8,10 @@ from typing import Any
 
 from maskwright.core.files import explain_disk_errors, write_text_atomically
 from maskwright.core.optional import load_optional
+from maskwright.training.watching.watcher import StepDone, Watcher
 
 
-class MetricsLog:
+class MetricsLog(Watcher):
     """Appends one JSON object a line; on resume, lines after the resumed step are dropped first."""
 
     def __init__(self, path: Path, tensorboard: Path, resumed_step: int) -> None:
@@ -28,18 +29,19 @@ class MetricsLog:
             self._stream = path.open("a", encoding="utf-8")
             self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
-        """Write one line and the same numbers to TensorBoard.
+    def after_step(self, step: StepDone) -> None:
+        """Write one line, and the same numbers to TensorBoard.
 
         Raises:
             StorageError: the disk is full.
         """
+        number = step.state.step
         with explain_disk_errors(self._path):
-            self._stream.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+            self._stream.write(json.dumps({"step": number, **step.figures}, allow_nan=False) + "\n")
             self._stream.flush()
             if self._tensorboard is not None:
-                for name, value in values.items():
-                    self._tensorboard.add_scalar(name, value, step)
+                for name, value in step.figures.items():
+                    self._tensorboard.add_scalar(name, value, number)
 
     def close(self) -> None:
         """Close both."""

@@ -19,6 +19,7 @@ from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.timeline import Course
 from maskwright.training.watching.held_out_loss import HeldOutLoss
+from maskwright.training.watching.watcher import StepDone, Watcher
 
 Probe = Callable[[Encoder, nn.Module, torch.dtype, nn.Module], Mapping[str, float]]
 """Measures encoder and vocabulary head in a precision during a run, with what reads masked text (`Objective.reader`);
@@ -31,9 +32,6 @@ CLOZES = "held_out"
 """The probe that asks every model alike for hidden tokens of held-out text."""
 
 MINIMAL_PAIRS = "minimal_pairs"
-
-BEST_BY = "held_out_loss"
-"""The figure that decides which checkpoint is best and when a run stops early; no benchmark does."""
 
 SPOKEN = {LOSS: "held-out loss", CLOZES: "held-out clozes", MINIMAL_PAIRS: "minimal pairs"}
 
@@ -69,7 +67,7 @@ class Occasions:
 
 
 @dataclass(frozen=True)
-class Probing:
+class Probing(Watcher):
     """The probes of a run.
 
     Attributes:
@@ -77,12 +75,20 @@ class Probing:
         occasions: when the recipe asks for them.
         strides: by name, of how many occasions each measures one: the last, and every n-th before it; 0 for none.
         held_out_loss: what `LOSS` asks for.
+        dtype: of the run.
     """
 
     probes: Mapping[str, Probe]
     occasions: Occasions
     strides: Mapping[str, int]
     held_out_loss: HeldOutLoss
+    dtype: torch.dtype
+
+    def after_step(self, step: StepDone) -> None:
+        """Add what the probes that are due find to the figures."""
+        names = self.due(step.state.step)
+        if names:
+            step.figures.update(self.measure(names, step.model, step.phase))
 
     def due(self, step: int) -> list[str]:
         """Return the names of what is measured after so many steps."""
@@ -93,16 +99,16 @@ class Probing:
         strides = {name: self.strides.get(name, 1) for name in (LOSS, *self.probes)}
         return [name for name, stride in strides.items() if stride and left % stride == 0]
 
-    def measure(self, names: Collection[str], model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
+    def measure(self, names: Collection[str], model: Model, phase: int) -> dict[str, float]:
         """Return what is found in a phase, and "probe_seconds", what it took; see `due` for the names."""
         begin = time.perf_counter()
         values: dict[str, float] = {}
         for name in names:
             if name == LOSS:
-                values |= self.held_out_loss(model, phase, dtype)
+                values |= self.held_out_loss(model, phase, self.dtype)
             else:
                 reader = model.objective.reader(model.encoder)
-                values |= self.probes[name](model.encoder, model.vocabulary_head, dtype, reader)
+                values |= self.probes[name](model.encoder, model.vocabulary_head, self.dtype, reader)
         return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
 
 
@@ -213,4 +219,4 @@ def _spoken_stride(stride: int, num_occasions: int) -> str:
         return "not at all"
     if stride == 1:
         return "as asked"
-    return "only at the end" if stride >= num_occasions else f"every {stride}th time asked"
+    return "only at the end" if stride >= num_occasions else f"only one time in {stride}"
