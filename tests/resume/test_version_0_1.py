@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 from tests.resume.conftest import outcome
 
+from maskwright.core.errors import CheckpointError
 from maskwright.core.records.run import RunFolder
 from maskwright.training.checkpoint import MODEL, OPTIMIZER, Checkpoints, load_state
+from maskwright.training.trained_run import require_same_updates
 
 NAMES = {
     r"^objective\.decoder\.extra_blocks\.": "objective.decoder_blocks.",
@@ -68,3 +71,11 @@ def test_a_run_of_version_0_1_goes_on_bit_for_bit(train, tmp_path: Path, kind: s
     as_written_by_version_0_1(RunFolder(tmp_path / "old"), step=4)
     assert train(tmp_path / "old", phases=PHASES[kind], checkpoints=keeping).state.step == 12
     assert outcome(tmp_path / "old") == outcome(tmp_path / "straight")
+
+
+def test_a_run_with_the_muon_of_before_is_refused():
+    record = SimpleNamespace(recipe={"optimizer": {"name": "muon", "learning_rate": 5e-3}})
+    with pytest.raises(CheckpointError, match=r"Muon whose updates.*\n.*0010-our-own-muon.*\n.*a fifth"):
+        require_same_updates(record, "run.json")
+    for name, options in (("adamw", {}), ("muon", {"learning_rate_factors": {}})):
+        require_same_updates(SimpleNamespace(recipe={"optimizer": {"name": name, **options}}), "run.json")

@@ -22,10 +22,10 @@ class Block(nn.Module, ABC):
     """One layer: attention, for which every token is needed, and then what each token does for itself.
 
     Attributes:
-        is_block: tells optimizers that the matrices are a layer's (`optim/roles.py`).
+        role: tells optimizers that the matrices are a layer's (`optim/roles.py`).
     """
 
-    is_block: ClassVar[bool] = True
+    role: ClassVar[str] = "block"
 
     @abstractmethod
     def attend(self, x_TD: Tensor, context: Any) -> Tensor:
@@ -74,6 +74,7 @@ class Encoder(nn.Module, ABC):
         attention: the backend in use.
     """
 
+    role: ClassVar[str] = "embedding"
     Config: ClassVar[type[EncoderConfig]]
     SIZES: ClassVar[Mapping[str, Mapping[str, int]]]
     citation: ClassVar[str]
@@ -238,6 +239,22 @@ def embedding_projection(config: EncoderConfig) -> nn.Module:
     if config.embedding_width == config.hidden_size:
         return nn.Identity()
     return nn.Linear(config.embedding_width, config.hidden_size)
+
+
+class StackedLinear(nn.Linear):
+    """Several matrices in one product, such as queries, keys and values; optimizers take them apart.
+
+    Attributes:
+        num_matrices: how many.
+        num_turns: how often their rows take turns (`optim/roles.py`).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, num_matrices: int, *, bias: bool = True, num_turns: int = 1
+    ) -> None:
+        """Make one layer with `out_features` in all."""
+        super().__init__(in_features, out_features, bias)
+        self.num_matrices, self.num_turns = num_matrices, num_turns
 
 
 def layer_norm(config: EncoderConfig, width: int | None = None) -> nn.LayerNorm:

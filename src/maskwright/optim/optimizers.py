@@ -1,19 +1,29 @@
 """AdamW, or Muon for the blocks' matrices with AdamW for the rest, behind one small interface."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from maskwright.core.errors import CheckpointError
+from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.options import Options
+from maskwright.core.ranks import Ranks
+from maskwright.optim.muon import Muon
 from maskwright.optim.roles import Role, roles_of
 
 FACTOR = "learning_rate_factor"
 """Key of torch's parameter groups for what multiplies the learning rate."""
+
+
+class LearningRateFactors(Options):
+    """What multiplies the learning rate, by the role of a parameter."""
+
+    block: float = Field(default=1.0, gt=0, description="of the layers' matrices")
+    embedding: float = Field(default=1.0, gt=0, description="of the embeddings")
+    head: float = Field(default=1.0, gt=0, description="of the heads' matrices; a tied decoder is an embedding")
+    vector: float = Field(default=1.0, gt=0, description="of biases and norms")
 
 
 class OptimizerConfig(Options):
@@ -23,6 +33,9 @@ class OptimizerConfig(Options):
         default="adamw", description="adamw, or muon: Muon for the matrices of the blocks and AdamW for everything else"
     )
     learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate")
+    learning_rate_factors: LearningRateFactors = Field(
+        default_factory=LearningRateFactors, description="what multiplies it by role"
+    )
     weight_decay: float = Field(default=0.01, ge=0, description="decoupled; not applied to biases and norms")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's average of gradients")
     beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's average of squared gradients; 0.98 as RoBERTa")
@@ -33,19 +46,38 @@ class OptimizerConfig(Options):
     )
 
 
+def require_roles(root: nn.Module, config: OptimizerConfig) -> None:
+    """Raise a `RecipeError` if the recipe has a learning rate for a role that no parameter of a model has."""
+    found = {role.name for _, role in roles_of(root).values()}
+    for name, factor in config.learning_rate_factors:
+        if factor != 1 and name not in found:
+            raise RecipeError(
+                f"optimizer.learning_rate_factors.{name} is {factor:g}, and no parameter has that role",
+                f"roles that this model has: {', '.join(sorted(found))}",
+            )
+
+
 class Optimizers:
     """The optimizers of a run: one or two of torch's, with state that is named by parameter."""
 
-    def __init__(self, root: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        config: OptimizerConfig,
+        dtype: torch.dtype = torch.float32,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    ) -> None:
         """Sort the parameters into groups by their roles.
 
         Matrices decay and vectors (biases, norms) don't. With Muon, the blocks' matrices of exactly two dimensions go
-        to Muon with the learning rate matched to AdamW's update size (Liu et al. 2025, arXiv:2502.16982), so one
-        learning rate serves both; embeddings, heads and all others stay with AdamW.
+        to Muon; embeddings, heads and all others stay with AdamW. The sizes of their updates are such that one learning
+        rate serves both.
 
         Args:
             root: holds every parameter that any phase trains; its modules declare roles (`roles.py`).
             config: validated options.
+            dtype: of Muon's matrix products.
+            ranks: all processes of the run, whose gradients are the same; Muon's work is shared out.
         """
         self._clip_norm = config.clip_norm
         roles = roles_of(root)
@@ -53,20 +85,19 @@ class Optimizers:
         for_muon: dict[Role, list[nn.Parameter]] = {}
         for_adamw: dict[Role, list[nn.Parameter]] = {}
         for parameter, role in roles.values():
-            is_for_muon = config.name == "muon" and role.is_block_matrix
-            # AdamW does not care where a matrix stands.
-            role, groups = (role, for_muon) if is_for_muon else (replace(role, is_block_matrix=False), for_adamw)
+            is_for_muon = config.name == "muon" and role.name == "block" and parameter.ndim == 2
+            # AdamW takes a weight as it is, however many matrices it holds.
+            role, groups = (role, for_muon) if is_for_muon else (Role(role.name, role.learning_rate_factor), for_adamw)
             groups.setdefault(role, []).append(parameter)
+
+        def group(role: Role, parameters: list[nn.Parameter]) -> dict[str, Any]:
+            factor = role.learning_rate_factor * getattr(config.learning_rate_factors, role.name)
+            decay = config.weight_decay if role.decays else 0.0
+            return {"params": parameters, "weight_decay": decay, FACTOR: factor}
+
         self._optimizers: dict[str, torch.optim.Optimizer] = {
             "adamw": torch.optim.AdamW(
-                [
-                    {
-                        "params": parameters,
-                        "weight_decay": config.weight_decay if role.decays else 0.0,
-                        FACTOR: role.learning_rate_factor,
-                    }
-                    for role, parameters in for_adamw.items()
-                ],
+                [group(role, parameters) for role, parameters in for_adamw.items()],
                 lr=config.learning_rate,
                 betas=(config.beta1, config.beta2),
                 eps=config.epsilon,
@@ -74,13 +105,12 @@ class Optimizers:
             )
         }
         if for_muon:
-            self._optimizers["muon"] = torch.optim.Muon(
-                [{"params": each, FACTOR: role.learning_rate_factor} for role, each in for_muon.items()],
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                momentum=config.momentum,
-                adjust_lr_fn="match_rms_adamw",
+            stacks = (
+                group(role, parameters) | {"num_matrices": role.num_matrices, "num_turns": role.num_turns}
+                for role, parameters in for_muon.items()
             )
+            rates = config.learning_rate, config.weight_decay, config.momentum
+            self._optimizers["muon"] = Muon(stacks, *rates, dtype, ranks)
 
     def clip(self) -> Tensor:
         """Clip the gradients and return their global norm before that (a scalar tensor, possibly not finite)."""

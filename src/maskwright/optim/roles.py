@@ -1,15 +1,25 @@
 """What an optimizer must know of a parameter: modules declare it, and nothing goes by names.
 
-A module may have two attributes, which hold for everything inside it:
+A module may have these attributes, which hold for everything inside it; the innermost `role` counts:
 
-- `is_block`: True for a layer of an encoder, whose matrices Muon may update;
+- `role`: "block" for a layer of an encoder, whose matrices Muon may update; "embedding"; or "head", as is what nothing
+  was declared for;
 - `learning_rate_factor`: multiplies the learning rate, such as 0.5 for a generator that learns beside the encoder; the
   factors of modules inside one another multiply.
+
+And one may have these for its own weight:
+
+- `num_matrices`: how many matrices it holds, such as 3 for queries, keys and values; 1 by default;
+- `num_turns`: how often their rows take turns: 1 where the matrices stand one above the other, the number of heads
+  where each head has its queries, keys and values together.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
+
+RoleName = Literal["block", "embedding", "head", "vector"]
 
 
 @dataclass(frozen=True)
@@ -17,14 +27,21 @@ class Role:
     """The role of one parameter.
 
     Attributes:
-        is_block_matrix: whether it is a matrix, of exactly two dimensions, of a layer.
-        decays: whether weight decay applies: to all but biases and norms.
+        name: where it stands, or "vector" for one of fewer than two dimensions (biases and norms), wherever it stands.
         learning_rate_factor: of its learning rate.
+        num_matrices: how many it holds.
+        num_turns: how often their rows take turns.
     """
 
-    is_block_matrix: bool
-    decays: bool
-    learning_rate_factor: float
+    name: RoleName
+    learning_rate_factor: float = 1.0
+    num_matrices: int = 1
+    num_turns: int = 1
+
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay applies: to all but biases and norms."""
+        return self.name != "vector"
 
 
 def roles_of(root: nn.Module) -> dict[str, tuple[nn.Parameter, Role]]:
@@ -32,16 +49,19 @@ def roles_of(root: nn.Module) -> dict[str, tuple[nn.Parameter, Role]]:
     found: dict[str, tuple[nn.Parameter, Role]] = {}
     seen: set[nn.Parameter] = set()
 
-    def visit(module: nn.Module, prefix: str, is_block: bool, factor: float) -> None:
-        is_block = is_block or getattr(module, "is_block", False) is True
+    def visit(module: nn.Module, prefix: str, name_above: RoleName, factor: float) -> None:
+        name: RoleName = getattr(module, "role", name_above)
         factor *= getattr(module, "learning_rate_factor", 1.0)
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter not in seen:
-                seen.add(parameter)
-                role = Role(is_block and parameter.ndim == 2, parameter.ndim >= 2, factor)
-                found[prefix + name] = parameter, role
-        for name, child in module.named_children():
-            visit(child, f"{prefix}{name}.", is_block, factor)
+        for own_name, parameter in module.named_parameters(recurse=False):
+            if parameter in seen:
+                continue
+            seen.add(parameter)
+            role = Role("vector", factor)
+            if parameter.ndim >= 2:
+                role = Role(name, factor, getattr(module, "num_matrices", 1), getattr(module, "num_turns", 1))
+            found[prefix + own_name] = parameter, role
+        for child_name, child in module.named_children():
+            visit(child, f"{prefix}{child_name}.", name, factor)
 
-    visit(root, "", False, 1.0)
+    visit(root, "", "head", 1.0)
     return found

@@ -41,7 +41,7 @@ from maskwright.training.recipe.differences import first_difference
 from maskwright.training.recipe.recipe import EncoderSection, Recipe, parse_recipe
 from maskwright.training.run import assemble_run
 from maskwright.training.safety.lock import exclusive
-from maskwright.training.trained_run import recipe_of_run
+from maskwright.training.trained_run import recipe_of_run, require_same_updates
 from maskwright.training.watching.energy import energy_meter
 
 
@@ -168,6 +168,7 @@ def go_on(run: Path, ranks: Ranks) -> RunRecord:
             say(f"{run} is finished already; its report is {folder.report}")
             return record
         recipe = recipe_of_run(record, str(folder.run_record))
+        require_same_updates(record, str(folder.run_record))
         corpus = open_corpus(Path(record.corpus), verify=True)
         loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
         loop.resume()

@@ -56,7 +56,8 @@ def open_phase(run: Run, index: int, model: Model) -> PhaseRun:
     model.use_attention(run.engine.attention)
     use_cross_entropy(model, run.engine)
     model.freeze(options.freeze)
-    return PhaseRun(index, options, model, Optimizers(model.root(), run.recipe.optimizer))
+    optimizers = Optimizers(model.root(), run.recipe.optimizer, dtype_named(run.engine.dtype), run.ranks)
+    return PhaseRun(index, options, model, optimizers)
 
 
 def enter_phase(run: Run, before: PhaseRun) -> PhaseRun:

@@ -104,6 +104,17 @@ def recipe_of_run(record: RunRecord, origin: str) -> Recipe:
         raise
 
 
+def require_same_updates(record: RunRecord, origin: str) -> None:
+    """Raise a `CheckpointError` if this version would go on with updates of another size than the run has had."""
+    optimizer = record.recipe["optimizer"]
+    if optimizer["name"] == "muon" and "learning_rate_factors" not in optimizer:
+        raise CheckpointError(
+            f"{origin}: an earlier version began this run with a Muon whose updates have another size",
+            "a run that this version began (docs/decisions/0010-our-own-muon.md)",
+            "resume it with the version that began it, or train it again with a fifth of the learning rate",
+        )
+
+
 def _unknown_options(objective: Mapping[str, Any]) -> list[str]:
     """Return the options of an objective that its class does not have; none if there is no such class."""
     try:

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from maskwright.core.errors import CheckpointError
-from maskwright.optim.optimizers import OptimizerConfig, Optimizers
+from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.optim.optimizers import OptimizerConfig, Optimizers, require_roles
 from maskwright.optim.roles import roles_of
 
 
 class Layer(nn.Linear):
-    is_block = True
+    role = "block"
 
 
 class TwoBlocks(nn.Module):
@@ -121,8 +121,11 @@ def test_muon_gets_nothing_but_two_dimensions():
     one = module()
     one.blocks[0].kernel = nn.Parameter(torch.zeros(4, 4, 3))
     roles = roles_of(one)
-    assert not roles["blocks.0.kernel"][1].is_block_matrix and roles["blocks.0.kernel"][1].decays
-    assert [name for name, (_, role) in roles.items() if role.is_block_matrix] == ["blocks.0.weight", "blocks.1.weight"]
+    assert roles["blocks.0.kernel"][1].decays
+    optimizers = Optimizers(one, OptimizerConfig(name="muon"))
+    one.blocks[0].kernel.grad = torch.ones_like(one.blocks[0].kernel)
+    update(one, optimizers)
+    assert "adamw/blocks.0.kernel/exp_avg" in optimizers.state_tensors()
     assert list(roles) == [name for name, _ in one.named_parameters()]
 
 
@@ -131,3 +134,24 @@ def test_a_tied_parameter_is_there_once():
     one.head = nn.Linear(4, 7, bias=False)
     one.head.weight = one.embedding.weight
     assert list(roles_of(one)) == [name for name, _ in one.named_parameters()]
+
+
+def test_a_role_has_a_learning_rate_of_its_own():
+    one, other = module(), module()
+    one.embedding.role = other.embedding.role = "embedding"
+    same = {"learning_rate": 0.05, "weight_decay": 0, "clip_norm": 0}
+    factors = {"embedding": 3.0, "vector": 0.5}
+    update(one, Optimizers(one, OptimizerConfig(**same)))
+    update(other, Optimizers(other, OptimizerConfig(**same, learning_rate_factors=factors)))
+    before = module()
+    for name, factor in (("embedding.weight", 3.0), ("blocks.0.weight", 1.0), ("blocks.1.bias", 0.5)):
+        moved = [each.get_parameter(name) - before.get_parameter(name) for each in (one, other)]
+        torch.testing.assert_close(moved[1], factor * moved[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_factor_for_a_role_that_no_parameter_has_is_refused():
+    one = module()
+    require_roles(one, OptimizerConfig(learning_rate_factors={"block": 2.0}))
+    one.embedding.role = "embedding"
+    with pytest.raises(RecipeError, match=r"factors\.head is 2, and no parameter has that role"):
+        require_roles(one, OptimizerConfig(learning_rate_factors={"head": 2.0}))

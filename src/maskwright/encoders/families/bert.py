@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
 from maskwright.encoders.config import EncoderConfig
-from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_, zero_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    StackedLinear,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+    zero_,
+)
 
 
 class BertConfig(EncoderConfig):
@@ -47,7 +55,7 @@ class BertBlock(Block):
         super().__init__()
         self.config = config
         width, inner = config.hidden_size, config.feed_forward_size
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = StackedLinear(width, 3 * width, 3)
         self.attention_out = nn.Linear(width, width)
         self.attention_norm = layer_norm(config)
         self.feed_forward_in = nn.Linear(width, inner)

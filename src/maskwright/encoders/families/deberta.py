@@ -20,7 +20,14 @@ from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention
 from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.disentangled_attention import Offsets, position_bias
-from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    StackedLinear,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+)
 
 
 class DebertaConfig(EncoderConfig):
@@ -108,7 +115,7 @@ class DebertaBlock(Block):
 
     def make_projections(self, width: int) -> None:
         """Make what projects tokens and relative positions; keys have no bias."""
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = StackedLinear(width, 3 * width, 3, bias=False, num_turns=self.config.num_heads)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
         if self.config.content_to_position:

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from maskwright.encoders.encoder import layer_norm
+from maskwright.encoders.encoder import StackedLinear, layer_norm
 from maskwright.encoders.families.deberta import Deberta, DebertaBlock, DebertaConfig
 
 
@@ -56,7 +56,7 @@ class DebertaV2Block(DebertaBlock):
 
     def make_projections(self, width: int) -> None:
         """Make what projects tokens and, unless it is shared, relative positions; everything has a bias."""
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = StackedLinear(width, 3 * width, 3)
         if self.config.shared_projections:
             return
         if self.config.content_to_position:

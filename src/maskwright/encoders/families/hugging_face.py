@@ -174,7 +174,7 @@ class HuggingFace(Encoder):
         # Before the body, so that the weights of the layers go by the names that those of all families have.
         self.blocks = layers_of(body)
         # Layers of transformers declare no role for optimizers.
-        self.blocks.is_block = True  # pyright: ignore[reportArgumentType]
+        self.blocks.role = "block"  # pyright: ignore[reportArgumentType]
         self.body = body
         self._path_of_layers = next((name for name, part in body.named_modules() if part is self.blocks), "")
         takes_token_types = "token_type_ids" in inspect.signature(body.forward).parameters

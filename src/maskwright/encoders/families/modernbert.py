@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from maskwright.core.batches import SequenceLayout
 from maskwright.encoders.attention import Attention, effective_window
 from maskwright.encoders.config import EncoderConfig
-from maskwright.encoders.encoder import Block, Encoder, embedding_projection, layer_norm, truncated_normal_, zero_
+from maskwright.encoders.encoder import (
+    Block,
+    Encoder,
+    StackedLinear,
+    embedding_projection,
+    layer_norm,
+    truncated_normal_,
+    zero_,
+)
 from maskwright.encoders.rotary import Rotation
 
 
@@ -81,10 +89,10 @@ class ModernbertBlock(Block):
         self.config = config
         width, inner = config.hidden_size, config.feed_forward_size
         self.attention_norm = nn.Identity() if index == 0 else layer_norm(config)
-        self.qkv = nn.Linear(width, 3 * width, bias=config.attention_bias)
+        self.qkv = StackedLinear(width, 3 * width, 3, bias=config.attention_bias)
         self.attention_out = nn.Linear(width, width, bias=config.attention_bias)
         self.feed_forward_norm = layer_norm(config)
-        self.feed_forward_in = nn.Linear(width, 2 * inner, bias=config.feed_forward_bias)
+        self.feed_forward_in = StackedLinear(width, 2 * inner, 2, bias=config.feed_forward_bias)
         self.feed_forward_out = nn.Linear(inner, width, bias=config.feed_forward_bias)
 
     def attend(self, x_TD: Tensor, context: ModernbertContext) -> Tensor:

@@ -14,6 +14,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.token_head import TokenHead
 from maskwright.objectives.terms.base import Term
+from maskwright.optim.optimizers import require_roles
 from maskwright.training.carry_over import kept_parts
 from maskwright.training.engine.costs import (
     EXPECTED_UTILISATION,
@@ -129,6 +130,7 @@ def _require_sound_phases(recipe: Recipe, models: Sequence[Model]) -> None:
     for index, (phase, model) in enumerate(zip(recipe.phases, models, strict=True)):
         try:
             model.freeze(phase.freeze)
+            require_roles(model.root(), recipe.optimizer)
             if index:
                 before = models[index - 1]
                 kept_parts(before.objective, model.objective, phase.keep)

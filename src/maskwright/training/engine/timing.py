@@ -75,7 +75,7 @@ def _seconds_of_step(
     model.freeze(recipe.phases[phase].freeze)
     phase_model = PhaseModel(model.encoder, model.objective).train()
     stepper = Stepper(phase_model, device, dtype_named(engine.dtype), Ranks(), recipe.seed, engine.compiled)
-    optimizers = Optimizers(model.root(), recipe.optimizer)
+    optimizers = Optimizers(model.root(), recipe.optimizer, dtype_named(engine.dtype))
     numbers, micro_batches = batches.numbers(phase), batches(phase, model.objective)
 
     def one_step(num_micro_batches: int) -> float:
