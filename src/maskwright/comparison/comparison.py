@@ -112,6 +112,12 @@ def jobs_of(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[Job]:
     return jobs
 
 
+SEARCH = "search"
+"""The preset by which runs are fine-tuned where nothing says which learning rates to take."""
+
+DECIDES_RATES = ("learning_rate", "rate_factors", "preset")
+
+
 def tasks_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm]) -> list[NamedTask]:
     """Return what the runs are scored by; held-out text in pieces that every arm can read."""
     find_plug_ins_in(Path())
@@ -126,6 +132,10 @@ def tasks_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm])
     settings |= settings_of(how.task_set)
     if how.preset is not None:
         settings = {"training.preset": how.preset} | settings
+    elif not any("training." in key and key.endswith(DECIDES_RATES) for key in settings):
+        # Arms may like different rates: each gets the same search, on text held back from training.
+        fine_tuned = [named.name for named in find_tasks(names, {}) if named.task.is_repeated]
+        settings = {f"{name}.training.preset": SEARCH for name in fine_tuned} | settings
     limits = {arm.recipe.max_positions for arm in arms}
     if "held_out" in names and len(limits) > 1:
         settings = {"held_out.sequence_length": min(limits)} | settings

@@ -18,7 +18,8 @@ class ComparisonOptions:
         seeds: how many runs of each recipe, from the first recipe's seed up; 3 by default.
         tasks: what to score the runs by, as in `maskwright evaluate`; held_out,word_order by default.
         data: folder with the tasks' data sets.
-        preset: how to fine-tune, such as bert or babylm2023.
+        preset: how to fine-tune, such as bert or babylm2023; by default search, the best of three learning rates on
+            held-back text, for each run and task.
         task_set: a setting of tasks, such as --task-set cola.training.epochs=5; may be given several times.
         baseline: name of the recipe that the others are compared with; the first by default.
         names: what to call the recipes, with commas between them; their files' names by default.

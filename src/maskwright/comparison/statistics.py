@@ -4,7 +4,7 @@ A run is one seed of one arm. Runs of equal seeds read the same text in the same
 the same for all. How sure a difference is, `evaluation/significance.py` says; one correction is over all rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from maskwright.evaluation.compare_models import FEWEST_RESAMPLES, LEVEL, RESAMP
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.run_tasks import EvaluationFolder
 from maskwright.evaluation.significance import estimate_difference, holm, p_over_seeds
-from maskwright.evaluation.tasks.base import LOWER_IS_BETTER
+from maskwright.evaluation.tasks.base import LOWER_IS_BETTER, is_better
 
 AVERAGE = "fine_tuning_average"
 """Names the mean over the tasks that fine-tune."""
@@ -123,7 +123,26 @@ def compare_arms(
                     notes.append(f"{measure.title}: {arm} and {baseline} can't be compared item by item: {error.got}.")
             advance(1)
     lower = {each.name: each.is_lower_better for each in measures}
-    return ArmsCompared(scores, corrected(rows, lower), num_resamples, notes)
+    rows = corrected(rows, lower)
+    for measure in (each for each in measures if each.is_fine_tuned and each.name in scores[baseline]):
+        guesser = best_guesser(measure, arms[baseline].values())
+        if guesser and not is_better(measure.metric, scores[baseline][measure.name].mean, guesser[1]):
+            notes.append(
+                f"{measure.title} is not informative: {baseline} is no better than the baseline "
+                f"{guesser[0].replace('_', ' ')} ({guesser[1]:.3f})."
+            )
+            rows = [
+                row.model_copy(update={"verdict": "not informative"}) if row.measure == measure.name else row
+                for row in rows
+            ]
+    return ArmsCompared(scores, rows, num_resamples, notes)
+
+
+def best_guesser(measure: Measure, folders: Iterable[Path]) -> tuple[str, float] | None:
+    """Return the name and score of the strongest baseline of a task, from the records of some runs; None without."""
+    paths = [EvaluationFolder(folder).record(measure.name) for folder in folders]
+    records = [EvaluationRecord.read(path) for path in paths if path.exists()]
+    return records[0].best_baseline(measure.is_lower_better) if records else None
 
 
 def by_seed(runs: Mapping[int, Mapping[str, float]], measure: str) -> dict[int, float]:

@@ -99,6 +99,11 @@ class EvaluatedModel:
         return min(self._read(None).encoder.config.max_positions, self.tokenizer.model_max_length)
 
     @cached_property
+    def width(self) -> int:
+        """The hidden size of the encoder."""
+        return self._read(None).encoder.config.hidden_size
+
+    @cached_property
     def masked_language_model(self) -> MaskedLanguageModel:
         """The model with its vocabulary head; warns if its run did not train it to fill masks.
 

@@ -22,7 +22,7 @@ from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.evaluated_model import DECODER_NOTE, EvaluatedModel
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.significance import bootstrap_interval
-from maskwright.evaluation.tasks.base import TaskResult
+from maskwright.evaluation.tasks.base import LOWER_IS_BETTER, TaskResult, is_better
 
 FIRST_SEED = 12
 """Of tasks that are repeated: the BabyLM pipelines fine-tune with seed 12; more seeds count up from it."""
@@ -208,7 +208,7 @@ def combine_seeds(
     notes = [note for run in runs for note in run.result.notes]
     if _has_decoder(named, subject):
         notes.append(f"In this task {DECODER_NOTE}.")
-    return EvaluationRecord(
+    record = EvaluationRecord(
         task=named.name,
         title=named.title,
         kind=named.kind,
@@ -233,6 +233,19 @@ def combine_seeds(
         environment=environment() | {"device": str(subject.device)},
         seconds=sum(run.seconds for run in runs),
     )
+    if task.is_repeated and (note := _note_uninformative(record)):
+        record.notes.append(note)
+    return record
+
+
+def _note_uninformative(record: EvaluationRecord) -> str | None:
+    """Return a warning if a model that was fine-tuned is no better than a guesser."""
+    metric = str(record.main_metric)
+    found = record.best_baseline(metric in LOWER_IS_BETTER)
+    if found is None or is_better(metric, record.scores[metric], found[1]):
+        return None
+    name = found[0].replace("_", " ")
+    return f"Not informative: the baseline ({name}) is at least as good, so the score says little about the encoder."
 
 
 def _join_missing(missing: dict[str, MissingData], num_scored: int) -> MissingData:

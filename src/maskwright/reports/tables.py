@@ -146,12 +146,9 @@ def _main_score(record: EvaluationRecord) -> list[str]:
 def _best_baseline(record: EvaluationRecord) -> str:
     """Return the strongest baseline by the main metric, with its name."""
     metric = str(record.main_metric)
-    values = {name: scores[metric] for name, scores in record.baselines.items() if metric in scores}
-    if not values:
-        return NOTHING
     # What is not in points is an error: the lower the better.
-    name = (max if is_in_points(metric) else min)(values, key=lambda each: values[each])
-    return f"{format_value(metric, values[name])} ({label_of(name)})"
+    found = record.best_baseline(is_lower_better=not is_in_points(metric))
+    return f"{format_value(metric, found[1])} ({label_of(found[0])})" if found else NOTHING
 
 
 def _notes(records: Iterable[EvaluationRecord]) -> list[str]:

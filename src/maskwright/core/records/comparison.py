@@ -83,7 +83,9 @@ class ArmDifference(Record):
     num_items: int | None
     num_seeds: int
     is_paired: bool = Field(description="whether the seeds are the same, and so text and order")
-    verdict: Literal["better", "worse", "no evidence of a difference", "no test"]
+    verdict: Literal["better", "worse", "no evidence of a difference", "not informative", "no test"] = Field(
+        description="not informative: the baseline arm is no better than a guesser, such as a bag of words"
+    )
 
 
 class RecipeComparisonRecord(Record):

@@ -58,6 +58,13 @@ class EvaluationRecord(Record):
     environment: dict[str, str]
     seconds: float
 
+    def best_baseline(self, is_lower_better: bool) -> tuple[str, float] | None:
+        """Return the strongest baseline by the main metric, its name and score; None if there is none."""
+        metric = self.main_metric
+        found = [(name, scores[metric]) for name, scores in self.baselines.items() if metric in scores]
+        best = min if is_lower_better else max
+        return best(found, key=lambda each: each[1], default=None)
+
 
 class ComparisonRow(Record):
     """One task, two models."""

@@ -100,7 +100,7 @@ def parameter_groups(model: nn.Module, settings: FineTuning) -> list[dict[str, A
     return [
         {
             "params": parameters,
-            "lr": settings.learning_rate * settings.layer_decay ** (num_blocks + 1 - depth),
+            "lr": settings.peak_learning_rate * settings.layer_decay ** (num_blocks + 1 - depth),
             "weight_decay": settings.weight_decay if decays else 0.0,
         }
         for (depth, decays), parameters in groups.items()

@@ -85,7 +85,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Decide what all trainings of this experiment share."""
-        self.settings: FineTuning = self.task.config.training
+        asked: FineTuning = self.task.config.training
+        self.settings = asked.for_width(self.subject.width)
         self.course_seed = self.seed if self.settings.seed_changes == "everything" else FIXED_SEED
         limit = self.subject.limit_tokens
         self.text_encoder = TextEncoder(self.subject.tokenizer, min(self.settings.max_length, limit))
@@ -122,6 +123,7 @@ class Experiment:
             "num_learning_parameters": sum(one.numel() for one in fitted.model.parameters() if one.requires_grad),
             "train_seconds": round(fitted.trained.seconds, 3),
             "train_examples_per_second": round(fitted.trained.examples_per_second, 1),
+            "used_learning_rate": settings.peak_learning_rate,
             "used_max_length": self.text_encoder.max_length,
             "used_precision": str(self.dtype).removeprefix("torch."),
             "losses": [round(loss, 4) for loss in fitted.trained.losses],

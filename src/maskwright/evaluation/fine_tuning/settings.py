@@ -6,7 +6,7 @@ What stands in the task's YAML file or after --set wins over the preset, the pre
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from maskwright.core.strict_yaml import load_yaml, merge_mappings
 
 DEFAULT = "default"
 """The preset that changes nothing."""
+
+SMALL_WIDTH, SMALL_RATE = 256, 1e-3
+"""Up to this width, this is the default learning rate; above, it falls with the square of the width: 1.1e-4 at 768."""
 
 
 class Lora(Options):
@@ -30,6 +33,9 @@ class GridSearch(Options):
     """A grid. The best combination on held-back text is then trained on all of the text. Empty lists: no search."""
 
     learning_rate: list[float] = Field(default=[], description="learning rates to try")
+    rate_factors: list[float] = Field(
+        default=[], description="learning rates to try, as multiples of `training.learning_rate` or its default"
+    )
     batch_size: list[int] = Field(default=[], description="batch sizes to try")
     epochs: list[int] = Field(default=[], description="numbers of epochs to try")
 
@@ -40,7 +46,11 @@ class FineTuning(Options):
     preset: str = Field(
         default=DEFAULT, description="values for what is not given here: default, bert, babylm2023, ..."
     )
-    learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="peak learning rate; null: 1e-3 for encoders up to 256 wide, and with the square of the width less",
+    )
     batch_size: int = Field(default=32, ge=1, description="examples in a step")
     epochs: int = Field(default=4, ge=1, description="how often every example is seen")
     max_length: int = Field(default=128, ge=8, description="longest sequence in tokens; longer texts are cut")
@@ -104,11 +114,32 @@ class FineTuning(Options):
         """Lay what was given over the preset."""
         return merge_mappings(preset(given.get("preset", DEFAULT)), given) if isinstance(given, Mapping) else given
 
+    @model_validator(mode="after")
+    def _one_list_of_rates(self) -> Self:
+        if self.search.learning_rate and self.search.rate_factors:
+            raise ValueError("search.learning_rate and search.rate_factors both say which rates to try; give one")
+        return self
+
+    def for_width(self, width: int) -> "FineTuning":
+        """Return the settings for an encoder of some width: with a learning rate, and rates to try as numbers."""
+        rate = self.learning_rate or SMALL_RATE * min(1.0, SMALL_WIDTH / width) ** 2
+        rates = [float(f"{rate * factor:.3g}") for factor in self.search.rate_factors]
+        search = self.search.model_copy(
+            update={"rate_factors": [], "learning_rate": rates or self.search.learning_rate}
+        )
+        return self.model_copy(update={"learning_rate": float(f"{rate:.3g}"), "search": search})
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, which `for_width` has decided."""
+        assert self.learning_rate is not None
+        return self.learning_rate
+
     @property
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the search, as the settings that it changes; a single empty one without a search."""
         combinations: list[dict[str, Any]] = [{}]
-        for name, values in self.search.model_dump().items():
+        for name, values in self.search.model_dump(exclude={"rate_factors"}).items():
             if values:
                 combinations = [one | {name: value} for one in combinations for value in values]
         return combinations

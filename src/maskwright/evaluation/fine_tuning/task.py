@@ -50,6 +50,7 @@ class FineTunedTask(Task):
         super().__init__(config)
         self.metrics = metrics_of(self.kind, self.config.metrics)
         self.main_metric = next(iter(self.metrics))
+        self._baselines: dict[tuple[str, str], Mapping[str, dict[str, float]]] = {}
 
     @property
     def title(self) -> str:
@@ -77,7 +78,7 @@ class FineTunedTask(Task):
         return TaskResult(
             scores=self.scores(items),
             groups=self._by_stratum(items),
-            baselines={name: self.scores(guessed) for name, guessed in self.guesses(splits).items()},
+            baselines=dict(self._baselines_of(splits)),
             settings=facts,
             notes=[*splits.notes, *experiment.notes, *self.notes(items)],
             items=items,
@@ -105,6 +106,13 @@ class FineTunedTask(Task):
     @abstractmethod
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         """Return the answers to the reported split of guessers that know the training data only, by their names."""
+
+    def _baselines_of(self, splits: Splits) -> Mapping[str, dict[str, float]]:
+        """Return the scores of the guessers, which are the same for all seeds and models."""
+        data = splits.train.origin, splits.test.origin
+        if data not in self._baselines:
+            self._baselines[data] = {name: self.scores(items) for name, items in self.guesses(splits).items()}
+        return self._baselines[data]
 
     def scores(self, items: Items) -> dict[str, float]:
         """Return the scores of some items, the main one first."""

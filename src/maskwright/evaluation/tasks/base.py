@@ -21,6 +21,11 @@ LOWER_IS_BETTER = frozenset({"cross_entropy", "mean_absolute_error"})
 """Metrics of which the lowest value is the best."""
 
 
+def is_better(metric: str, one: float, other: float) -> bool:
+    """Return whether one score is better than another."""
+    return one < other if metric in LOWER_IS_BETTER else one > other
+
+
 class TaskConfig(Options):
     """Settings of a task: strict, so that a typo is noticed."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maskwright.evaluation.bag_of_words import class_probabilities
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.model import CrossEntropy, SequenceHead, TaskHead
@@ -21,8 +22,8 @@ from maskwright.evaluation.metrics import note_undefined
 class Classification(FineTunedTask):
     """Predict the class of a text or a pair.
 
-    Scores: accuracy and F1 from 0 to 1, Matthews' correlation from -1 to 1. Baseline `majority`: the class that most
-    training rows have; for multiple choice `first_choice`.
+    Scores: accuracy and F1 from 0 to 1, Matthews' correlation from -1 to 1. Baselines: `majority`, the class that most
+    training rows have, for multiple choice `first_choice`; and `bag_of_words` (`evaluation/bag_of_words.py`).
     """
 
     kind = "classification"
@@ -51,12 +52,18 @@ class Classification(FineTunedTask):
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         rows = splits.test
+        likely_NC = class_probabilities(splits.train, rows, len(splits.label_names))
         if rows.question_ids:
-            names, chosen, right = rows.choose_answers(np.zeros(len(rows)))
-            return {"first_choice": order_items(rows, {"prediction": chosen, "target": right}, ids=names)}
+            scores = {"first_choice": np.zeros(len(rows)), "bag_of_words": likely_NC[:, 1]}
+            answers = {name: rows.choose_answers(each) for name, each in scores.items()}
+            return {
+                name: order_items(rows, {"prediction": chosen, "target": right}, ids=names)
+                for name, (names, chosen, right) in answers.items()
+            }
         target = np.array(rows.targets, dtype=np.int64)
         most_frequent = np.bincount(np.array(splits.train.targets, dtype=np.int64)).argmax()
-        return {"majority": order_items(rows, {"prediction": np.full_like(target, most_frequent), "target": target})}
+        predictions = {"majority": np.full_like(target, most_frequent), "bag_of_words": likely_NC.argmax(axis=1)}
+        return {name: order_items(rows, {"prediction": each, "target": target}) for name, each in predictions.items()}
 
     def notes(self, items: Items) -> list[str]:
         has_correlation = "matthews_correlation" in self.metrics

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maskwright.evaluation.bag_of_words import numbers
 from maskwright.evaluation.datasets.labelled import LabelledTexts, Splits
 from maskwright.evaluation.fine_tuning.encoding import TextEncoder
 from maskwright.evaluation.fine_tuning.model import SequenceHead, SquaredError, TaskHead
@@ -22,7 +23,7 @@ class Regression(FineTunedTask):
     """Predict a number.
 
     Scores: Pearson's and Spearman's correlation from -1 to 1, the mean absolute error in the unit of the targets.
-    Baseline `mean`: the training data's mean, whatever the text.
+    Baselines: `mean`, the training data's mean, whatever the text; and `bag_of_words` (`evaluation/bag_of_words.py`).
     """
 
     kind = "regression"
@@ -45,8 +46,13 @@ class Regression(FineTunedTask):
 
     def guesses(self, splits: Splits) -> Mapping[str, Items]:
         target = np.array(splits.test.targets, dtype=np.float64)
-        prediction = np.full(len(target), scale_of(splits)[0])
-        return {"mean": order_items(splits.test, {"prediction": prediction, "target": target})}
+        predictions = {
+            "mean": np.full(len(target), scale_of(splits)[0]),
+            "bag_of_words": numbers(splits.train, splits.test),
+        }
+        return {
+            name: order_items(splits.test, {"prediction": each, "target": target}) for name, each in predictions.items()
+        }
 
     def notes(self, items: Items) -> list[str]:
         return note_undefined(items.columns["prediction"], items.columns["target"])

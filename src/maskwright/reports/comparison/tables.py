@@ -49,6 +49,7 @@ def scores_table(record: RecipeComparisonRecord) -> Table:
     marks = {
         (row.arm, row.measure): MARKS.get((row.verdict, row.p_seeds is not None), "") for row in record.differences
     }
+    has_uninformative = any(row.verdict == "not informative" for row in record.differences)
     rows = []
     for arm in record.arms:
         scores = [
@@ -58,7 +59,7 @@ def scores_table(record: RecipeComparisonRecord) -> Table:
         rows.append([mark_baseline(arm, record.baseline), format_num_runs(arm), *scores])
     notes = [
         "Mean ± sample standard deviation (ddof 1) over the runs.",
-        *explain_marks(set(marks.values()), record.baseline),
+        *explain_marks(set(marks.values()), record.baseline, has_uninformative),
         *record.notes,
     ]
     columns = ["arm", "runs", *map(heading, record.measures)]
@@ -95,7 +96,7 @@ def format_arm_score(measure: Measure, score: MeanScore | None) -> str:
     return NOTHING if score is None else format_value(measure.metric, score.mean, score.deviation)
 
 
-def explain_marks(used: set[str], baseline: str) -> list[str]:
+def explain_marks(used: set[str], baseline: str, has_uninformative: bool) -> list[str]:
     """Return what the marks mean that stand in a table; nothing if nothing was compared."""
     if not used:
         return []
@@ -104,7 +105,8 @@ def explain_marks(used: set[str], baseline: str) -> list[str]:
         for (verdict, is_over_seeds), mark in MARKS.items()
         if mark in used
     ]
-    return ["; ".join([*meanings, "unmarked: no evidence of a difference"]) + "."]
+    unmarked = "unmarked: no evidence of a difference" + (", or not informative" if has_uninformative else "")
+    return ["; ".join([*meanings, unmarked]) + "."]
 
 
 def format_num_runs(arm: ArmRecord) -> str:

@@ -24,11 +24,12 @@ class TinySubject:
         self.tokenizer = tokenizer
         self.family = family
         self.limit_tokens = max_positions
+        self.width = 32
         self.device = torch.device("cpu")
         self.data: Path | None = None
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
-        overrides: dict[str, Any] = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "feed_forward_size": 48}
+        overrides: dict[str, Any] = {"hidden_size": self.width, "num_layers": 2, "num_heads": 2, "feed_forward_size": 48}
         if dropout:
             names = {"bert": ["hidden_dropout"], "modernbert": ["embedding_dropout", "feed_forward_dropout"]}
             overrides |= dict.fromkeys([*names[self.family], "attention_dropout"], dropout)

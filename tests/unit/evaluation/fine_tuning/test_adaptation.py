@@ -21,7 +21,7 @@ def settings(**values) -> FineTuning:
 
 def test_all_weights_are_in_one_group_of_matrices_and_one_of_vectors(subject):
     model = FineTunedModel(subject.new_encoder(), SequenceHead(32, 2, 0.0, "first"))
-    groups = parameter_groups(model, settings(weight_decay=0.1))
+    groups = parameter_groups(model, settings(weight_decay=0.1, learning_rate=1e-3))
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert {parameter.ndim for parameter in groups[1]["params"]} == {1}
     grouped = [id(parameter) for group in groups for parameter in group["params"]]

@@ -36,6 +36,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "patience": (CHOOSING, 1),
     "min_improvement": (CHOOSING | {"epochs": 4, "patience": 5}, 0.9),
     "search.learning_rate": ({}, [1e-3, 3e-3]),
+    "search.rate_factors": ({}, [0.3, 1.0]),
     "search.batch_size": ({}, [8, 16]),
     "search.epochs": ({}, [1, 2]),
     "seed_changes": ({}, "head"),

@@ -53,3 +53,19 @@ def test_the_grid_is_every_combination():
         {"learning_rate": 3e-4, "epochs": 3},
     ]
     assert FineTuning().grid == [{}]
+
+
+@pytest.mark.parametrize(("width", "rate"), [(64, 1e-3), (256, 1e-3), (384, 4.44e-4), (768, 1.11e-4)])
+def test_the_default_learning_rate_follows_the_width(width, rate):
+    assert FineTuning().for_width(width).peak_learning_rate == pytest.approx(rate)
+    assert FineTuning(learning_rate=3e-5).for_width(width).peak_learning_rate == 3e-5
+
+
+def test_the_search_is_around_the_default_of_the_width():
+    grid = FineTuning(preset="search").for_width(768).grid
+    assert [each["learning_rate"] for each in grid] == pytest.approx([3.33e-5, 1.11e-4, 3.33e-4])
+
+
+def test_two_lists_of_rates_are_refused():
+    with pytest.raises(ValidationError, match="both say which rates to try"):
+        FineTuning(search={"learning_rate": [1e-3], "rate_factors": [1.0]})
