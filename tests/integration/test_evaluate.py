@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, maskwright: Callable[..., Any
             "budget": {"steps": steps},
             "phases": [{"sequence_length": 32}],
             "batch": {"tokens": 1024, "micro_batch_tokens": 1024},
-            "optimizer": {"name": "muon", "learning_rate": 2e-2},
+            "optimizer": {"name": "muon", "learning_rate": 5e-3},
             "engine": {"device": "cpu", "dtype": "float32", "compile": "off"},
         }
         said = maskwright("train", written(folder / f"{name}.yaml", raw), "--run", folder / name)

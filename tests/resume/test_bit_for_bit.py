@@ -51,7 +51,6 @@ def test_stopped_after_every_single_step(train, tmp_path):
          "late_masks"],
 )  # fmt: skip
 def test_every_kind_of_run(train, tmp_path, changes):
-    torch.set_num_threads(2)
     train(tmp_path / "straight", **changes)
     train(tmp_path / "stopped", stop_at_call=7, **changes)
     train(tmp_path / "stopped", **changes)
