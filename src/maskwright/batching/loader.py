@@ -16,6 +16,9 @@ class Loader(Generic[Batches]):
     """Calls a pure function `step -> batches` a few steps ahead, in one thread.
 
     Since the function is pure, reading ahead can't change what is read: there is no state to save.
+
+    Attributes:
+        end_step: where to end; may be changed, for steps that are not asked for yet.
     """
 
     def __init__(
@@ -29,7 +32,7 @@ class Loader(Generic[Batches]):
             end_step: where to end; never called with this or more.
             depth: how many steps to be ahead.
         """
-        self._make, self._next, self._end = make, first_step, end_step
+        self._make, self._next, self.end_step = make, first_step, end_step
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._waiting: deque[Future[Batches]] = deque()
         self.waited_seconds = 0.0
@@ -37,7 +40,7 @@ class Loader(Generic[Batches]):
             self._ask_for_one()
 
     def _ask_for_one(self) -> None:
-        if self._next < self._end:
+        if self._next < self.end_step:
             self._waiting.append(self._pool.submit(self._make, self._next))
             self._next += 1
 

@@ -22,6 +22,7 @@ from maskwright.training.checkpoint import (
     load_optimizer,
     load_state,
 )
+from maskwright.training.engine.hours import hours_of
 from maskwright.training.model import build_model
 from maskwright.training.phases import begin_phase, enter_phase, leave_phase, open_phase
 from maskwright.training.run import Run
@@ -47,6 +48,7 @@ class TrainingLoop:
         self._saved_at, self._saved_step = time.monotonic(), -1
         self.interrupted_by: signal.Signals | None = None
         self.phase = open_phase(run, 0, run.models.pop(0))
+        self.hours = hours_of(run)
 
     def resume(self) -> None:
         """Load the newest whole checkpoint.
@@ -118,20 +120,23 @@ class TrainingLoop:
     def _train_phase(self, stepper: Stepper, interrupts: Interrupts, watchers: Sequence[Watcher]) -> None:
         """Train to the end of the phase, or until patience ends or a signal asks to stop."""
         run, phase = self.run, self.phase
-        end = run.course.first_step(phase.index + 1)
+        end_of_phase = functools.partial(run.course.first_step, phase.index + 1)
         can_end_run = phase.index >= max(run.recipe.measured_anew, default=0)
         batches = functools.partial(run.batches, objective=phase.model.objective)
         with (
-            contextlib.closing(Loader(batches, self.state.step, end)) as loader,
-            Display(run.course.num_steps, self.state.step) as display,
+            contextlib.closing(Loader(batches, self.state.step, end_of_phase())) as loader,
+            Display(run.course, self.state.step) as display,
         ):
-            while self.state.step < end and not self.is_out_of_patience:
+            while self.state.step < end_of_phase() and not self.is_out_of_patience:
                 before = self.state
                 figures = self._one_step(stepper, loader)
                 done = StepDone(before, self.state, phase.index, phase.model, figures)
                 for watcher in (display, *watchers):
                     watcher.after_step(done)
                 self.state = self.state.measured(figures, can_end_run)
+                if self.hours and not self.is_at_end:
+                    self.hours.after_step(self.state.step, self.state.seconds, self.state.seconds - before.seconds)
+                    loader.end_step = end_of_phase()
                 is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
                 if is_interrupted or self.is_at_end or self._is_save_due():
                     self.save()
@@ -194,7 +199,7 @@ class TrainingLoop:
             "words": self.run.word_marks.words(self.state.num_text_tokens),
             "seconds": round(self.state.seconds, 3),
             "phase": self.phase.index,
-            "progress": self.state.step / self.run.course.num_steps,
+            "progress": float(self.run.course.progress(self.state.step)),
             "loss": loss.loss,
             **loss.means,
             "learning_rate": learning_rate,

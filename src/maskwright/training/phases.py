@@ -139,7 +139,7 @@ def phase_start(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -
         folder=run.folder.phase(index),
         corpus=run.corpus,
         sequence_length=phase.options.sequence_length,
-        num_steps=run.course.phase_steps[index],
+        num_steps=run.course.planned_steps[index],
         seed=run.recipe.seed,
         device=torch.device(run.engine.device),
         dtype=dtype_named(run.engine.dtype),

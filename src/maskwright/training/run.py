@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CheckpointError
@@ -61,6 +62,11 @@ class Run:
     word_marks: WordMarks
     tokenizer: PreTrainedTokenizerFast
 
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        return torch.device(self.engine.device)
+
 
 def assemble_run(
     recipe: Recipe,
@@ -106,7 +112,7 @@ def assemble_run(
         ranks=ranks,
         probing=Probing(
             probes,
-            occasions_of(recipe, course.num_steps),
+            occasions_of(recipe, course),
             strides,
             HeldOutLoss(recipe, corpus, ranks),
             dtype_named(plan.engine.dtype),

@@ -54,9 +54,8 @@ class StepBatches:
         self._rows_of_step = [
             batch.tokens // stream.row_length for batch, stream in zip(batches, self._streams, strict=True)
         ]
-        self._earlier_rows = [
-            sum(course.phase_steps[other] * self._rows_of_step[other] for other in range(phase) if kinds[other] == kind)
-            for phase, kind in enumerate(kinds)
+        self._earlier_of_kind = [
+            [other for other in range(phase) if kinds[other] == kind] for phase, kind in enumerate(kinds)
         ]
 
     def numbers(self, phase: int) -> range:
@@ -69,7 +68,9 @@ class StepBatches:
         phase = position.phase
         stream = self._streams[phase]
         num_rows = self._recipe.batches[phase].micro_batch_tokens // stream.row_length
-        first_row = self._earlier_rows[phase] + position.step_in_phase * self._rows_of_step[phase]
+        steps = self._course.phase_steps
+        earlier_rows = sum(steps[other] * self._rows_of_step[other] for other in self._earlier_of_kind[phase])
+        first_row = earlier_rows + position.step_in_phase * self._rows_of_step[phase]
         batches = []
         for number in self._numbers[phase]:
             packed = stream.batch(first_row + number * num_rows, num_rows)

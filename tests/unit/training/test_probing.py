@@ -1,6 +1,6 @@
 """Probes are asked when the recipe says so, and less often where they would cost too much."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def loss_of_one(model, phase, dtype) -> dict[str, float]:
     ],
 )
 def test_occasions(num_steps, every_steps, num_probes, steps):
-    occasions = Occasions(num_steps, every_steps, num_probes)
+    occasions = Occasions(Course((num_steps,)), every_steps, num_probes)
     numbers = {step: occasions.number(step) for step in range(1, num_steps + 1)}
     assert [step for step, number in numbers.items() if number] == steps
     assert [number for number in numbers.values() if number] == list(range(1, len(occasions) + 1))
@@ -36,15 +36,17 @@ def test_occasions(num_steps, every_steps, num_probes, steps):
 
 def test_a_thinned_probe_measures_the_last_time_and_every_nth_before_it():
     strides = {"a": 1, "b": 4, "c": 10, "d": 0, "loss": 3}
-    probing = Probing(dict.fromkeys(("a", "b", "c", "d")), Occasions(10, 1, None), strides, loss_of_one, torch.float32)
+    probing = Probing(
+        dict.fromkeys(("a", "b", "c", "d")), Occasions(Course((10,)), 1, None), strides, loss_of_one, torch.float32
+    )
     due = {step: probing.due(step) for step in range(1, 11)}
     assert [step for step in due if "a" in due[step]] == list(range(1, 11))
     assert [step for step in due if "b" in due[step]] == [2, 6, 10]
     assert [step for step in due if "c" in due[step]] == [10]
     assert not any("d" in names for names in due.values())
     assert [step for step in due if "loss" in due[step]] == [1, 4, 7, 10]
-    assert Probing({}, Occasions(10, 1, None), {}, loss_of_one, torch.float32).due(10) == ["loss"]
-    assert Probing({}, Occasions(10, None, None), {}, loss_of_one, torch.float32).due(10) == []
+    assert Probing({}, Occasions(Course((10,)), 1, None), {}, loss_of_one, torch.float32).due(10) == ["loss"]
+    assert Probing({}, Occasions(Course((10,)), None, None), {}, loss_of_one, torch.float32).due(10) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,11 @@ def test_the_bound_holds(num_occasions, budget):
     seconds = {"held_out": 0.9, "minimal_pairs": 2.3}
     strides = affordable_strides(num_occasions, seconds, budget)
     probing = Probing(
-        dict.fromkeys(seconds), Occasions(num_occasions, 1, None), strides | {"loss": 0}, loss_of_one, torch.float32
+        dict.fromkeys(seconds),
+        Occasions(Course((num_occasions,)), 1, None),
+        strides | {"loss": 0},
+        loss_of_one,
+        torch.float32,
     )
     cost = sum(seconds[name] for step in range(1, num_occasions + 1) for name in probing.due(step))
     assert cost <= max(budget, seconds["held_out"])
@@ -79,20 +85,23 @@ def test_what_early_stopping_reads_is_never_thinned():
 
 
 class Slow:
-    """A probe that takes its time."""
+    """A probe that takes its time, by a clock that nothing else moves."""
+
+    now = 0.0
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.calls = seconds, 0
 
     def __call__(self, encoder, vocabulary_head, dtype, reader) -> dict[str, float]:
         self.calls += 1
-        time.sleep(self.seconds)
+        Slow.now += self.seconds
         return {"held_out_cross_entropy": 1.0}
 
 
 @pytest.fixture
-def decide(raw_recipe, corpus):
+def decide(raw_recipe, corpus, monkeypatch):
     """Return a function from a recipe's section `probes` and the probes to what is decided for a run of one second."""
+    monkeypatch.setattr("maskwright.training.watching.probing.time", SimpleNamespace(perf_counter=lambda: Slow.now))
 
     def decided(section, **probes) -> dict[str, int]:
         recipe = parse_recipe({**raw_recipe, "probes": section}, "test")
@@ -103,10 +112,10 @@ def decide(raw_recipe, corpus):
 
 
 def test_slow_probes_are_thinned_and_it_is_said(decide, capsys):
-    held_out, pairs = Slow(0.0), Slow(0.05)
+    held_out, pairs = Slow(0.001), Slow(0.05)
     strides = decide({"every_steps": 1, "max_share": 0.25}, held_out=held_out, minimal_pairs=pairs)
     assert strides["loss"] == strides["held_out"] == 1
-    assert strides["minimal_pairs"] >= 3  # of 12, at most 5 calls of 0.05 s; fewer on a machine that wakes late
+    assert strides["minimal_pairs"] == 12  # 0.25 s are enough for one call of 0.05 s, after those of the others
     assert (held_out.calls, pairs.calls) == (2, 1)
     said = capsys.readouterr().err
     assert "over probes.max_share (25%)" in said

@@ -51,3 +51,35 @@ def test_fresh_weights_have_a_fresh_schedule_and_a_phase_may_ask_for_one(raw_rec
     recipe = parse_recipe({**raw_recipe, "phases": phases}, "test")
     assert fix_course(recipe, [100.0] * 4, None).fresh_schedules == (2, 3)
     assert recipe.fresh_phases == (3,)
+
+
+def test_a_change_keeps_what_was_done_and_spreads_the_rest():
+    course = Course((10, 10), fresh_schedules=(1,))
+    before = [course.position_of(step) for step in range(6)]
+    course.change(6, (8, 5))
+    assert [course.position_of(step) for step in range(6)] == before
+    assert course.planned_steps == (10, 10) and course.phase_steps == (8, 5) and course.num_steps == 13
+    positions = [course.position_of(step) for step in range(13)]
+    assert [position.phase for position in positions] == [0] * 8 + [1] * 5
+    assert [position.phase_progress for position in positions[5:9]] == pytest.approx([0.5, 0.6, 0.8, 0.0])
+    assert [position.schedule_progress for position in positions[5:8]] == pytest.approx([0.55, 0.7, 0.9])
+    assert positions[-1].schedule_progress == pytest.approx(0.9)
+    course.change(7, (20, 5))
+    assert course.position_of(6) == positions[6] and course.position_of(7).phase_progress == pytest.approx(0.8)
+    assert course.position_of(19).schedule_progress == pytest.approx(1 - 0.2 / 26)
+
+
+def test_progress_of_the_run_never_goes_back_and_ends_at_one():
+    course = Course((30, 30))
+    course.change(20, (50, 50))
+    course.change(70, (50, 21))
+    progress = [course.progress(step) for step in range(course.num_steps + 1)]
+    assert progress == sorted(progress) and progress[0] == 0 and progress[-1] == 1
+
+
+def test_changes_that_were_noted_give_the_course_that_they_made():
+    changes = [(4, (9, 6)), (7, (8, 9)), (12, (8, 6))]
+    one, other = Course((6, 6)), Course((6, 6), changes=changes)
+    for begin, steps in changes:
+        one.change(begin, steps)
+    assert [one.position_of(step) for step in range(14)] == [other.position_of(step) for step in range(14)]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from maskwright.core.errors import RecipeError
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
 from maskwright.training.engine import plan, timing
@@ -84,3 +85,15 @@ def test_a_fiftieth_of_the_hours_is_timed_a_minute_at_most(raw_recipe, corpus, t
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": hours}, "probes": {"max_share": None}}, "test")
     assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert patience == [pytest.approx(asked)]
+
+
+def test_hours_too_short_for_a_step_of_every_phase_are_refused_with_the_least_that_works(
+    raw_recipe, corpus, monkeypatch
+):
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *_: [1.0, 3.6])
+    phases = [{"sequence_length": 32, "share": 3}, {"sequence_length": 32, "share": 1}]
+    raw = {**raw_recipe, "phases": phases, "budget": {"hours": 0.003}}
+    with pytest.raises(RecipeError, match=r"too short for one step of every phase.*\n.*0\.004 hours or more"):
+        plan.plan_run(parse_recipe(raw, "test"), corpus)
+    raw["budget"] = {"hours": 0.0041}
+    assert min(plan.plan_run(parse_recipe(raw, "test"), corpus).course.phase_steps) == 1

@@ -102,6 +102,14 @@ class PhaseRecord(Record):
         return value
 
 
+class CourseChange(Record):
+    """The phases of a run with a budget in hours became longer or shorter, since the machine's speed changed."""
+
+    step: int = Field(description="from which this holds, counted from 0")
+    phase_steps: list[int] = Field(description="steps of each phase, those before included")
+    seconds: float = Field(description="training time when it was decided")
+
+
 class PlanRecord(Record):
     """What was predicted before the run; the formula of the FLOPs is in `encoders/flops.py`."""
 
@@ -116,6 +124,34 @@ class PlanRecord(Record):
         default_factory=dict,
         description="probe -> of how many occasions it measures one, to keep to probes.max_share; 0: none; absent: all",
     )
+
+    keeps_hours: bool = Field(
+        default=False, description="whether phases change their length on the way, so that hours are kept"
+    )
+    planned_steps: list[int] = Field(
+        default_factory=list, description="steps of each phase before `changes`, where there are some"
+    )
+    changes: list[CourseChange] = Field(
+        default_factory=list, description="of the lengths of phases, to keep to the hours; `phases` has the last"
+    )
+
+    def changed(self, change: CourseChange) -> "PlanRecord":
+        """Return the plan after a change, with its totals."""
+        phases = [
+            phase.model_copy(update={"num_steps": steps})
+            for phase, steps in zip(self.phases, change.phase_steps, strict=True)
+        ]
+        tokens = [phase.num_steps * (phase.step_tokens or 0) for phase in phases]
+        news = {
+            "phases": phases,
+            "planned_steps": self.planned_steps or [phase.num_steps for phase in self.phases],
+            "changes": [*self.changes, change],
+            "total_steps": sum(change.phase_steps),
+            "total_tokens": sum(tokens),
+            "total_flops": sum(each * phase.flops_per_token for each, phase in zip(tokens, phases, strict=True)),
+            "total_words": round(self.total_words * sum(tokens) / self.total_tokens),
+        }
+        return self.model_copy(update=news)
 
     def phase_of(self, step: int) -> int:
         """Return the index of the phase in which a run came to `step` steps; of the first before there was a step."""

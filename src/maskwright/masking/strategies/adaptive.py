@@ -28,6 +28,7 @@ class Adaptive(Strategy):
 
     citation = "Edman and Fraser 2025, adaptive masked language modelling (AMLM), BabyLM challenge 2025"
     needs_begin = True
+    counts_steps = True  # finds the step by the progress
     learns = True
 
     weights_2V: Tensor

@@ -43,6 +43,7 @@ class Strategy(nn.Module, ABC):
         citation: where the idea comes from.
         needs_words: whether it is of no use where the tokenizer does not say where words begin.
         needs_begin: whether `begin` must have been called before `units`.
+        counts_steps: whether the phase must have the steps that were planned, even if its hours are missed.
         learns: whether it wants to see how hidden tokens were predicted.
     """
 
@@ -50,6 +51,7 @@ class Strategy(nn.Module, ABC):
     citation: ClassVar[str]
     needs_words: ClassVar[bool] = False
     needs_begin: ClassVar[bool] = False
+    counts_steps: ClassVar[bool] = False
     learns: ClassVar[bool] = False
 
     def __init__(self, config: StrategyConfig, vocabulary: Vocabulary) -> None:

@@ -10,6 +10,7 @@ from maskwright.training.engine.cross_entropy_choice import logits_of_heads
 from maskwright.training.engine.plan import RunPlan, plan_run
 from maskwright.training.recipe.recipe import Recipe
 from maskwright.training.recipe.sections import EncoderSection
+from maskwright.training.timeline import Course
 from maskwright.training.watching.probing import occasions_of
 from maskwright.training.watching.word_checkpoints import name_of_mark
 
@@ -85,7 +86,7 @@ def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:
         what = "held-out loss and clozes" + (", and minimal pairs" if recipe.probes.minimal_pairs else "")
         share = recipe.probes.max_share
         bound = f", in at most {share:.0%} of the training time" if share is not None else ""
-        rows.append(("probes", f"{len(occasions_of(recipe, record.total_steps))} times {what}{bound}"))
+        rows.append(("probes", f"{len(occasions_of(recipe, Course((record.total_steps,))))} times {what}{bound}"))
     marks = recipe.checkpoints.word_marks
     if marks:
         size = 4 * record.num_parameters / 1e6

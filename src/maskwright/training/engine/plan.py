@@ -13,6 +13,7 @@ from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.encoder import Encoder
 from maskwright.export import require_exportable
 from maskwright.heads.token_head import TokenHead
+from maskwright.masking.strategies.base import Strategy
 from maskwright.objectives.terms.base import Term
 from maskwright.optim.optimizers import require_roles
 from maskwright.training.carry_over import kept_parts
@@ -117,11 +118,15 @@ def plan_run(
         model.root().to(device)
         model.use_attention(engine.attention)
     if before is not None:
-        course = Course(tuple(phase.num_steps for phase in before.plan.phases), recipe.fresh_schedules)
+        planned = before.plan.planned_steps or [phase.num_steps for phase in before.plan.phases]
+        changes = [(change.step, tuple(change.phase_steps)) for change in before.plan.changes]
+        course = Course(tuple(planned), recipe.fresh_schedules, changes)
         return RunPlan(engine, models, course, before.plan, need)
     check_resources(recipe, models, corpus, available_memory_bytes(device))
     engine, course, strides = _measure(recipe, corpus, models, engine, flops, ranks, probes or {})
-    record = plan_record(recipe, models, course, flops).model_copy(update={"probe_strides": strides})
+    keeps_hours = recipe.budget.hours is not None and not any(map(_counts_steps, models))
+    news = {"probe_strides": strides, "keeps_hours": keeps_hours}
+    record = plan_record(recipe, models, course, flops).model_copy(update=news)
     return RunPlan(engine, models, course, record, need)
 
 
@@ -140,6 +145,11 @@ def _require_sound_phases(recipe: Recipe, models: Sequence[Model]) -> None:
         except RecipeError as error:
             raise RecipeError(f"phase {index + 1}: {error.got}", error.expected, error.to_do) from error
         require_exportable(model.encoder, tuple(model.exported_heads()))
+
+
+def _counts_steps(model: Model) -> bool:
+    """Return whether a masking strategy asks that a phase has the steps that were planned."""
+    return any(isinstance(part, Strategy) and part.counts_steps for part in model.objective.modules())
 
 
 def _measure(
@@ -170,11 +180,25 @@ def _measure(
     # Hours are judged by steps as they will be made.
     patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
     seconds = None if hours is None else seconds_of_steps(recipe, corpus, models, engine, ranks, patience)
+    if seconds is not None:
+        _require_hours(recipe, seconds)
     course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:
         dtype, held_out_tokens = dtype_named(engine.dtype), corpus.manifest.splits["held_out"].num_tokens
         strides = decide_strides(recipe, probes, models[0], dtype, total, course, held_out_tokens, ranks)
     return engine, course, strides
+
+
+def _require_hours(recipe: Recipe, seconds: Sequence[float]) -> None:
+    """Raise a `RecipeError` if the hours are too short for one step of each phase."""
+    shares, hours = [phase.share for phase in recipe.phases], recipe.budget.hours or 0.0
+    least = max(each * sum(shares) / share for each, share in zip(seconds, shares, strict=True)) / 3600
+    if hours < least:
+        raise RecipeError(
+            f"budget.hours is {hours:g}, too short for one step of every phase on this machine",
+            f"{least:.2g} hours or more",
+            "give more time, or smaller batches (batch.tokens)",
+        )
 
 
 def _effective(engine: EngineRecord) -> float:

@@ -39,7 +39,9 @@ class Budget(Options):
     tokens: int | None = Field(default=None, ge=1, description="tokens seen, padding counted (it is under 1 %)")
     steps: int | None = Field(default=None, ge=1, description="optimizer steps")
     hours: float | None = Field(
-        default=None, gt=0, description="of training; turned into steps by measuring the machine before the first step"
+        default=None,
+        gt=0,
+        description="of training; turned into steps by measuring the machine, and corrected if its speed changes",
     )
     flops: float | None = Field(default=None, gt=0, description="by the formula that `maskwright plan` shows")
 

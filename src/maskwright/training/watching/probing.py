@@ -41,28 +41,28 @@ class Occasions:
     """The steps after which a recipe asks to measure: a function of the step alone.
 
     Attributes:
-        num_steps: of the run.
+        course: of the run.
         every_steps: measure after every so many steps, and after the last.
         num_probes: or so many times, evenly; both None: never.
     """
 
-    num_steps: int
+    course: Course
     every_steps: int | None
     num_probes: int | None
 
     def __len__(self) -> int:
         """Return how many there are."""
         if self.every_steps is not None:
-            return math.ceil(self.num_steps / self.every_steps)
-        return min(self.num_probes or 0, self.num_steps)
+            return math.ceil(self.course.num_steps / self.every_steps)
+        return min(self.num_probes or 0, self.course.num_steps)
 
     def number(self, step: int) -> int | None:
         """Return the number of the occasion after so many steps, counted from 1; None if there is none."""
         if self.every_steps is not None:
-            is_due = step % self.every_steps == 0 or step == self.num_steps
+            is_due = step % self.every_steps == 0 or step == self.course.num_steps
             return math.ceil(step / self.every_steps) if is_due else None
         count = len(self)
-        number, before = (count * done // self.num_steps for done in (step, step - 1))
+        number, before = (math.floor(count * self.course.progress(done)) for done in (step, step - 1))
         return number if number > before else None
 
 
@@ -112,9 +112,9 @@ class Probing(Watcher):
         return values | {"probe_seconds": round(time.perf_counter() - begin, 3)}
 
 
-def occasions_of(recipe: Recipe, num_steps: int) -> Occasions:
-    """Return when a recipe asks to measure in a run of so many steps."""
-    return Occasions(num_steps, recipe.probes.every_steps, recipe.probes.num_probes)
+def occasions_of(recipe: Recipe, course: Course) -> Occasions:
+    """Return when a recipe asks to measure in a run."""
+    return Occasions(course, recipe.probes.every_steps, recipe.probes.num_probes)
 
 
 def is_timing_needed(recipe: Recipe) -> bool:
@@ -163,7 +163,7 @@ def decide_strides(
     num_tokens = min(recipe.probes.tokens, held_out_tokens)
     steps_tokens = sum(steps * recipe.batches[phase].tokens for phase, steps in enumerate(course.phase_steps))
     loss_seconds = training_seconds * num_tokens / (3 * steps_tokens)
-    occasions, budget = occasions_of(recipe, course.num_steps), recipe.probes.max_share * training_seconds
+    occasions, budget = occasions_of(recipe, course), recipe.probes.max_share * training_seconds
     fixed = {LOSS} if recipe.probes.stop_after_no_improvement else set()
     strides = affordable_strides(len(occasions), {LOSS: loss_seconds}, budget, fixed)
     left = budget - loss_seconds * math.ceil(len(occasions) / strides[LOSS])

@@ -29,7 +29,12 @@ class TinySubject:
         self.data: Path | None = None
 
     def new_encoder(self, dropout: float | None = None) -> Encoder:
-        overrides: dict[str, Any] = {"hidden_size": self.width, "num_layers": 2, "num_heads": 2, "feed_forward_size": 48}
+        overrides: dict[str, Any] = {
+            "hidden_size": self.width,
+            "num_layers": 2,
+            "num_heads": 2,
+            "feed_forward_size": 48,
+        }
         if dropout:
             names = {"bert": ["hidden_dropout"], "modernbert": ["embedding_dropout", "feed_forward_dropout"]}
             overrides |= dict.fromkeys([*names[self.family], "attention_dropout"], dropout)
