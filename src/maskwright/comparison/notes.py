@@ -59,8 +59,8 @@ def on_budget(arms: Sequence[Arm], records: Sequence[ArmRecord]) -> list[str]:
     notes = []
     if any(arm.path is not None and arm.recipe.budget.hours is not None for arm in arms):
         notes.append(
-            "Hours were turned into steps by timing steps before each run's first one, and corrected on the way; steps, "
-            "tokens and time are what was really used."
+            "Hours were turned into steps by timing steps before each run's first one, and corrected on the way; "
+            "steps, tokens and time are what was really used."
         )
     early = [f"{arm.name}, seed {run.seed}" for arm in records for run in arm.runs if run.is_stopped_early]
     if early:

@@ -81,7 +81,7 @@ def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
 @pytest.mark.parametrize(("hours", "asked"), [(0.1, 7.2), (100, 60.0)])
 def test_a_fiftieth_of_the_hours_is_timed_a_minute_at_most(raw_recipe, corpus, tmp_path, monkeypatch, hours, asked):
     patience = []
-    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1000.0, 1000.0])
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1.0, 1.0])
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": hours}, "probes": {"max_share": None}}, "test")
     assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert patience == [pytest.approx(asked)]
