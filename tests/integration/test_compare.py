@@ -359,8 +359,8 @@ def test_fine_tuning_has_an_average_and_a_run_its_own_seed(compared, tmp_path, l
         f"The {word} was here,{label}\n" for label, word in enumerate(("court", "judge")) for _ in range(9)
     )
     (tmp_path / "data.csv").write_text(rows)
-    for name in ("one", "two"):
-        task = {"kind": "classification", "data": {"train": "data.csv", "test": "data.csv"}, "training": FINE_TUNING}
+    for name, training in (("one", FINE_TUNING), ("two", FINE_TUNING | {"learning_rate": 1e-3})):
+        task = {"kind": "classification", "data": {"train": "data.csv", "test": "data.csv"}, "training": training}
         written(tmp_path / f"{name}.yaml", task)
     runs = compared / "out" / "runs"
     arms = [{"name": rate, "runs": [str(runs / f"rate-{rate}-seed{seed}") for seed in (1, 2)]} for rate in ("15", "40")]
@@ -373,7 +373,11 @@ def test_fine_tuning_has_an_average_and_a_run_its_own_seed(compared, tmp_path, l
         for run in arm.runs:
             assert run.scores["fine_tuning_average"] == pytest.approx((run.scores["one"] + run.scores["two"]) / 2)
             folder = tmp_path / "out" / "evaluation" / f"{arm.name}-seed{run.seed}"
-            assert EvaluationRecord.read(folder / "one.json").seeds[0].seed == run.seed
+            one, two = (EvaluationRecord.read(folder / f"{name}.json") for name in ("one", "two"))
+            assert one.seeds[0].seed == run.seed
+            # Which learning rate is best is searched where nobody says it.
+            assert (one.settings["training"]["preset"], two.settings["training"]["preset"]) == ("search", "default")
+            assert len(one.settings["tried"]) == 3 and "tried" not in two.settings
     average = record.differences[-1]
     assert (average.measure, average.p_corrected, average.verdict) == ("fine_tuning_average", None, "no test")
 

@@ -115,7 +115,10 @@ def jobs_of(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> list[Job]:
 SEARCH = "search"
 """The preset by which runs are fine-tuned where nothing says which learning rates to take."""
 
-DECIDES_RATES = ("learning_rate", "rate_factors", "preset")
+
+def has_open_rate(named: NamedTask) -> bool:
+    """Return whether a task fine-tunes, and neither its file nor a setting says with which learning rate."""
+    return named.task.is_repeated and named.task.config.training.is_rate_open
 
 
 def tasks_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm]) -> list[NamedTask]:
@@ -132,10 +135,9 @@ def tasks_of(asked: ComparisonFile, how: ComparisonOptions, arms: Sequence[Arm])
     settings |= settings_of(how.task_set)
     if how.preset is not None:
         settings = {"training.preset": how.preset} | settings
-    elif not any("training." in key and key.endswith(DECIDES_RATES) for key in settings):
-        # Arms may like different rates: each gets the same search, on text held back from training.
-        fine_tuned = [named.name for named in find_tasks(names, {}) if named.task.is_repeated]
-        settings = {f"{name}.training.preset": SEARCH for name in fine_tuned} | settings
+    # Arms may like different rates: each gets the same search, on text held back from training.
+    undecided = [named.name for named in find_tasks(names, settings) if has_open_rate(named)]
+    settings = {f"{name}.training.preset": SEARCH for name in undecided} | settings
     limits = {arm.recipe.max_positions for arm in arms}
     if "held_out" in names and len(limits) > 1:
         settings = {"held_out.sequence_length": min(limits)} | settings

@@ -130,6 +130,11 @@ class FineTuning(Options):
         return self.model_copy(update={"learning_rate": float(f"{rate:.3g}"), "search": search})
 
     @property
+    def is_rate_open(self) -> bool:
+        """Whether the learning rate is left to the width of the encoder."""
+        return self.learning_rate is None and not self.search.learning_rate and not self.search.rate_factors
+
+    @property
     def peak_learning_rate(self) -> float:
         """The learning rate, which `for_width` has decided."""
         assert self.learning_rate is not None
