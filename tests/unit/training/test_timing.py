@@ -50,6 +50,7 @@ def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, m
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_hours_are_judged_by_steps_as_they_will_be_made(raw_recipe, corpus, tmp_path, monkeypatch, compiled):
+    monkeypatch.setattr(plan, "_effective", lambda _: 1.0)
     asked = []
     monkeypatch.setattr(
         plan, "seconds_of_steps", lambda *a: asked.append((a[3].compiled, a[3].cross_entropy)) or [0.5, 1.0]
@@ -91,9 +92,16 @@ def test_hours_too_short_for_a_step_of_every_phase_are_refused_with_the_least_th
     raw_recipe, corpus, monkeypatch
 ):
     monkeypatch.setattr(plan, "seconds_of_steps", lambda *_: [1.0, 3.6])
+    monkeypatch.setattr(plan, "_effective", lambda _: 1.0)  # what FLOPs let expect is slower than that
     phases = [{"sequence_length": 32, "share": 3}, {"sequence_length": 32, "share": 1}]
     raw = {**raw_recipe, "phases": phases, "budget": {"hours": 0.003}}
     with pytest.raises(RecipeError, match=r"too short for one step of every phase.*\n.*0\.004 hours or more"):
         plan.plan_run(parse_recipe(raw, "test"), corpus)
     raw["budget"] = {"hours": 0.0041}
     assert min(plan.plan_run(parse_recipe(raw, "test"), corpus).course.phase_steps) == 1
+
+
+def test_a_machine_that_is_busy_when_it_is_timed_is_planned_by_flops(raw_recipe, corpus, monkeypatch):
+    recipe = parse_recipe({**raw_recipe, "budget": {"hours": 1}}, "test")
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *_: [100.0, 100.0])
+    assert sum(plan.plan_run(recipe, corpus).course.phase_steps) > 360

@@ -19,7 +19,7 @@ from maskwright.training.timeline import Course
 
 SHARE_OF_WINDOW = 0.02
 """The pace is that of the last steps, which took so much of the hours, and of so many steps at least:"""
-LEAST_STEPS_OF_WINDOW = 4
+LEAST_STEPS_OF_WINDOW = 2
 
 TOLERATED_SHARE, TOLERATED_SHARE_OF_REST = 0.003, 0.02
 """A phase may be foreseen to miss its end by so much of the hours, and by so much of the time that it has left."""

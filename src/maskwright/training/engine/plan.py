@@ -181,6 +181,9 @@ def _measure(
     patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
     seconds = None if hours is None else seconds_of_steps(recipe, corpus, models, engine, ranks, patience)
     if seconds is not None:
+        # On a machine that is busy at this moment, steps may take many times what their FLOPs let expect.
+        expected = (batch.tokens * each / _effective(engine) for batch, each in zip(recipe.batches, flops, strict=True))
+        seconds = list(map(min, seconds, expected))
         _require_hours(recipe, seconds)
     course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:
