@@ -4,7 +4,7 @@
 
 RUN is a finished run (or any model folder), DATA the folder with the data sets. SST-2 takes one epoch, the other tasks
 the default of four; one seed. The record has the scores on the reported split for every rate. Nobody may choose by
-these: they show how far the default is from the best.
+these: they show how far the default is from the best. Tasks that the record has already stay in it.
 """
 
 import argparse
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="besides the default")
     arguments = parser.parse_args()
     subject = EvaluatedModel(model_folder_of(arguments.run), data=arguments.data)
     default = find_tasks(["rte"], {})[0].task.config.training.for_width(subject.width).peak_learning_rate
@@ -42,9 +43,11 @@ def main() -> None:
         "default_learning_rate": default,
         "tasks": {},
     }
+    if arguments.record.exists():
+        record["tasks"] = json.loads(arguments.record.read_text(encoding="utf-8"))["tasks"]
     for name in arguments.tasks.split(","):
         row: dict[str, Any] = {"epochs": TASKS[name], "scores": {}}
-        for rate in sorted({default, *RATES}):
+        for rate in sorted({default, *arguments.rates}):
             settings = {f"{name}.training.epochs": TASKS[name], f"{name}.training.learning_rate": rate}
             (named,) = find_tasks([name], settings)
             begin = time.perf_counter()
