@@ -378,6 +378,9 @@ def test_fine_tuning_has_an_average_and_a_run_its_own_seed(compared, tmp_path, l
             # Which learning rate is best is searched where nobody says it.
             assert (one.settings["training"]["preset"], two.settings["training"]["preset"]) == ("search", "default")
             assert len(one.settings["tried"]) == 3 and "tried" not in two.settings
+    # Of a word that gives the class away a bag of words makes no mistake, so that no encoder can be better.
+    assert {row.verdict for row in record.differences if row.measure != "fine_tuning_average"} == {"not informative"}
+    assert any("is no better than the baseline bag of words (1.000)" in note for note in record.notes)
     average = record.differences[-1]
     assert (average.measure, average.p_corrected, average.verdict) == ("fine_tuning_average", None, "no test")
 

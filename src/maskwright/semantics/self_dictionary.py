@@ -125,7 +125,7 @@ class SelfDictionary(nn.Module):
     def _learn(self, encoder: Encoder, num_steps: int, hide: Hide, start: PhaseStart) -> Tensor:
         options = self._options
         seed = derived_seed(start.seed, "self_dictionary", num_steps)
-        sample_ND = self._sample(encoder, min(1.0, num_steps / start.num_steps), hide, start, seed)
+        sample_ND = self._sample(encoder, num_steps / start.num_steps, hide, start, seed)
         if len(sample_ND) < options.num_atoms:
             raise CorpusError(
                 f"the student's masked tokens give {len(sample_ND):,} hidden states to learn {options.num_atoms:,} "

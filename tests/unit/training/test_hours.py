@@ -69,3 +69,18 @@ def test_nothing_is_decided_before_the_changes_that_a_resumed_run_repeats():
     keeper = HourKeeper(HOURS, (1.0,), course, not_before=50)
     changes = [keeper.decide(step, 10.0 * step, 10.0) for step in range(1, 60)]
     assert not any(changes[:49]) and any(changes[49:])
+
+
+def test_a_stall_costs_its_own_time_and_ends_nothing():
+    course = Course((1000, 50, 950))
+    keeper = HourKeeper(2000.0, (1000.0, 50.0, 950.0), course)
+    step, elapsed = 0, 0.0
+    while step < course.num_steps:
+        # Steps of a second but for one in the first phase, and the first two of the second.
+        seconds = 40.0 if step in (700, course.first_step(1), course.first_step(1) + 1) else 1.0
+        step, elapsed = step + 1, elapsed + seconds
+        change = None if step == course.num_steps else keeper.decide(step, elapsed, seconds)
+        if change is not None:
+            course.change(*change)
+    assert course.phase_steps[0] == pytest.approx(960, abs=10)
+    assert course.phase_steps[1] >= 10 and elapsed == pytest.approx(2000, rel=0.03)

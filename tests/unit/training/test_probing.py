@@ -137,3 +137,12 @@ def test_a_bound_that_early_stopping_breaks_is_told(decide, capsys):
     section = {"every_steps": 1, "max_share": 0.01, "stop_after_no_improvement": 3}
     assert decide(section, held_out=Slow(0.01)) == {"loss": 1, "held_out": 12}
     assert "lower probes.tokens" in capsys.readouterr().err
+
+
+def test_what_a_step_measures_does_not_change_when_the_run_becomes_longer_or_shorter():
+    course = Course((100,))
+    probing = Probing({"a": Slow(0.0)}, Occasions(course, 5, None), {"a": 3}, loss_of_one, torch.float32)
+    before = {step: probing.due(step) for step in range(1, 50)}
+    course.change(50, (81,))
+    assert {step: probing.due(step) for step in range(1, 50)} == before
+    assert "a" in probing.due(81) and "a" in probing.due(70)

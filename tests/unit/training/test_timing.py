@@ -37,7 +37,7 @@ def test_a_phase_that_must_be_begun_is_judged_by_its_flops(raw_recipe, corpus, m
     models = build_models(recipe, corpus.vocabulary)
     names = []
 
-    def one_second_each(recipe, timed, batches, engine, ranks, phase, least_seconds):
+    def one_second_each(recipe, timed, batches, engine, ranks, phase, least_seconds, summarize):
         names.append(type(timed.objective).__name__)
         return 1.0
 
@@ -82,7 +82,7 @@ def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
 @pytest.mark.parametrize(("hours", "asked"), [(0.1, 7.2), (100, 60.0)])
 def test_a_fiftieth_of_the_hours_is_timed_a_minute_at_most(raw_recipe, corpus, tmp_path, monkeypatch, hours, asked):
     patience = []
-    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: patience.append(a[-1]) or [1.0, 1.0])
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: patience.append(a[5]) or [1.0, 1.0])
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": hours}, "probes": {"max_share": None}}, "test")
     assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {})
     assert patience == [pytest.approx(asked)]
@@ -105,3 +105,11 @@ def test_a_machine_that_is_busy_when_it_is_timed_is_planned_by_flops(raw_recipe,
     recipe = parse_recipe({**raw_recipe, "budget": {"hours": 1}}, "test")
     monkeypatch.setattr(plan, "seconds_of_steps", lambda *_: [100.0, 100.0])
     assert sum(plan.plan_run(recipe, corpus).course.phase_steps) > 360
+
+
+def test_a_run_whose_steps_are_counted_on_keeps_the_first_measurement(raw_recipe, corpus, monkeypatch):
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *a: [a[-1]([90.0, 100.0, 120.0])])
+    phase = {"objective": {"name": "mlm", "strategy": "adaptive"}, "sequence_length": 32}
+    recipe = parse_recipe({**raw_recipe, "budget": {"hours": 1}, "phases": [phase]}, "test")
+    found = plan.plan_run(recipe, corpus)
+    assert found.course.phase_steps == (36,) and not found.record.keeps_hours

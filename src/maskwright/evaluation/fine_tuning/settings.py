@@ -17,6 +17,9 @@ from maskwright.core.strict_yaml import load_yaml, merge_mappings
 DEFAULT = "default"
 """The preset that changes nothing."""
 
+RATE_LISTS = {"learning_rate", "rate_factors"}
+"""The two ways of saying which learning rates a search tries."""
+
 SMALL_WIDTH, SMALL_RATE = 256, 1e-3
 """Up to this width, this is the default learning rate; above, it falls with the square of the width: 1.1e-4 at 768."""
 
@@ -111,8 +114,14 @@ class FineTuning(Options):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
-        """Lay what was given over the preset."""
-        return merge_mappings(preset(given.get("preset", DEFAULT)), given) if isinstance(given, Mapping) else given
+        """Lay what was given over the preset; rates that were given stand instead of the preset's, whichever kind."""
+        if not isinstance(given, Mapping):
+            return given
+        chosen, search = preset(given.get("preset", DEFAULT)), given.get("search") or {}
+        if "search" in chosen and isinstance(search, Mapping) and search.keys() & RATE_LISTS:
+            others = {key: value for key, value in chosen["search"].items() if key not in RATE_LISTS}
+            chosen = {**chosen, "search": others}
+        return merge_mappings(chosen, given)
 
     @model_validator(mode="after")
     def _one_list_of_rates(self) -> Self:
@@ -122,12 +131,13 @@ class FineTuning(Options):
 
     def for_width(self, width: int) -> "FineTuning":
         """Return the settings for an encoder of some width: with a learning rate, and rates to try as numbers."""
-        rate = self.learning_rate or SMALL_RATE * min(1.0, SMALL_WIDTH / width) ** 2
+        of_width = float(f"{SMALL_RATE * min(1.0, SMALL_WIDTH / width) ** 2:.3g}")
+        rate = self.learning_rate or of_width
         rates = [float(f"{rate * factor:.3g}") for factor in self.search.rate_factors]
         search = self.search.model_copy(
             update={"rate_factors": [], "learning_rate": rates or self.search.learning_rate}
         )
-        return self.model_copy(update={"learning_rate": float(f"{rate:.3g}"), "search": search})
+        return self.model_copy(update={"learning_rate": rate, "search": search})
 
     @property
     def is_rate_open(self) -> bool:

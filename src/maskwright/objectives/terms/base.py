@@ -59,6 +59,7 @@ class Term(nn.Module, ABC):
         needs_labels: whether `ask` reads `PackedBatch.labels_S`, so that the sampler must give labels.
         follows_model: whether targets are made again of the model as it learns, so that means of the term at two steps
             don't compare.
+        counts_steps: whether the phase must have the steps that were planned, even if its hours are missed.
         name: the term's name among the objective's, and in metrics.
         is_observed: whether a masking strategy wants to see how each slot fared.
     """
@@ -70,6 +71,7 @@ class Term(nn.Module, ABC):
     shows_predictions: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     follows_model: ClassVar[bool] = False
+    counts_steps: ClassVar[bool] = False
     needs_begin: bool = False
     name: str = ""
     is_observed: bool = False

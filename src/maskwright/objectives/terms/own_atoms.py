@@ -60,6 +60,7 @@ class OwnAtoms(Term):
     citation = "Berend 2023, Masked Latent Semantic Modeling, Findings of ACL, 2023.findings-acl.876"
     metrics = ("agreement",)
     follows_model = True
+    counts_steps = True  # refreshes by steps of the phase
     needs_begin = True
     Config = OwnAtomsConfig
 

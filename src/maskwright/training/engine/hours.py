@@ -19,7 +19,13 @@ from maskwright.training.timeline import Course
 
 SHARE_OF_WINDOW = 0.02
 """The pace is that of the last steps, which took so much of the hours, and of so many steps at least:"""
-LEAST_STEPS_OF_WINDOW = 2
+LEAST_STEPS_OF_WINDOW = 3
+
+TRIMMED_SHARE = 0.1
+"""Of the steps in the window so many are left out, the slowest, one at least: they say nothing of those to come."""
+
+MOST_SHRINKAGE = 4
+"""What is left of a phase is cut to no less than its part over this in one change, so that the next can correct it."""
 
 TOLERATED_SHARE, TOLERATED_SHARE_OF_REST = 0.003, 0.02
 """A phase may be foreseen to miss its end by so much of the hours, and by so much of the time that it has left."""
@@ -66,12 +72,14 @@ class HourKeeper:
         begin, end = step + READ_AHEAD_STEPS + 1, self.course.first_step(phase + 1)
         if len(self._recent) < LEAST_STEPS_OF_WINDOW or step < self.not_before or begin >= end:
             return None
-        pace = sum(self._recent) / len(self._recent)
+        kept = sorted(self._recent)[: -max(1, round(TRIMMED_SHARE * len(self._recent)))]
+        pace = sum(kept) / len(kept)
         ends = [self.seconds * each / sum(self.shares) for each in itertools.accumulate(self.shares)]
         left = ends[phase] - elapsed
         if abs((end - step) * pace - left) <= TOLERATED_SHARE * self.seconds + TOLERATED_SHARE_OF_REST * abs(left):
             return None
-        changed = self._phase_steps(step, max(begin + 1 - step, round(left / pace)), phase, pace)
+        least = max(begin + 1 - step, (end - step) // MOST_SHRINKAGE)
+        changed = self._phase_steps(step, max(least, round(left / pace)), phase, pace)
         if changed == self.course.phase_steps:
             return None
         self.not_before = step + LEAST_STEPS_OF_WINDOW

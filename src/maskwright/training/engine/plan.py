@@ -1,5 +1,6 @@
 """What is decided about a run before its first step: once, for `train`, `plan` and `compare` alike."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,10 @@ class RunPlan:
         return self.record.total_flops / self.effective_flops_per_second
 
 
+MOST_OPTIMISM = 16.0
+"""A step is expected to take no less than its time when it was measured, over this."""
+
+
 def plan_run(
     recipe: Recipe,
     corpus: Corpus | None = None,
@@ -124,8 +129,7 @@ def plan_run(
         return RunPlan(engine, models, course, before.plan, need)
     check_resources(recipe, models, corpus, available_memory_bytes(device))
     engine, course, strides = _measure(recipe, corpus, models, engine, flops, ranks, probes or {})
-    keeps_hours = recipe.budget.hours is not None and not any(map(_counts_steps, models))
-    news = {"probe_strides": strides, "keeps_hours": keeps_hours}
+    news = {"probe_strides": strides, "keeps_hours": _keeps_hours(recipe, models)}
     record = plan_record(recipe, models, course, flops).model_copy(update=news)
     return RunPlan(engine, models, course, record, need)
 
@@ -147,9 +151,26 @@ def _require_sound_phases(recipe: Recipe, models: Sequence[Model]) -> None:
         require_exportable(model.encoder, tuple(model.exported_heads()))
 
 
-def _counts_steps(model: Model) -> bool:
-    """Return whether a masking strategy asks that a phase has the steps that were planned."""
-    return any(isinstance(part, Strategy) and part.counts_steps for part in model.objective.modules())
+def _keeps_hours(recipe: Recipe, models: Sequence[Model]) -> bool:
+    """Return whether the run changes its length on the way to keep its hours: where nothing counts on its steps."""
+    parts = (part for model in models for part in model.objective.modules())
+    return recipe.budget.hours is not None and not any(
+        isinstance(part, (Strategy, Term)) and part.counts_steps for part in parts
+    )
+
+
+def _optimistic(
+    recipe: Recipe, seconds: Sequence[float], flops: Sequence[float], engine: EngineRecord, ranks: Ranks
+) -> list[float]:
+    """Return what a step takes at best, the same on all ranks.
+
+    On a machine that is busy at this moment, steps take many times what their FLOPs let expect. A run that is planned
+    too long is shortened on the way, and its schedules hardly notice; one planned too short would be far along at once.
+    """
+    rate = _effective(engine) * ranks.num_ranks
+    expected = (batch.tokens * each / rate for batch, each in zip(recipe.batches, flops, strict=True))
+    mine = [max(min(pair), pair[0] / MOST_OPTIMISM) for pair in zip(seconds, expected, strict=True)]
+    return [each / ranks.num_ranks for each in ranks.sum(mine, torch.device(engine.device))]
 
 
 def _measure(
@@ -179,11 +200,12 @@ def _measure(
         use_cross_entropy(model, engine)
     # Hours are judged by steps as they will be made.
     patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
-    seconds = None if hours is None else seconds_of_steps(recipe, corpus, models, engine, ranks, patience)
-    if seconds is not None:
-        # On a machine that is busy at this moment, steps may take many times what their FLOPs let expect.
-        expected = (batch.tokens * each / _effective(engine) for batch, each in zip(recipe.batches, flops, strict=True))
-        seconds = list(map(min, seconds, expected))
+    seconds = None
+    if hours is not None:
+        summarize = min if _keeps_hours(recipe, models) else statistics.median
+        seconds = seconds_of_steps(recipe, corpus, models, engine, ranks, patience, summarize)
+        if _keeps_hours(recipe, models):
+            seconds = _optimistic(recipe, seconds, flops, engine, ranks)
         _require_hours(recipe, seconds)
     course, strides = fix_course(recipe, flops, seconds), {}
     if is_share_bounded:

@@ -1,7 +1,8 @@
 """Times a step of each phase before the first one: for budgets in hours, and for what depends on how long a run is."""
 
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -34,6 +35,7 @@ def seconds_of_steps(
     engine: EngineRecord,
     ranks: Ranks,
     least_seconds: float = 0.0,
+    summarize: Callable[[list[float]], float] = statistics.median,
 ) -> list[float]:
     """Time a step of each phase as `engine` has it, the update included; no weight changes.
 
@@ -46,6 +48,7 @@ def seconds_of_steps(
         engine: device, precision, and whether to compile.
         ranks: all processes of the run, over which the mean is taken.
         least_seconds: of timed steps, for all phases: the more there are, the less one of them says by chance.
+        summarize: what the times of a phase's steps become.
     """
     chosen, timed = Phase().objective, []
     for model in models:
@@ -56,7 +59,9 @@ def seconds_of_steps(
     batches = StepBatches(recipe, corpus, Course((1,) * len(recipe.phases)), ranks)
     real_flops, timed_flops = phase_flops_per_token(recipe, models), phase_flops_per_token(recipe, timed)
     return [
-        _seconds_of_step(recipe, timed[phase], batches, engine, ranks, phase, least_seconds / len(models)) * real / run
+        _seconds_of_step(recipe, timed[phase], batches, engine, ranks, phase, least_seconds / len(models), summarize)
+        * real
+        / run
         for phase, (real, run) in enumerate(zip(real_flops, timed_flops, strict=True))
     ]
 
@@ -69,6 +74,7 @@ def _seconds_of_step(
     ranks: Ranks,
     phase: int,
     least_seconds: float,
+    summarize: Callable[[list[float]], float],
 ) -> float:
     device = torch.device(engine.device)
     model.freeze(recipe.phases[phase].freeze)
@@ -90,6 +96,4 @@ def _seconds_of_step(
     seconds = [one_step(len(micro_batches))]
     while sum(seconds) < least_seconds or (len(seconds) < FEW_STEPS and sum(seconds) < SLOW_SECONDS):
         seconds.append(one_step(len(micro_batches)))
-    # The fastest: what else the machine does at this moment makes steps slower, never faster. A run that is planned too
-    # long by that is shortened on the way, and makes haste slowly; one planned too short would be far along at once.
-    return ranks.sum([min(seconds)], device)[0] / ranks.num_ranks
+    return ranks.sum([summarize(seconds)], device)[0] / ranks.num_ranks

@@ -51,10 +51,15 @@ class Occasions:
     num_probes: int | None
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many there are by plan."""
         if self.every_steps is not None:
-            return math.ceil(self.course.num_steps / self.every_steps)
-        return min(self.num_probes or 0, self.course.num_steps)
+            return math.ceil(self._planned / self.every_steps)
+        return min(self.num_probes or 0, self._planned)
+
+    @property
+    def _planned(self) -> int:
+        """Steps as they were planned: what a run has become since must not change what an earlier step measures."""
+        return sum(self.course.planned_steps)
 
     def number(self, step: int) -> int | None:
         """Return the number of the occasion after so many steps, counted from 1; None if there is none."""
@@ -95,7 +100,8 @@ class Probing(Watcher):
         number = self.occasions.number(step)
         if number is None:
             return []
-        left = len(self.occasions) - number
+        is_last = step == self.occasions.course.num_steps
+        left = 0 if is_last else len(self.occasions) - number
         strides = {name: self.strides.get(name, 1) for name in (LOSS, *self.probes)}
         return [name for name, stride in strides.items() if stride and left % stride == 0]
 

@@ -69,3 +69,9 @@ def test_the_search_is_around_the_default_of_the_width():
 def test_two_lists_of_rates_are_refused():
     with pytest.raises(ValidationError, match="both say which rates to try"):
         FineTuning(search={"learning_rate": [1e-3], "rate_factors": [1.0]})
+
+
+def test_rates_that_are_given_stand_instead_of_those_of_a_preset_and_as_they_are():
+    given = FineTuning(preset="search", search={"learning_rate": [1e-4], "epochs": [2]})
+    assert given.for_width(64).grid == [{"learning_rate": 1e-4, "epochs": 2}]
+    assert FineTuning(learning_rate=1.2345e-4).for_width(64).peak_learning_rate == 1.2345e-4
