@@ -79,6 +79,17 @@ def test_two_processes_train_what_one_trains(maskwright, recipe, tmp_path):
     assert len(list((tmp_path / "two" / "corpora").glob("*/manifest.json"))) == 1
 
 
+@pytest.mark.slow
+def test_two_processes_keep_their_hours_together(recipe, tmp_path):
+    """Both measure the machine, each for itself, and change the course alike; else they would wait for each other."""
+    settings = ["--set", f"budget={json.dumps({'hours': 4 / 3600})}", "--set", "probes={}"]
+    first, second = run_on_two("train", recipe, "--run", "two/run", *settings, cwd=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    record = json.loads((tmp_path / "two" / "run" / "run.json").read_text())
+    assert record["plan"]["keeps_hours"] and record["result"]["step"] == record["plan"]["total_steps"]
+    assert record["result"]["seconds"] == pytest.approx(4, rel=0.25)  # a few steps of two busy cores ahead
+
+
 ADAPTIVE = {"name": "adaptive", "refresh_steps": 3}
 
 
