@@ -62,8 +62,10 @@ def losses(run: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(maskwright, recipe, tmp_path):
-    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run").code == 0
-    first, second = run_on_two("train", recipe, "--run", "two/run", cwd=tmp_path)
+    """With Muon, whose matrices the processes share out."""
+    muon = ["--set", "optimizer.name=muon"]
+    assert maskwright("train", recipe, "--run", tmp_path / "one" / "run", *muon).code == 0
+    first, second = run_on_two("train", recipe, "--run", "two/run", *muon, cwd=tmp_path)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "Traceback" not in first.stderr + second.stderr
     assert second.stdout == ""
