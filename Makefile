@@ -12,8 +12,9 @@ demo: $(VENV)/.installed
 	rm -rf runs/demo
 	$(BIN)/maskwright train recipes/tiny.yaml --run runs/demo
 
+# Files in their own order: xdist would leave those with few tests, which are the slow ones, to the end.
 test: check compat
-	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

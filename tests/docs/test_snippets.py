@@ -57,7 +57,8 @@ def home(tmp_path_factory, text_file: Path) -> Path:
 
 
 def test_pages_that_run_are_found():
-    pages = ["README.md", "docs/journey.md", "docs/late_mask.md", "docs/python.md", "docs/sparse_coding.md"]
+    named = ("journey", "late_mask", "optimizers", "python", "sparse_coding")
+    pages = ["README.md", *(f"docs/{name}.md" for name in named)]
     assert [name_of(page) for page in PAGES_THAT_RUN] == pages
 
 
