@@ -17,9 +17,9 @@ from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.evaluation.catalogue import NamedTask
 from maskwright.evaluation.compare_models import FEWEST_RESAMPLES, LEVEL, RESAMPLES_PER_ROW
 from maskwright.evaluation.items import Items
-from maskwright.evaluation.run_tasks import EvaluationFolder
+from maskwright.evaluation.run_tasks import EvaluationFolder, unbeaten_baseline
 from maskwright.evaluation.significance import estimate_difference, holm, p_over_seeds
-from maskwright.evaluation.tasks.base import LOWER_IS_BETTER, is_better
+from maskwright.evaluation.tasks.base import LOWER_IS_BETTER
 
 AVERAGE = "fine_tuning_average"
 """Names the mean over the tasks that fine-tune."""
@@ -125,11 +125,12 @@ def compare_arms(
     lower = {each.name: each.is_lower_better for each in measures}
     rows = corrected(rows, lower)
     for measure in (each for each in measures if each.is_fine_tuned and each.name in scores[baseline]):
-        guesser = best_guesser(measure, arms[baseline].values())
-        if guesser and not is_better(measure.metric, scores[baseline][measure.name].mean, guesser[1]):
+        record = first_record(measure, arms[baseline].values())
+        guesser = unbeaten_baseline(record, scores[baseline][measure.name].mean)
+        if guesser:
             notes.append(
-                f"{measure.title} is not informative: {baseline} is no better than the baseline "
-                f"{guesser[0].replace('_', ' ')} ({guesser[1]:.3f})."
+                f"{measure.title} is not informative: {baseline} is no better than the baseline {guesser[0]} "
+                f"({guesser[1]:.3f})."
             )
             rows = [
                 row.model_copy(update={"verdict": "not informative"}) if row.measure == measure.name else row
@@ -138,11 +139,10 @@ def compare_arms(
     return ArmsCompared(scores, rows, num_resamples, notes)
 
 
-def best_guesser(measure: Measure, folders: Iterable[Path]) -> tuple[str, float] | None:
-    """Return the name and score of the strongest baseline of a task, from the records of some runs; None without."""
-    paths = [EvaluationFolder(folder).record(measure.name) for folder in folders]
-    records = [EvaluationRecord.read(path) for path in paths if path.exists()]
-    return records[0].best_baseline(measure.is_lower_better) if records else None
+def first_record(measure: Measure, folders: Iterable[Path]) -> EvaluationRecord:
+    """Return the first record of a task that was scored for some of the runs; baselines are the same in all."""
+    paths = (EvaluationFolder(folder).record(measure.name) for folder in folders)
+    return EvaluationRecord.read(next(path for path in paths if path.exists()))
 
 
 def by_seed(runs: Mapping[int, Mapping[str, float]], measure: str) -> dict[int, float]:

@@ -238,14 +238,23 @@ def combine_seeds(
     return record
 
 
-def _note_uninformative(record: EvaluationRecord) -> str | None:
-    """Return a warning if a model that was fine-tuned is no better than a guesser."""
+def unbeaten_baseline(record: EvaluationRecord, score: float) -> tuple[str, float] | None:
+    """Return name and score of the strongest baseline of a task, if a model's score by the main metric is no better."""
     metric = str(record.main_metric)
     found = record.best_baseline(metric in LOWER_IS_BETTER)
-    if found is None or is_better(metric, record.scores[metric], found[1]):
+    if found is None or is_better(metric, score, found[1]):
         return None
-    name = found[0].replace("_", " ")
-    return f"Not informative: the baseline ({name}) is at least as good, so the score says little about the encoder."
+    return found[0].replace("_", " "), found[1]
+
+
+def _note_uninformative(record: EvaluationRecord) -> str | None:
+    """Return a warning if a model that was fine-tuned is no better than a guesser."""
+    found = unbeaten_baseline(record, record.scores[str(record.main_metric)])
+    if found is None:
+        return None
+    return (
+        f"Not informative: the baseline ({found[0]}) is at least as good, so the score says little about the encoder."
+    )
 
 
 def _join_missing(missing: dict[str, MissingData], num_scored: int) -> MissingData:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from maskwright.batching.loader import Loader
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError
@@ -41,7 +39,6 @@ class TrainingLoop:
     def __init__(self, run: Run) -> None:
         """Take up the run, from its newest whole checkpoint if there is one."""
         self.run = run
-        self.device = torch.device(run.engine.device)
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
@@ -137,7 +134,7 @@ class TrainingLoop:
                 if self.hours and not self.is_at_end:
                     self.hours.after_step(self.state.step, self.state.seconds, self.state.seconds - before.seconds)
                     loader.end_step = end_of_phase()
-                is_interrupted = run.ranks.any(interrupts.received is not None, self.device)
+                is_interrupted = run.ranks.any(interrupts.received is not None, run.device)
                 if is_interrupted or self.is_at_end or self._is_save_due():
                     self.save()
                 if is_interrupted and not self.is_at_end:
@@ -177,7 +174,7 @@ class TrainingLoop:
         phase.model.objective.after_step(phase.model.encoder, position.step_in_phase + 1)
         seconds = time.perf_counter() - begin
         counts = [float(sum(count(batch) for batch in batches)) for count in (_num_tokens, _num_text_tokens)]
-        num_tokens, num_text_tokens = map(int, run.ranks.sum(counts, self.device))
+        num_tokens, num_text_tokens = map(int, run.ranks.sum(counts, run.device))
         self.state = self.state.model_copy(
             update={
                 "step": step + 1,
@@ -213,7 +210,7 @@ class TrainingLoop:
         by_steps = settings.every_steps is not None and self.state.step % settings.every_steps == 0
         is_late = settings.every_minutes is not None and time.monotonic() - self._saved_at > 60 * settings.every_minutes
         is_best = settings.keep_best and self.state.best_step == self.state.step
-        return by_steps or is_best or self.run.ranks.any(is_late, self.device)
+        return by_steps or is_best or self.run.ranks.any(is_late, self.run.device)
 
     def save(self) -> Path:
         """Save a checkpoint (rank 0 writes; all have the same weights) and return its path."""

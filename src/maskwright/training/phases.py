@@ -52,7 +52,7 @@ class PhaseRun:
 def open_phase(run: Run, index: int, model: Model) -> PhaseRun:
     """Put the model of a phase onto the device, with optimizers that have no state yet."""
     options = run.recipe.phases[index]
-    model.root().to(torch.device(run.engine.device))
+    model.root().to(run.device)
     model.use_attention(run.engine.attention)
     use_cross_entropy(model, run.engine)
     model.freeze(options.freeze)
@@ -106,7 +106,7 @@ def begin_phase(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -
     model = phase.model
     model.objective.begin(model.encoder, phase_start(run, phase, step, before))
     joined = PhaseModel(model.encoder, model.objective).train()
-    device, dtype = torch.device(run.engine.device), dtype_named(run.engine.dtype)
+    device, dtype = run.device, dtype_named(run.engine.dtype)
     return Stepper(joined, device, dtype, run.ranks, run.recipe.seed, run.engine.compiled)
 
 
@@ -120,7 +120,7 @@ def leave_phase(run: Run, phase: PhaseRun, step: int) -> None:
     # One generator for all phases: where they hide the same way, they hide the same.
     generator = torch_generator(run.recipe.seed, "masked_example")
     batch = objective.corrupt(clean, generator, run.course.position_of(step - 1).phase_progress)
-    batch = objective.complete(phase.model.encoder, batch.to(torch.device(run.engine.device)))
+    batch = objective.complete(phase.model.encoder, batch.to(run.device))
     write_masked_example(run.folder, phase.index, phase.options.objective, batch, run.tokenizer)
 
 
@@ -141,7 +141,7 @@ def phase_start(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -
         sequence_length=phase.options.sequence_length,
         num_steps=run.course.planned_steps[index],
         seed=run.recipe.seed,
-        device=torch.device(run.engine.device),
+        device=run.device,
         dtype=dtype_named(run.engine.dtype),
         micro_batch_tokens=run.recipe.batches[index].micro_batch_tokens,
         was_begun=was_begun,

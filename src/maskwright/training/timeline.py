@@ -94,7 +94,8 @@ class Course:
             phase_steps: steps of each phase, those before `begin` included.
         """
         before = self._stages[-1]
-        phase, (first, end) = self.position_of(begin).phase, self._schedule_of(self.position_of(begin).phase, before)
+        phase = self.position_of(begin).phase
+        first, end = self._schedule_of(phase, before)
         done = (
             before.progress(begin, before.first_step(phase), before.first_step(phase + 1), before.phase_done),
             before.progress(begin, first, end, before.schedule_done),

@@ -42,6 +42,14 @@ def update(one: TwoBlocks, optimizers: Optimizers, steps: int = 1, learning_rate
         optimizers.step(learning_rate)
 
 
+def assert_moved(one: TwoBlocks, other: TwoBlocks, factors: dict[str, float]) -> None:
+    """Assert that parameters of the other moved so many times as far from where both began."""
+    before = module()
+    for name, factor in factors.items():
+        moved = [each.get_parameter(name) - before.get_parameter(name) for each in (one, other)]
+        torch.testing.assert_close(moved[1], factor * moved[0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_state_taken_over_by_name_continues_to_the_last_bit(name):
     config = OptimizerConfig(name=name, learning_rate=0.05)
@@ -110,10 +118,7 @@ def test_a_learning_rate_factor_holds_for_all_inside_a_module():
     other.learning_rate_factor = 2.0
     for each in (one, other):
         update(each, Optimizers(each, OptimizerConfig(learning_rate=0.05, weight_decay=0, clip_norm=0)))
-    before = module()
-    for name, factor in (("embedding.weight", 2.0), ("blocks.0.weight", 2.0), ("blocks.1.bias", 0.5)):
-        moved = [each.get_parameter(name) - before.get_parameter(name) for each in (one, other)]
-        torch.testing.assert_close(moved[1], factor * moved[0], rtol=1e-4, atol=1e-6)
+    assert_moved(one, other, {"embedding.weight": 2.0, "blocks.0.weight": 2.0, "blocks.1.bias": 0.5})
 
 
 def test_muon_gets_nothing_but_two_dimensions():
@@ -143,10 +148,7 @@ def test_a_role_has_a_learning_rate_of_its_own():
     factors = {"embedding": 3.0, "vector": 0.5}
     update(one, Optimizers(one, OptimizerConfig(**same)))
     update(other, Optimizers(other, OptimizerConfig(**same, learning_rate_factors=factors)))
-    before = module()
-    for name, factor in (("embedding.weight", 3.0), ("blocks.0.weight", 1.0), ("blocks.1.bias", 0.5)):
-        moved = [each.get_parameter(name) - before.get_parameter(name) for each in (one, other)]
-        torch.testing.assert_close(moved[1], factor * moved[0], rtol=1e-4, atol=1e-6)
+    assert_moved(one, other, {"embedding.weight": 3.0, "blocks.0.weight": 1.0, "blocks.1.bias": 0.5})
 
 
 def test_a_factor_for_a_role_that_no_parameter_has_is_refused():

@@ -5,6 +5,7 @@ strict pydantic model written as JSON; unknown keys are errors, so a record of a
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +103,16 @@ class PhaseRecord(Record):
         return value
 
 
+def totals_of(phases: Sequence[PhaseRecord]) -> dict[str, Any]:
+    """Return steps, tokens and FLOPs of all phases, by the names that they have in a `PlanRecord`."""
+    tokens = [phase.num_steps * (phase.step_tokens or 0) for phase in phases]
+    return {
+        "total_flops": sum(each * phase.flops_per_token for each, phase in zip(tokens, phases, strict=True)),
+        "total_tokens": sum(tokens),
+        "total_steps": sum(phase.num_steps for phase in phases),
+    }
+
+
 class CourseChange(Record):
     """The phases of a run with a budget in hours became longer or shorter, since the machine's speed changed."""
 
@@ -141,17 +152,14 @@ class PlanRecord(Record):
             phase.model_copy(update={"num_steps": steps})
             for phase, steps in zip(self.phases, change.phase_steps, strict=True)
         ]
-        tokens = [phase.num_steps * (phase.step_tokens or 0) for phase in phases]
+        totals = totals_of(phases)
         news = {
             "phases": phases,
             "planned_steps": self.planned_steps or [phase.num_steps for phase in self.phases],
             "changes": [*self.changes, change],
-            "total_steps": sum(change.phase_steps),
-            "total_tokens": sum(tokens),
-            "total_flops": sum(each * phase.flops_per_token for each, phase in zip(tokens, phases, strict=True)),
-            "total_words": round(self.total_words * sum(tokens) / self.total_tokens),
+            "total_words": round(self.total_words * totals["total_tokens"] / self.total_tokens),
         }
-        return self.model_copy(update=news)
+        return self.model_copy(update=news | totals)
 
     def phase_of(self, step: int) -> int:
         """Return the index of the phase in which a run came to `step` steps; of the first before there was a step."""

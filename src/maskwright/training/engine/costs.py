@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from maskwright.core.errors import MemoryShortage
-from maskwright.core.records.run import PhaseRecord, PlanRecord
+from maskwright.core.records.run import PhaseRecord, PlanRecord, totals_of
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.build import empty_encoder, load_family
 from maskwright.training.engine.cross_entropy_choice import logits_of_heads
@@ -67,14 +67,11 @@ def plan_record(recipe: Recipe, models: Sequence[Model], course: Course, flops: 
             zip(recipe.phases, models, course.phase_steps, flops, strict=True)
         )
     ]
-    tokens = [steps * recipe.batches[index].tokens for index, steps in enumerate(course.phase_steps)]
     return PlanRecord(
         num_parameters=models[-1].num_parameters(),
         num_body_parameters=sum(parameter.numel() for parameter in models[-1].encoder.blocks.parameters()),
         phases=phases,
-        total_flops=sum(each * per_token for each, per_token in zip(tokens, flops, strict=True)),
-        total_tokens=sum(tokens),
-        total_steps=course.num_steps,
+        **totals_of(phases),
     )
 
 

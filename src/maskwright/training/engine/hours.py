@@ -7,7 +7,6 @@ to its end. Each change is written into the run's record before it takes effect.
 changes at the same steps, so that it repeats to the bit what it had done (tests/resume/test_hours.py).
 """
 
-import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -18,8 +17,9 @@ from maskwright.training.run import Run
 from maskwright.training.timeline import Course
 
 SHARE_OF_WINDOW = 0.02
-"""The pace is that of the last steps, which took so much of the hours, and of so many steps at least:"""
-LEAST_STEPS_OF_WINDOW = 3
+"""The pace is that of the last steps, which took so much of the hours, but of so many steps at least and at most:"""
+LEAST_STEPS_OF_WINDOW, MOST_STEPS_OF_WINDOW = 3, 256
+"""With more steps the pace would be no surer, and after every step it would take longer to find."""
 
 TRIMMED_SHARE = 0.1
 """Of the steps in the window so many are left out, the slowest, one at least: they say nothing of those to come."""
@@ -49,7 +49,7 @@ class HourKeeper:
     shares: tuple[float, ...]
     course: Course
     not_before: int = 0
-    _recent: deque[float] = field(default_factory=deque)
+    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_STEPS_OF_WINDOW))
     _phase: int | None = None
 
     def decide(self, step: int, elapsed: float, step_seconds: float) -> tuple[int, tuple[int, ...]] | None:
@@ -74,8 +74,7 @@ class HourKeeper:
             return None
         kept = sorted(self._recent)[: -max(1, round(TRIMMED_SHARE * len(self._recent)))]
         pace = sum(kept) / len(kept)
-        ends = [self.seconds * each / sum(self.shares) for each in itertools.accumulate(self.shares)]
-        left = ends[phase] - elapsed
+        left = sum(self._phase_seconds[: phase + 1]) - elapsed
         if abs((end - step) * pace - left) <= TOLERATED_SHARE * self.seconds + TOLERATED_SHARE_OF_REST * abs(left):
             return None
         least = max(begin + 1 - step, (end - step) // MOST_SHRINKAGE)
@@ -85,11 +84,15 @@ class HourKeeper:
         self.not_before = step + LEAST_STEPS_OF_WINDOW
         return begin, changed
 
+    @property
+    def _phase_seconds(self) -> list[float]:
+        """What each phase may take."""
+        return [self.seconds * share / sum(self.shares) for share in self.shares]
+
     def _phase_steps(self, step: int, steps_left: int, phase: int, pace: float) -> tuple[int, ...]:
         """Return the steps of all phases: of this one so many more; of later ones by how much slower this one is."""
         planned = self.course.planned_steps
-        seconds = [self.seconds * share / sum(self.shares) for share in self.shares]
-        slowdown = pace / (seconds[phase] / planned[phase])
+        slowdown = pace / (self._phase_seconds[phase] / planned[phase])
         steps = list(self.course.phase_steps)
         steps[phase] = step - self.course.first_step(phase) + steps_left
         for later in range(phase + 1, len(steps)):

@@ -113,9 +113,7 @@ def plan_run(
     _require_sound_phases(recipe, models)
     need, flops = footprint(recipe, models, engine.attention), phase_flops_per_token(recipe, models)
     if corpus is None:
-        effective = _effective(engine)
-        seconds = [recipe.batches[phase].tokens * each / effective for phase, each in enumerate(flops)]
-        course = fix_course(recipe, flops, seconds)
+        course = fix_course(recipe, flops, _seconds_by_flops(recipe, flops, _effective(engine)))
         return RunPlan(engine, models, course, plan_record(recipe, models, course, flops), need)
     device = torch.device(engine.device)
     require_memory(recipe, need, available_memory_bytes(device))
@@ -128,8 +126,9 @@ def plan_run(
         course = Course(tuple(planned), recipe.fresh_schedules, changes)
         return RunPlan(engine, models, course, before.plan, need)
     check_resources(recipe, models, corpus, available_memory_bytes(device))
-    engine, course, strides = _measure(recipe, corpus, models, engine, flops, ranks, probes or {})
-    news = {"probe_strides": strides, "keeps_hours": _keeps_hours(recipe, models)}
+    keeps_hours = _keeps_hours(recipe, models)
+    engine, course, strides = _measure(recipe, corpus, models, engine, flops, ranks, probes or {}, keeps_hours)
+    news = {"probe_strides": strides, "keeps_hours": keeps_hours}
     record = plan_record(recipe, models, course, flops).model_copy(update=news)
     return RunPlan(engine, models, course, record, need)
 
@@ -167,8 +166,7 @@ def _optimistic(
     On a machine that is busy at this moment, steps take many times what their FLOPs let expect. A run that is planned
     too long is shortened on the way, and its schedules hardly notice; one planned too short would be far along at once.
     """
-    rate = _effective(engine) * ranks.num_ranks
-    expected = (batch.tokens * each / rate for batch, each in zip(recipe.batches, flops, strict=True))
+    expected = _seconds_by_flops(recipe, flops, _effective(engine) * ranks.num_ranks)
     mine = [max(min(pair), pair[0] / MOST_OPTIMISM) for pair in zip(seconds, expected, strict=True)]
     return [each / ranks.num_ranks for each in ranks.sum(mine, torch.device(engine.device))]
 
@@ -181,6 +179,7 @@ def _measure(
     flops: list[float],
     ranks: Ranks,
     probes: Mapping[str, Probe],
+    keeps_hours: bool,
 ) -> tuple[EngineRecord, Course, dict[str, int]]:
     """Decide how steps are made and how often each probe measures, and fix the course; time a step where needed."""
     is_share_bounded, hours = is_timing_needed(recipe), recipe.budget.hours
@@ -202,9 +201,9 @@ def _measure(
     patience = min(SHARE_OF_TIMING * total, MOST_SECONDS_OF_TIMING)
     seconds = None
     if hours is not None:
-        summarize = min if _keeps_hours(recipe, models) else statistics.median
+        summarize = min if keeps_hours else statistics.median
         seconds = seconds_of_steps(recipe, corpus, models, engine, ranks, patience, summarize)
-        if _keeps_hours(recipe, models):
+        if keeps_hours:
             seconds = _optimistic(recipe, seconds, flops, engine, ranks)
         _require_hours(recipe, seconds)
     course, strides = fix_course(recipe, flops, seconds), {}
@@ -224,6 +223,11 @@ def _require_hours(recipe: Recipe, seconds: Sequence[float]) -> None:
             f"{least:.2g} hours or more",
             "give more time, or smaller batches (batch.tokens)",
         )
+
+
+def _seconds_by_flops(recipe: Recipe, flops: Sequence[float], flops_per_second: float) -> list[float]:
+    """Return the seconds of a step of each phase, at a rate."""
+    return [batch.tokens * each / flops_per_second for batch, each in zip(recipe.batches, flops, strict=True)]
 
 
 def _effective(engine: EngineRecord) -> float:
