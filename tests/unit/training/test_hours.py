@@ -84,3 +84,12 @@ def test_a_stall_costs_its_own_time_and_ends_nothing():
             course.change(*change)
     assert course.phase_steps[0] == pytest.approx(960, abs=10)
     assert course.phase_steps[1] >= 10 and elapsed == pytest.approx(2000, rel=0.03)
+
+
+def test_the_pace_is_not_that_of_a_stall():
+    keeper = HourKeeper(1000.0, (1.0,), Course((1000,)))
+    assert not any(keeper.decide(step, float(step), 1.0) for step in range(1, 51))
+    change = keeper.decide(51, 90.0, 40.0)
+    assert change is not None
+    begin, phase_steps = change
+    assert (begin, phase_steps) == (54, (961,)), "40 s are lost, and the other steps take a second as before"
