@@ -15,6 +15,7 @@ from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.marks import MarkedTokens
 from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat, check_checksums
+from maskwright.corpus.shared_runs import read_shared_runs
 from maskwright.tokenization.folder import load_tokenizer
 from maskwright.tokenization.special_tokens import vocabulary_of
 
@@ -32,10 +33,13 @@ class TokenSplit:
         marks: names of the marks of its tokens; the first token of a document begins each of these units.
         files: names of the sources that the documents are from.
         documents_of_files: how many documents are of each, in order; empty if that was not noted.
+        is_shared: bool [tokens], counted as in `first_tokens`, of the held-out split: whether a token stands in a run
+            that the training split has too (`corpus/shared_runs.py`); None where nobody looked.
     """
 
     def __init__(self, folder: Path, record: SplitRecord, form: ShardFormat, files: Sequence[str] = ()) -> None:
         """Map every shard of the split."""
+        self.is_shared: np.ndarray | None = None
         self.marks, self.files, self.documents_of_files = form.marks, tuple(files), tuple(record.documents_of_files)
         self._shards = [Shard(folder, shard, form) for shard in record.shards]
         self.num_documents = sum(len(shard.document_offsets) - 1 for shard in self._shards)
@@ -97,6 +101,9 @@ class Corpus:
         self._splits = {
             name: TokenSplit(folder, record, self._form, manifest.files) for name, record in manifest.splits.items()
         }
+        if manifest.shared_runs is not None:
+            held_out = self._splits["held_out"]
+            held_out.is_shared = read_shared_runs(folder, manifest.shared_runs, int(held_out.first_tokens[-1]))
 
     def split(self, name: str) -> TokenSplit:
         """Return "train" or "held_out"."""

@@ -24,9 +24,6 @@ class Decontaminator:
         """
         self.ngram_words = ngram_words
         self._word_numbers: dict[str, int] = {}
-        self._factors = np.random.Generator(np.random.Philox(key=ngram_words)).integers(
-            1, 2**63, ngram_words, dtype=np.uint64
-        )
         found = [np.zeros(0, np.uint64)]
         for text in evaluation_texts:
             numbers = [self._word_numbers.setdefault(word, len(self._word_numbers) + 1) for word in words_of(text)]
@@ -51,13 +48,25 @@ class Decontaminator:
 
     def _hashes(self, numbers: np.ndarray) -> np.ndarray:
         """Return the 64-bit hashes of all n-grams without an unknown word (number 0)."""
-        if len(numbers) < self.ngram_words:
-            return np.zeros(0, np.uint64)
-        windows = np.lib.stride_tricks.sliding_window_view(numbers, self.ngram_words)
-        windows = windows[(windows > 0).all(axis=1)]
-        return windows @ self._factors
+        hashes = ngram_hashes(numbers, self.ngram_words)
+        num_unknown = np.cumsum(np.concatenate([[0], numbers == 0]))
+        return hashes[num_unknown[self.ngram_words :] == num_unknown[: len(hashes)]]
 
 
 def words_of(text: str) -> list[str]:
     """Return the words in lower case, without punctuation."""
     return WORD.findall(text.lower())
+
+
+def ngram_hashes(numbers: np.ndarray, length: int) -> np.ndarray:
+    """Return the 64-bit hashes of all n-grams of so many numbers, uint64 [max(0, numbers - length + 1)].
+
+    Args:
+        numbers: uint64 [numbers], such as the numbers of words.
+        length: n.
+    """
+    factors = np.random.Generator(np.random.Philox(key=length)).integers(1, 2**63, length, dtype=np.uint64)
+    hashes = np.zeros(max(0, len(numbers) - length + 1), np.uint64)
+    for index, factor in enumerate(factors):
+        hashes += numbers[index : index + len(hashes)] * factor
+    return hashes

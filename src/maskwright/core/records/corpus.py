@@ -36,6 +36,14 @@ class SplitRecord(Record):
     )
 
 
+class SharedRunsRecord(Record):
+    """`shared_runs.npy`: which held-out tokens stand in runs that the training split has too."""
+
+    run_tokens: int = Field(description="length of a run")
+    num_tokens: int = Field(description="held-out tokens in such runs")
+    sha256: str = Field(description="checksum of the file")
+
+
 class TokenizerAudit(Record):
     """How well a tokenizer fits the text, measured on held-out documents."""
 
@@ -68,7 +76,15 @@ class CorpusManifest(Record):
     decontamination: dict[str, int] | None = None
     audit: TokenizerAudit
     seconds: float
+    shared_runs: SharedRunsRecord | None = Field(
+        default=None, description="near-duplicates across the split; none before version 0.3"
+    )
     sha256_of_counts: str = Field(description="checksum of unigram_counts.npy: int64 [V], counts over the train split")
+
+    @property
+    def shared_fraction(self) -> float | None:
+        """Share of the held-out tokens that stand in runs which the training text has too; None if not known."""
+        return self.shared_runs and self.shared_runs.num_tokens / self.splits["held_out"].num_tokens
 
     @property
     def content_sha256(self) -> str:
