@@ -1,6 +1,7 @@
 """A loss or gradient that is not finite never reaches the weights, and leaves what reproduces it."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from maskwright.core.records.run import RunFolder
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
+from maskwright.training.watching.watcher import StepDone
 
 BAD_STEP = 4
 
@@ -69,3 +71,41 @@ def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monke
     assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP, loop.phase.model.objective)[1].input.token_ids_T)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))
+
+
+@dataclass
+class Poison:
+    """Puts one NaN into a tensor after a step, as an update that overflows does, where no loss of that step sees it."""
+
+    loop: TrainingLoop
+    step: int
+    is_weight: bool
+    name: str = ""
+
+    def after_step(self, step: StepDone) -> None:
+        if step.state.step == self.step:
+            phase = self.loop.phase
+            tensors = phase.model.tensors() if self.is_weight else phase.optimizers.state_tensors()
+            self.name = next(name for name, tensor in tensors.items() if tensor.numel() > 3)
+            tensors[self.name].detach().view(-1)[3] = float("nan")
+
+
+@pytest.mark.parametrize("is_weight", [True, False], ids=["weight", "optimizer"])
+@pytest.mark.parametrize("step", [6, 7, 8])
+def test_what_an_update_leaves_is_saved_only_if_finite(raw_recipe, corpus, tmp_path, monkeypatch, is_weight, step):
+    """Step 6 is saved, step 7 is not, and after step 8 the next phase takes over."""
+    raw = {**raw_recipe, "probes": {}, "checkpoints": {"every_steps": 3, "every_minutes": None, "keep_last": 9}}
+    loop = TrainingLoop(assemble_run(parse_recipe(raw, "test"), corpus, RunFolder(tmp_path), Ranks(), {}))
+    poison = Poison(loop, step, is_weight)
+    monkeypatch.setattr("maskwright.training.loop.Display.after_step", poison.after_step)
+    with pytest.raises(NonFiniteError) as raised:
+        loop.train()
+    if step == 7 and not is_weight:  # the next update brings it into the weights
+        assert "after step 8: encoder." in raised.value.got
+    else:
+        assert f"after step {step}: {poison.name} is not finite in" in raised.value.got
+    clean = 3 if step == 6 else 6
+    assert loop.checkpoints.steps()[-1] == clean
+    assert f"the checkpoint after step {clean} is clean" in raised.value.to_do
+    for tensor in load_file(loop.checkpoints.path(clean) / "model.safetensors").values():
+        assert tensor.isfinite().all()

@@ -31,6 +31,7 @@ def train(
         from_model: a Hugging Face folder with any masked encoder that transformers has, or a run folder, to continue
             from; its architecture and its tokenizer take the place of the recipe's.
         set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
+            With --resume: a learning rate or optimizer.clip_norm, from the next step on.
         strict: refuse invalid UTF-8, naming the byte, instead of replacing and counting it (--set data.strict=true).
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
         corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus

@@ -85,7 +85,7 @@ class MissingDependency(MaskwrightError, ImportError):
 
 
 class NonFiniteError(MaskwrightError, ArithmeticError):
-    """A loss or gradient was not finite; the update was not made."""
+    """A loss, gradient or weight was not finite; what was saved before is clean."""
 
     exit_code = 70
 

@@ -112,9 +112,13 @@ class Optimizers:
             rates = config.learning_rate, config.weight_decay, config.momentum
             self._optimizers["muon"] = Muon(stacks, *rates, dtype, ranks)
 
-    def clip(self) -> Tensor:
-        """Clip the gradients and return their global norm before that (a scalar tensor, possibly not finite)."""
-        limit = self._clip_norm or float("inf")
+    def clip(self, clip_norm: float | None = None) -> Tensor:
+        """Clip the gradients and return their global norm before that (a scalar tensor, possibly not finite).
+
+        Args:
+            clip_norm: that of the configuration by default; 0 leaves the gradients as they are.
+        """
+        limit = (self._clip_norm if clip_norm is None else clip_norm) or float("inf")
         return nn.utils.clip_grad_norm_(list(self._names), limit)
 
     def step(self, learning_rate: float) -> None:

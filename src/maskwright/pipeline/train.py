@@ -4,8 +4,9 @@ The stages meet in the run folder. Only here do training and evaluation meet, so
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, RunInterrupted, StorageError
 from maskwright.core.files import remove_folder
@@ -27,6 +28,7 @@ from maskwright.pipeline.recipes import (
     Settings,
     folder_of,
     read_with_overrides,
+    settings_of,
     with_strict,
 )
 from maskwright.reports.html import write_report
@@ -53,8 +55,8 @@ def require_sensible(recipe: RecipeLike | None, resume: bool, run: Path | None, 
         raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
     if resume and (recipe is not None or has_changes):
         raise RecipeError(
-            "--resume with a recipe, --data, --corpus, --set, --strict or --from",
-            "--run and --resume alone: the run knows its recipe",
+            "--resume with a recipe, --data, --corpus, --strict or --from",
+            "--run and --resume, and --set for a learning rate or clip norm: the run knows its recipe",
         )
 
 
@@ -79,7 +81,8 @@ def train(
         run: folder of the run; runs/NAME by default, NAME being the recipe's name.
         resume: go on with the run in `run`, from its newest whole checkpoint.
         from_model: a folder with any masked encoder, or a run, to continue from.
-        set: values that replace the recipe's, by dotted key: a mapping, or "key=value" strings.
+        set: values that replace the recipe's, by dotted key: a mapping, or "key=value" strings; with `resume`, a
+            learning rate or `optimizer.clip_norm` from the next step on.
         strict: refuse invalid UTF-8 instead of replacing and counting it.
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
         corpus: a corpus that was prepared before, instead of the recipe's text.
@@ -92,12 +95,12 @@ def train(
         RunInterrupted: a signal asked to stop; the run was saved.
     """
     run = None if run is None else Path(run)
-    require_sensible(recipe, resume, run, bool(data or corpus or set or from_model or strict))
+    require_sensible(recipe, resume, run, bool(data or corpus or from_model or strict))
     ranks = join_ranks(default_device())
     try:
         if resume:
             assert run is not None
-            return go_on(run, ranks)
+            return go_on(run, ranks, settings_of(set))
         assert recipe is not None
         if corpus is not None and (data or from_model is not None):
             raise RecipeError(
@@ -158,20 +161,21 @@ def begin(
         return _see_through(loop, corpus)
 
 
-def go_on(run: Path, ranks: Ranks) -> RunRecord:
-    """Go on with a run that was stopped, wherever it was."""
+def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None) -> RunRecord:
+    """Go on with a run that was stopped, wherever it was; see `TrainingLoop.resume` for the settings."""
     folder = RunFolder(run)
     record_of(run)  # before the folder is locked, which would make it
     with _exclusive(folder, ranks):
         record = record_of(run)
-        if record.status == "finished" and folder.report.exists():
+        if record.status == "finished" and folder.report.exists() and not settings:
             say(f"{run} is finished already; its report is {folder.report}")
             return record
         recipe = recipe_of_run(record, str(folder.run_record))
         require_same_updates(record, str(folder.run_record))
         corpus = open_corpus(Path(record.corpus), verify=True)
-        loop = TrainingLoop(assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record))
-        loop.resume()
+        assembled = assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record)
+        loop = TrainingLoop(assembled, record.setting_changes)
+        loop.resume(settings)
         return _see_through(loop, corpus)
 
 
@@ -230,7 +234,7 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> RunRecord:
         if ranks.is_first:
             RunRecord.read(folder.run_record).model_copy(update=news).write(folder.run_record)
 
-    note(status="running")
+    note(status="running", setting_changes=loop.recipe.changes)
     meter = energy_meter(loop.run.recipe.energy, loop.run.engine)
     try:
         with meter:

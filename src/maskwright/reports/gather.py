@@ -47,6 +47,14 @@ class Story:
     comparisons: list[ModelComparisonRecord]
 
     @property
+    def cautions(self) -> list[str]:
+        """Sentences that a reader must know before anything else."""
+        return [
+            f"From step {change.step + 1:,} on, {change.key} was {change.value}."
+            for change in self.record.setting_changes
+        ]
+
+    @property
     def unranked_records(self) -> dict[str, EvaluationRecord]:
         """Scores without a main metric: they are shown with their baselines and in no table of tasks."""
         return {task: record for task, record in self.evaluations.items() if record.main_metric is None}

@@ -5,14 +5,15 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from maskwright.batching.loader import Loader
 from maskwright.core.batches import CorruptedBatch
-from maskwright.core.errors import CheckpointError
+from maskwright.core.errors import CheckpointError, RecipeError
 from maskwright.core.log import say
-from maskwright.core.records.run import ResultRecord
+from maskwright.core.records.run import ResultRecord, SettingChange
 from maskwright.training.checkpoint import (
     Checkpoints,
     TrainingState,
@@ -25,7 +26,8 @@ from maskwright.training.model import build_model
 from maskwright.training.phases import begin_phase, enter_phase, leave_phase, open_phase
 from maskwright.training.run import Run
 from maskwright.training.safety.interrupts import Interrupts
-from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite
+from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite, require_finite
+from maskwright.training.setting_changes import RecipeBySteps
 from maskwright.training.step import StepLoss, Stepper
 from maskwright.training.watching.display import Display
 from maskwright.training.watching.metrics import MetricsLog
@@ -36,9 +38,15 @@ from maskwright.training.watching.word_exports import WordExports
 class TrainingLoop:
     """Runs from where the run stands to its end, an interruption or an error."""
 
-    def __init__(self, run: Run) -> None:
-        """Take up the run, from its newest whole checkpoint if there is one."""
+    def __init__(self, run: Run, changes: Sequence[SettingChange] = ()) -> None:
+        """Open the first phase of a run.
+
+        Args:
+            run: that begins, or is to be resumed.
+            changes: of settings, that its record has.
+        """
         self.run = run
+        self.recipe = RecipeBySteps(run.recipe, changes)
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
@@ -47,12 +55,25 @@ class TrainingLoop:
         self.phase = open_phase(run, 0, run.models.pop(0))
         self.hours = hours_of(run)
 
-    def resume(self) -> None:
+    def resume(self, settings: Mapping[str, Any] | None = None) -> None:
         """Load the newest whole checkpoint.
+
+        Args:
+            settings: values that hold from the next step on, by dotted key (`setting_changes.CHANGEABLE`).
 
         Raises:
             CheckpointError: there are checkpoints but all are damaged, or they belong to another model.
+            RecipeError: a setting can't change.
         """
+        self._load_newest()
+        if settings:
+            if self.is_at_end:
+                raise RecipeError("--resume --set: the run is trained to its end", "--run and --resume alone")
+            step = self.state.step
+            self.recipe = self.recipe.changed(step, self.run.course.position_of(step).phase, settings)
+            say(f"from step {step + 1} on: {', '.join(f'{key}={value}' for key, value in settings.items())}")
+
+    def _load_newest(self) -> None:
         path, run = self.checkpoints.newest_whole(), self.run
         if path is None:
             if self.checkpoints.steps():
@@ -80,12 +101,14 @@ class TrainingLoop:
         """Train to the end, or until a signal asks to stop; the result says which.
 
         Raises:
-            NonFiniteError: a loss or gradient was not finite; the weights before that step are saved.
+            NonFiniteError: a loss or gradient was not finite, and the weights before that step are saved; or weights
+                or optimizer state were not when they were to be saved.
             MemoryShortage: a micro-batch does not fit.
         """
         run = self.run
         with contextlib.ExitStack() as opened, Interrupts() as interrupts:
-            watchers: list[Watcher] = [run.probing, WordExports(run.word_marks, run.tokenizer, run.ranks)]
+            exports = WordExports(run.word_marks, run.tokenizer, run.folder, run.ranks)
+            watchers: list[Watcher] = [run.probing, exports]
             if run.ranks.is_first:
                 log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
                 watchers.insert(1, opened.enter_context(contextlib.closing(log)))
@@ -141,6 +164,7 @@ class TrainingLoop:
                     # If another rank got a signal and this one did not, use torchrun's own signal.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
                     return
+        self._require_finite()
         leave_phase(run, phase, self.state.step)
 
     @property
@@ -163,13 +187,14 @@ class TrainingLoop:
         batches = loader.take()
         with memory_errors_explained(run.recipe.batches[phase.index].micro_batch_tokens):
             step_loss = stepper.forward_backward(step, numbers, batches)
-        gradient_norm = float(phase.optimizers.clip())
+        recipe = self.recipe.at(step)
+        gradient_norm = float(phase.optimizers.clip(recipe.optimizer.clip_norm))
         if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
             phase.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"
             raise refuse_non_finite(problem, step, numbers, batches, self.save(), run.folder.path)
-        factor = run.recipe.schedule.factor(position.schedule_progress)
-        learning_rate = run.recipe.peak_learning_rate(phase.index) * factor
+        factor = recipe.schedule.factor(position.schedule_progress)
+        learning_rate = recipe.peak_learning_rate(phase.index) * factor
         phase.optimizers.step(learning_rate)
         phase.model.objective.after_step(phase.model.encoder, position.step_in_phase + 1)
         seconds = time.perf_counter() - begin
@@ -213,15 +238,24 @@ class TrainingLoop:
         return by_steps or is_best or self.run.ranks.any(is_late, self.run.device)
 
     def save(self) -> Path:
-        """Save a checkpoint (rank 0 writes; all have the same weights) and return its path."""
+        """Save a checkpoint (rank 0 writes; all have the same weights) and return its path.
+
+        Raises:
+            NonFiniteError: weights or optimizer state are not finite; nothing is written.
+        """
         path = self.checkpoints.path(self.state.step)
         if self.state.step == self._saved_step:
             return path
+        self._require_finite()
         if self.run.ranks.is_first:
             self.checkpoints.save(self.phase.model.tensors(), self.phase.optimizers.state_tensors(), self.state)
         self.run.ranks.wait()
         self._saved_at, self._saved_step = time.monotonic(), self.state.step
         return path
+
+    def _require_finite(self) -> None:
+        tensors = self.phase.model.tensors() | self.phase.optimizers.state_tensors()
+        require_finite(tensors, self.state.step, self.run.folder, self.run.ranks)
 
     def _result(self) -> ResultRecord:
         return ResultRecord(

@@ -167,6 +167,14 @@ class PlanRecord(Record):
         return next((phase for phase, end in enumerate(ends) if step <= end), len(self.phases) - 1)
 
 
+class SettingChange(Record):
+    """A setting of the recipe that has another value from a step on."""
+
+    step: int = Field(description="the first step made with it, counted from 0")
+    key: str = Field(description='dotted, such as "optimizer.learning_rate"')
+    value: float | None
+
+
 class EngineRecord(Record):
     """What was decided about this machine at start-up."""
 
@@ -235,6 +243,10 @@ class RunRecord(Record):
     citations: dict[str, str] = Field(description="what was used -> its source")
     plan: PlanRecord
     engine: EngineRecord
+    setting_changes: list[SettingChange] = Field(
+        default_factory=list,
+        description="what `--resume --set` changed on the way; `recipe` is what the run began with",
+    )
     result: ResultRecord | None = None
     energy: EnergyRecord | None = None
     export: ExportRecord | None = None

@@ -1,10 +1,13 @@
 """What keeps a run safe: one writer per folder, signals that save and exit, updates that are finite or not made."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import NonFiniteError
@@ -13,6 +16,9 @@ from maskwright.core.files import (
     write_json_atomically,
 )
 from maskwright.core.hardware import explain_allocation_errors
+from maskwright.core.ranks import Ranks
+from maskwright.core.records.run import RunFolder
+from maskwright.training.checkpoint import Checkpoints
 
 
 def refuse_non_finite(
@@ -51,9 +57,53 @@ def refuse_non_finite(
     return NonFiniteError(
         f"step {step}: {problem}; the update was not made",
         "finite numbers",
-        f"lower optimizer.learning_rate or set engine.dtype=float32; {folder} reproduces it (--resume does the same "
-        "step again)",
+        f"{_lower_rate(run_folder)}; or begin again with engine.dtype=float32; {folder} reproduces it",
     )
+
+
+@torch.no_grad()
+def require_finite(tensors: Mapping[str, Tensor], step: int, folder: RunFolder, ranks: Ranks) -> None:
+    """Raise on every rank if a tensor is not finite on any: what is written is what a run can go on with.
+
+    Costs one pass over the tensors, and one number that the host waits for.
+
+    Args:
+        tensors: weights, or optimizer state, by name; what is no floating-point number is left out.
+        step: steps done.
+        folder: of the run; its newest checkpoint is named, which was checked in the same way.
+        ranks: all processes of the run; all call together.
+
+    Raises:
+        NonFiniteError: the first such tensor is named.
+    """
+    problem = _first_non_finite(tensors)
+    device = next(iter(tensors.values())).device
+    if not ranks.any(problem is not None, device):
+        return
+    steps = Checkpoints(folder.checkpoints, keep_last=1, keep_best=False).steps()
+    raise NonFiniteError(
+        f"after step {step}: {problem or 'a tensor of another process is not finite'}; nothing was saved",
+        "finite weights and optimizer state",
+        f"the checkpoint after step {steps[-1]} is clean: {_lower_rate(folder.path)}"
+        if steps
+        else "begin again with a lower optimizer.learning_rate; no checkpoint was saved before",
+    )
+
+
+def _lower_rate(run_folder: Path) -> str:
+    """Return how to go on with a run from its newest checkpoint."""
+    return f"go on with a lower rate: maskwright train --run {run_folder} --resume --set optimizer.learning_rate=RATE"
+
+
+def _first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return what is not finite in words, or None."""
+    if get_total_norm([tensor for tensor in tensors.values() if tensor.is_floating_point()]).isfinite():
+        return None
+    for name, tensor in tensors.items():  # norms of huge numbers overflow: only this pass is certain
+        num_bad = tensor.numel() - int(tensor.isfinite().sum())
+        if num_bad:
+            return f"{name} is not finite in {num_bad:,} of {tensor.numel():,} numbers"
+    return None
 
 
 def memory_errors_explained(micro_batch_tokens: int) -> AbstractContextManager[None]:
