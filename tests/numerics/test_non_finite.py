@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from maskwright.core.errors import NonFiniteError
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import RunFolder
+from maskwright.training.checkpoint import TrainingState
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.recipe import parse_recipe
 from maskwright.training.run import assemble_run
@@ -71,6 +72,45 @@ def test_the_update_is_not_made_and_what_reproduces_it_is_kept(loop, kind, monke
     assert torch.equal(kept["input_ids_T"], loop.run.batches(BAD_STEP, loop.phase.model.objective)[1].input.token_ids_T)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))
+
+
+@pytest.fixture
+def probed(raw_recipe, corpus, tmp_path):
+    """Return a function that makes a loop whose probe finds NaN after a step, and adds a number to a weight."""
+
+    def make(value: float) -> TrainingLoop:
+        def probe(encoder, *_: object) -> dict[str, float]:
+            if loop.state.step != BAD_STEP:
+                return {"held_out_cross_entropy": 1.0}
+            encoder.embedding_weight_VE.detach().view(-1)[7] += value
+            return {"held_out_cross_entropy": float("nan")}
+
+        raw = {**raw_recipe, "probes": {"every_steps": 4, "max_share": None}}
+        recipe = parse_recipe(raw, "test")
+        loop = TrainingLoop(assemble_run(recipe, corpus, RunFolder(tmp_path), Ranks(), {"held_out": probe}))
+        return loop
+
+    return make
+
+
+def test_a_probe_that_finds_nan_ends_no_run_whose_weights_are_finite(probed, tmp_path, capsys):
+    probed(0.0).train()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["held_out_cross_entropy"] for line in lines if "held_out_loss" in line] == [None, 1.0, 1.0]
+    assert f"after step {BAD_STEP}: held_out_cross_entropy not finite" in capsys.readouterr().err
+
+
+def test_a_probe_that_finds_nan_in_the_weights_ends_the_run(probed):
+    with pytest.raises(
+        NonFiniteError, match=rf"after step {BAD_STEP}: encoder(.|\n)*the checkpoint after step 3 is clean"
+    ):
+        probed(float("nan")).train()
+
+
+def test_a_held_out_loss_of_nan_is_not_the_best():
+    state = TrainingState(step=1, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
+    after = state.measured({"held_out_loss": float("nan")}, can_end_run=True)
+    assert after.best_step is None and after.num_probes_without_improvement == 1
 
 
 @dataclass

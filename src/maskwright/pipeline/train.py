@@ -13,7 +13,8 @@ from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
 from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import RunFolder, RunRecord, record_of
+from maskwright.core.records.evaluation import EvaluationRecord
+from maskwright.core.records.run import ResultRecord, RunFolder, RunRecord, record_of
 from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders.config import EncoderConfig
 from maskwright.evaluation.catalogue import find_tasks
@@ -263,13 +264,27 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> RunRecord:
     return RunRecord.read(folder.run_record)
 
 
+def _judged(result: ResultRecord, held_out: EvaluationRecord, fills_masks: bool) -> ResultRecord:
+    """Return the result with what the model is worth beside a constant answer, if it was trained to fill masks."""
+    if not fills_masks:
+        return result
+    ours, constant = held_out.scores["cross_entropy"], held_out.baselines["unigram"]["cross_entropy"]
+    return result.model_copy(update={"held_out_cross_entropy": ours, "constant_cross_entropy": constant})
+
+
 def _finish(folder: RunFolder, corpus: Corpus, best: bool, seed: int) -> None:
     result = RunRecord.read(folder.run_record).result
     export_run(folder.path, "best" if best and result is not None and result.best_step is not None else "newest")
     subject = subject_of(folder.model, corpus)
-    print_records(evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records)
-    RunRecord.read(folder.run_record).model_copy(update={"status": "finished"}).write(folder.run_record)
+    records = evaluate(subject, find_tasks(["held_out"], {}), folder.evaluation, seed).records
+    print_records(records)
+    record = RunRecord.read(folder.run_record)
+    assert record.result is not None
+    result = _judged(record.result, records[0], record.plan.phases[record.exported_phase].fills_masks != "no")
+    record.model_copy(update={"status": "finished", "result": result}).write(folder.run_record)
     write_model_card(folder.path)
     write_report(folder.path)
+    if result.failure is not None:
+        warn(result.failure)
     print(f"model:  {folder.model}")
     print(f"report: {folder.report}")

@@ -49,10 +49,12 @@ class Story:
     @property
     def cautions(self) -> list[str]:
         """Sentences that a reader must know before anything else."""
-        return [
+        changes = [
             f"From step {change.step + 1:,} on, {change.key} was {change.value}."
             for change in self.record.setting_changes
         ]
+        failure = self.record.result.failure if self.record.result else None
+        return [*([failure] if failure else []), *changes]
 
     @property
     def unranked_records(self) -> dict[str, EvaluationRecord]:

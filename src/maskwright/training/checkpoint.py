@@ -8,6 +8,7 @@ the seed and the step (docs/determinism.md).
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ class TrainingState(Record):
         if "probe_seconds" in figures:
             news["probe_seconds"] = self.probe_seconds + figures["probe_seconds"]
         lowest, loss = self.lowest_held_out_loss, figures.get(BEST_BY)
-        if loss is not None and (lowest is None or loss < lowest):
+        if loss is not None and math.isfinite(loss) and (lowest is None or loss < lowest):
             news |= {"best_step": self.step, "lowest_held_out_loss": loss, "num_probes_without_improvement": 0}
         elif loss is not None and can_end_run:
             news["num_probes_without_improvement"] = self.num_probes_without_improvement + 1

@@ -30,6 +30,7 @@ from maskwright.training.safety.non_finite import memory_errors_explained, refus
 from maskwright.training.setting_changes import RecipeBySteps
 from maskwright.training.step import StepLoss, Stepper
 from maskwright.training.watching.display import Display
+from maskwright.training.watching.finite_figures import FiniteFigures
 from maskwright.training.watching.metrics import MetricsLog
 from maskwright.training.watching.watcher import StepDone, Watcher
 from maskwright.training.watching.word_exports import WordExports
@@ -108,10 +109,10 @@ class TrainingLoop:
         run = self.run
         with contextlib.ExitStack() as opened, Interrupts() as interrupts:
             exports = WordExports(run.word_marks, run.tokenizer, run.folder, run.ranks)
-            watchers: list[Watcher] = [run.probing, exports]
+            watchers: list[Watcher] = [run.probing, FiniteFigures(run.folder, run.ranks), exports]
             if run.ranks.is_first:
                 log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
-                watchers.insert(1, opened.enter_context(contextlib.closing(log)))
+                watchers.insert(2, opened.enter_context(contextlib.closing(log)))
             while not self.is_at_end and self.interrupted_by is None:
                 with interrupts.let_through():
                     stepper = self._begin_phase()

@@ -200,6 +200,23 @@ class ResultRecord(Record):
     best_step: int | None = None
     best_held_out_loss: float | None = None
     stopped_early: bool = False
+    held_out_cross_entropy: float | None = Field(
+        default=None, description="nats per hidden token of held-out text, of the exported model, if it fills masks"
+    )
+    constant_cross_entropy: float | None = Field(
+        default=None, description="likewise, of an answer that is always the frequencies of the training text"
+    )
+
+    @property
+    def failure(self) -> str | None:
+        """A sentence if the model is no better than a constant answer; None if it is, or was not measured."""
+        ours, constant = self.held_out_cross_entropy, self.constant_cross_entropy
+        if ours is None or constant is None or ours < constant:
+            return None
+        return (
+            f"Diverged, or learned nothing: on held-out text the model has a cross-entropy of {ours:,.3f} nats per "
+            f"hidden token, and a constant answer, the token frequencies of the training text, has {constant:,.3f}."
+        )
 
 
 class EnergyRecord(Record):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,15 @@ class MetricsLog(Watcher):
             self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
 
     def after_step(self, step: StepDone) -> None:
-        """Write one line, and the same numbers to TensorBoard.
+        """Write one line, with null for what is not finite, and the same numbers to TensorBoard.
 
         Raises:
             StorageError: the disk is full.
         """
         number = step.state.step
         with explain_disk_errors(self._path):
-            self._stream.write(json.dumps({"step": number, **step.figures}, allow_nan=False) + "\n")
+            figures = {name: value if math.isfinite(value) else None for name, value in step.figures.items()}
+            self._stream.write(json.dumps({"step": number, **figures}, allow_nan=False) + "\n")
             self._stream.flush()
             if self._tensorboard is not None:
                 for name, value in step.figures.items():
