@@ -419,7 +419,7 @@ def test_a_toy_trains_through_the_step_of_the_engine(toy, encoder, batch):
     """Every term divided by a count of its own, every weight with a finite gradient."""
     stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
     batches = [corrupted(toy, batch, seed) for seed in range(2)]
-    found = stepper.forward_backward(0, range(2), batches)
+    found = stepper.forward_backward(0, range(2), batches).read()
     assert set(found.means) == set(toy.terms)
     totals = dict.fromkeys(toy.terms, 0.0)
     for each in batches:
@@ -557,7 +557,7 @@ def test_a_mixture_draws_by_its_ratios_and_counts_what_its_parts_ask(encoder, vo
     assert mixture.loss(encoder, drawn[0])[0].total == alone.loss(encoder, drawn[0].made)[0].total
     stepper = Stepper(PhaseModel(encoder, mixture), CPU, torch.float32, Ranks(), seed=1, compiled=False)
     kinds = [next(each for each in drawn if each.part == part) for part in (0, 1)]
-    found = stepper.forward_backward(0, range(2), kinds)
+    found = stepper.forward_backward(0, range(2), kinds).read()
     counts = [int(each.questions["token"].count) for each in kinds]
     totals = [float(mixture.loss(encoder, each)[0].total.detach()) for each in kinds]
     assert found.means["token"] == pytest.approx(sum(totals) / sum(counts), rel=1e-5)
@@ -570,8 +570,8 @@ def test_a_question_that_is_missing_counts_nothing(encoder, vocabulary, vocabula
     questions = {"Token": whole.questions["Token"]}
     lacking = replace(whole, questions=questions, groups=groups_of(questions))
     stepper = Stepper(PhaseModel(encoder, toy), CPU, torch.float32, Ranks(), seed=1, compiled=False)
-    found = stepper.forward_backward(0, range(2), [lacking, whole])
+    found = stepper.forward_backward(0, range(2), [lacking, whole]).read()
     (term,) = [term for term in toy.loss(encoder, whole) if term.name == "NextToken"]
     assert found.means["NextToken"] == pytest.approx(float(term.total.detach() / term.count), rel=1e-5)
-    found = stepper.forward_backward(0, range(1), [lacking])
+    found = stepper.forward_backward(0, range(1), [lacking]).read()
     assert found.means["NextToken"] == 0.0

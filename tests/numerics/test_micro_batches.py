@@ -26,7 +26,7 @@ def test_terms_are_divided_by_their_counts_over_all_micro_batches(raw_recipe, co
     model = build_model(recipe, corpus.vocabulary)
     batches = StepBatches(recipe, corpus, Course((4, 4)), Ranks())(0, model.objective)
     counts = [int(batch.questions["token"].count) for batch in batches]
-    loss = stepper_of(model).forward_backward(0, range(2), batches)
+    loss = stepper_of(model).forward_backward(0, range(2), batches).read()
     together = gradients(model)
 
     expected = {name: torch.zeros_like(grad) for name, grad in together.items()}
@@ -50,5 +50,5 @@ def test_the_order_of_micro_batches_does_not_matter(raw_recipe, corpus):
     losses = []
     for order in ([0, 1], [1, 0]):
         model.root().zero_grad(set_to_none=True)
-        losses.append(stepper_of(model).forward_backward(0, order, [batches[number] for number in order]).loss)
+        losses.append(stepper_of(model).forward_backward(0, order, [batches[number] for number in order]).read().loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)

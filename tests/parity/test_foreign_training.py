@@ -62,7 +62,9 @@ def test_loss_and_gradients_of_mlm_are_those_of_the_model_itself(model_type: str
     encoder, objective, batch = built(model_type)
     theirs = copy.deepcopy(encoder.whole).eval()
     model = PhaseModel(encoder, objective).eval()
-    loss = Stepper(model, torch.device("cpu"), torch.float32, Ranks(), 0, False).forward_backward(0, [0], [batch])
+    loss = (
+        Stepper(model, torch.device("cpu"), torch.float32, Ranks(), 0, False).forward_backward(0, [0], [batch]).read()
+    )
     input_ids_SL, mask_SL, labels_SL = padded(batch)
     their_loss = theirs(input_ids=input_ids_SL, attention_mask=mask_SL, labels=labels_SL).loss
     their_loss.backward()
@@ -87,7 +89,7 @@ def test_bfloat16_and_dropout(model_type: str) -> None:
 
     def loss(step: int, dtype: torch.dtype = torch.float32) -> float:
         stepper = Stepper(model, torch.device("cpu"), dtype, Ranks(), 7, False)
-        return stepper.forward_backward(step, [0], [batch]).loss
+        return stepper.forward_backward(step, [0], [batch]).read().loss
 
     model.train()
     assert loss(0) == loss(0) != loss(1)

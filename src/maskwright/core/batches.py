@@ -9,7 +9,7 @@ fixed for `torch.compile`, attention on [rows, row_length] is a reshape and not 
 lengths see one flat run of tokens (docs/decisions/0001-rows.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -27,23 +27,32 @@ WORD, SENTENCE, PARAGRAPH = "word", "sentence", "paragraph"
 
 
 class Movable:
-    """Gives dataclasses of tensors a `to(device)`."""
+    """Gives dataclasses of tensors, and of such dataclasses, what is done to every tensor in them."""
 
     def to(self, device: torch.device | str) -> Self:
-        """Return a copy with every tensor (also of nested values) on `device`; transfers may overlap."""
-        moved = {
-            field.name: _moved(getattr(self, field.name), device)
+        """Return a copy on `device`; from pinned memory to a GPU, transfers overlap with its work."""
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self, device: torch.device) -> Self:
+        """Return a copy in page-locked memory of the host, for transfers to a GPU."""
+        with torch.cuda.device(device):  # a new thread would open the first GPU
+            return self.mapped(Tensor.pin_memory)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return a copy with a function of every tensor."""
+        values = {
+            field.name: _mapped(getattr(self, field.name), function)
             for field in fields(self)  # pyright: ignore[reportArgumentType]
         }
-        return replace(self, **moved)  # pyright: ignore[reportArgumentType]
+        return replace(self, **values)  # pyright: ignore[reportArgumentType]
 
 
-def _moved(value: Any, device: torch.device | str) -> Any:
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return function(value)
     if isinstance(value, Mapping):
-        return {key: _moved(item, device) for key, item in value.items()}
-    return value.to(device) if isinstance(value, Movable) else value
+        return {key: _mapped(item, function) for key, item in value.items()}
+    return value.mapped(function) if isinstance(value, Movable) else value
 
 
 @dataclass(frozen=True)

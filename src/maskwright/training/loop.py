@@ -29,6 +29,7 @@ from maskwright.training.safety.interrupts import Interrupts
 from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite, require_finite
 from maskwright.training.setting_changes import RecipeBySteps
 from maskwright.training.step import StepLoss, Stepper
+from maskwright.training.step_batches import ready_for
 from maskwright.training.watching.display import Display
 from maskwright.training.watching.finite_figures import FiniteFigures
 from maskwright.training.watching.metrics import MetricsLog
@@ -143,7 +144,7 @@ class TrainingLoop:
         run, phase = self.run, self.phase
         end_of_phase = functools.partial(run.course.first_step, phase.index + 1)
         can_end_run = phase.index >= max(run.recipe.measured_anew, default=0)
-        batches = functools.partial(run.batches, objective=phase.model.objective)
+        batches = ready_for(run.device, functools.partial(run.batches, objective=phase.model.objective))
         with (
             contextlib.closing(Loader(batches, self.state.step, end_of_phase())) as loader,
             Display(run.course, self.state.step) as display,
@@ -187,9 +188,11 @@ class TrainingLoop:
         begin = time.perf_counter()
         batches = loader.take()
         with memory_errors_explained(run.recipe.batches[phase.index].micro_batch_tokens):
-            step_loss = stepper.forward_backward(step, numbers, batches)
+            sums = stepper.forward_backward(step, numbers, batches)
         recipe = self.recipe.at(step)
-        gradient_norm = float(phase.optimizers.clip(recipe.optimizer.clip_norm))
+        norm = phase.optimizers.clip(recipe.optimizer.clip_norm)
+        # The device is waited for here and nowhere else in a step.
+        step_loss, gradient_norm = sums.read(), float(norm)
         if not (math.isfinite(step_loss.loss) and math.isfinite(gradient_norm)):
             phase.optimizers.drop_gradients()
             problem = f"the loss is {step_loss.loss}, the gradient norm {gradient_norm}"

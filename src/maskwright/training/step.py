@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,30 @@ class StepLoss:
     means: dict[str, float]
 
 
+@dataclass(frozen=True)
+class StepSums:
+    """What one step summed, still on the device: the work goes on while nobody reads it.
+
+    Attributes:
+        totals_N: [N], this rank's total of each metric, in float64 where the device has that.
+        counts: by metric, what its total is divided by; over all ranks and micro-batches.
+        weights: by metric, its factor in the loss; metrics without one are only reported.
+        ranks: all processes of the run.
+    """
+
+    totals_N: Tensor
+    counts: Mapping[str, float]
+    weights: Mapping[str, float]
+    ranks: Ranks
+
+    def read(self) -> StepLoss:
+        """Wait for the device and return the loss; once, and all ranks call together."""
+        self.ranks.sum_(self.totals_N)
+        totals = zip(self.counts.items(), self.totals_N.tolist(), strict=True)
+        means = {name: total / max(1.0, count) for (name, count), total in totals}
+        return StepLoss(sum(self.weights.get(name, 0.0) * mean for name, mean in means.items()), means)
+
+
 class Stepper:
     """Runs forward and backward passes of one phase."""
 
@@ -72,8 +96,10 @@ class Stepper:
             torch._dynamo.reset()
         self._run = torch.compile(runnable, fullgraph=self._ddp is None) if compiled else runnable
 
-    def forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepLoss:
+    def forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepSums:
         """Add the gradients of one step to the parameters' `.grad`, with the same sums in the same order every time.
+
+        Nothing is read from the device, so that it never waits for the host (tests/numerics/test_host_reads.py).
 
         Each term's total is divided by its count over all ranks and micro-batches, so the gradient does not depend on
         how the global batch is cut up (tests/numerics/test_micro_batches.py).
@@ -86,10 +112,12 @@ class Stepper:
         with _reproducible(self._device):
             return self._forward_backward(step, numbers, batches)
 
-    def _forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepLoss:
+    def _forward_backward(self, step: int, numbers: Sequence[int], batches: Sequence[CorruptedBatch]) -> StepSums:
         metric_terms = self._model.objective.metric_terms
         counts = self._counts(batches, sorted(set(metric_terms.values())))
-        totals: dict[str, Tensor | float] = defaultdict(float)
+        # MPS has no float64.
+        wide = torch.float32 if self._device.type == "mps" else torch.float64
+        totals: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=wide, device=self._device))
         weights: dict[str, float] = {}
         for index, (number, batch) in enumerate(zip(numbers, batches, strict=True)):
             torch.manual_seed(derived_seed(self._seed, "dropout", step, number))
@@ -105,11 +133,11 @@ class Stepper:
             for term in terms:
                 weights[term.name] = term.weight
                 for name, total in {term.name: term.total, **term.metrics}.items():
-                    totals[name] += total.detach().double() if self._device.type != "mps" else total.detach()
-        names = sorted(metric_terms)
-        sums = self._ranks.sum([float(totals[name]) for name in names], self._device)
-        means = {name: total / max(1.0, counts[metric_terms[name]]) for name, total in zip(names, sums, strict=True)}
-        return StepLoss(sum(weights.get(name, 0.0) * mean for name, mean in means.items()), means)
+                    totals[name] = totals[name] + total.detach().to(wide)
+        counts_of_metrics = {name: counts[metric_terms[name]] for name in sorted(metric_terms)}
+        return StepSums(
+            torch.stack([totals[name] for name in counts_of_metrics]), counts_of_metrics, weights, self._ranks
+        )
 
     def _counts(self, batches: Sequence[CorruptedBatch], names: Sequence[str]) -> dict[str, float]:
         """Return how many slots of each term are in use over all ranks and micro-batches; 0 if none asks."""

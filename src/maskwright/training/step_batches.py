@@ -1,5 +1,9 @@
 """The function from a step's number to its corrupted micro-batches."""
 
+from collections.abc import Callable
+
+import torch
+
 from maskwright.batching.samplers.base import Sampler
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.plug_in_field import Chosen
@@ -84,3 +88,15 @@ class StepBatches:
             steps * rows / stream.num_rows_per_epoch
             for steps, rows, stream in zip(self._course.phase_steps, self._rows_of_step, self._streams, strict=True)
         )
+
+
+def ready_for(
+    device: torch.device, make: Callable[[int], list[CorruptedBatch]]
+) -> Callable[[int], list[CorruptedBatch]]:
+    """Return what makes the same batches ready for a device: for a GPU, in pinned memory.
+
+    Transfers from other memory first wait for all that the GPU was given to do.
+    """
+    if device.type != "cuda":
+        return make
+    return lambda step: [batch.pinned(device) for batch in make(step)]
