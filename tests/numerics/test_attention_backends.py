@@ -173,6 +173,20 @@ def test_varlen_asks_the_kernel_for_what_it_means(monkeypatch: pytest.MonkeyPatc
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+def test_varlen_is_chosen_where_its_kernel_works(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A new GPU is not enough: the kernel is tried; here on the CPU, for which torch has none."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    gpu, cpu, works = torch.device("cuda"), torch.device("cpu"), varlen.kernel_works.__wrapped__
+    monkeypatch.setattr(varlen, "kernel_works", lambda device, dtype: works(cpu, dtype))
+    assert choose_backend(gpu, torch.bfloat16, 512) == "padded"
+    assert "no kernel for 'varlen'" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match="'varlen' does not run on cuda with bfloat16"):
+        attention.require_backend("varlen", gpu, torch.bfloat16)
+    monkeypatch.setattr(varlen, "varlen_attn", lambda q, *_, window_size: q)
+    assert choose_backend(gpu, torch.bfloat16, 512) == "varlen"
+    assert choose_backend(gpu, torch.bfloat16, 64) == choose_backend(gpu, torch.float32, 512) == "padded"
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(

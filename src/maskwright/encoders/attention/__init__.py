@@ -49,7 +49,7 @@ def require_backend(name: str, device: torch.device, dtype: torch.dtype) -> None
     if not backend(name).runs_on(device, dtype):
         raise RecipeError(
             f"attention: the backend {name!r} does not run on {device} with {str(dtype).removeprefix('torch.')}",
-            "an NVIDIA GPU of compute capability 8.0 or higher, and bfloat16",
+            "an NVIDIA GPU of compute capability 8.0 or higher, a torch that has the kernel for it, and bfloat16",
             "leave `attention` at auto",
         )
 

@@ -1,10 +1,14 @@
 """Attention on the flat run of tokens with torch's kernel for variable lengths (Flash attention; NVIDIA GPUs)."""
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from maskwright.core.errors import RecipeError
+from maskwright.core.hardware import wait_for_device
+from maskwright.core.log import printable, warn
 from maskwright.encoders.attention.base import Attention
 from maskwright.encoders.attention.padded import Padded
 
@@ -18,9 +22,10 @@ class Varlen(Attention):
 
     @classmethod
     def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:
-        """See `Attention.runs_on`."""
+        """See `Attention.runs_on`; where the kernel should run, it is tried."""
         is_narrow = dtype in (torch.bfloat16, torch.float16)
-        return device.type == "cuda" and is_narrow and torch.cuda.get_device_capability(device) >= (8, 0)
+        is_new = device.type == "cuda" and is_narrow and torch.cuda.get_device_capability(device) >= (8, 0)
+        return is_new and kernel_works(device, dtype)
 
     def attend(
         self, q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, bias: Tensor | None = None, dropout_rate: float = 0.0
@@ -50,3 +55,21 @@ class Varlen(Attention):
         )
         assert isinstance(x_THK, Tensor)
         return x_THK
+
+
+@functools.cache
+def kernel_works(device: torch.device, dtype: torch.dtype) -> bool:
+    """Try the kernel once, forward and backward, with a window: builds of torch differ in what they hold."""
+    x_THK = torch.zeros((16, 1, 64), device=device, dtype=dtype, requires_grad=True)
+    starts = torch.tensor([0, 16], device=device, dtype=torch.int32)
+    try:
+        with torch.enable_grad():
+            attended = varlen_attn(x_THK, x_THK, x_THK, starts, starts, 16, 16, window_size=(4, 4))
+            assert isinstance(attended, Tensor)
+            attended.sum().backward()
+        wait_for_device(device)
+    except (RuntimeError, TypeError) as error:
+        why = printable(str(error)[:200])
+        warn(f"attention: torch {torch.__version__} has no kernel for 'varlen' on {device}: {why}")
+        return False
+    return True
