@@ -24,10 +24,11 @@ FUNCTIONS = {
     "fill": "maskwright.pipeline.fill_masks",
     "report": "maskwright.pipeline.draw_report",
     "plan": "maskwright.pipeline.plan_recipe",
+    "tune": "maskwright.tuning.tune",
 }
 """The functions of this package, by the module that holds them."""
 
-__all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["compare", "evaluate", "export", "fill", "plan", "prepare", "report", "train", "tune"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 class Package(ModuleType):

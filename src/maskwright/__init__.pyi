@@ -8,5 +8,6 @@ from maskwright.pipeline.export_run import export as export
 from maskwright.pipeline.fill_masks import fill as fill
 from maskwright.pipeline.plan_recipe import plan as plan
 from maskwright.pipeline.train import train as train
+from maskwright.tuning.tune import tune as tune
 
 FUNCTIONS: dict[str, str]

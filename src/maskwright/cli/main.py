@@ -13,6 +13,7 @@ VERBS = {
     "train": ("maskwright.cli.train:train", "from text to a model, its scores and its report"),
     "fill": ("maskwright.cli.fill:fill", "what a model would put where a text says [MASK]"),
     "plan": ("maskwright.cli.plan:plan", "what a recipe will cost on this machine, before anything runs"),
+    "tune": ("maskwright.cli.tune:tune", "learning rate and batch of a recipe by short runs"),
     "prepare": ("maskwright.cli.prepare:prepare", "text to token shards"),
     "export": ("maskwright.cli.export:export", "a checkpoint to a Hugging Face folder"),
     "evaluate": ("maskwright.cli.evaluate:evaluate", "score a model"),

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.control import strip_control_codes
@@ -24,9 +25,22 @@ def printable(text: str) -> str:
     return escape(strip_control_codes(text.replace("\x1b", "")))
 
 
+_is_quiet = ContextVar("_is_quiet", default=False)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out what `say` says: what is done inside is a small part of a larger work, which tells of itself."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
 def say(text: str) -> None:
     """Print a line about the work, with rich markup."""
-    if is_first_rank():
+    if is_first_rank() and not _is_quiet.get():
         console.print(text)
 
 

@@ -16,10 +16,11 @@ from maskwright.core.ranks import Ranks
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.core.records.run import ResultRecord, RunFolder, RunRecord, record_of
 from maskwright.corpus.corpus import Corpus, open_corpus
-from maskwright.encoders.config import EncoderConfig
+from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run_tasks import evaluate
 from maskwright.export.folder import import_model
+from maskwright.heads.token_head import TokenHead
 from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
@@ -135,13 +136,9 @@ def begin(
     require_machine(recipe)
     start_from = None
     if from_model is not None:
-        imported = import_model(from_model)
-        if not imported.has_trained_head:
-            warn(f"{from_model} has no vocabulary head; a fresh one takes its place")
-        recipe = _with_encoder_of(recipe, imported.family, imported.encoder.config)
-        start_from = imported.encoder, imported.head
+        recipe, start_from = start_from_model(recipe, from_model)
     folder = RunFolder(run)
-    with _exclusive(folder, ranks):
+    with exclusive_for_ranks(folder, ranks):
         _require_unused(folder, recipe)
         if ranks.is_first:
             _make_room(folder)
@@ -166,7 +163,7 @@ def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None) ->
     """Go on with a run that was stopped, wherever it was; see `TrainingLoop.resume` for the settings."""
     folder = RunFolder(run)
     record_of(run)  # before the folder is locked, which would make it
-    with _exclusive(folder, ranks):
+    with exclusive_for_ranks(folder, ranks):
         record = record_of(run)
         if record.status == "finished" and folder.report.exists() and not settings:
             say(f"{run} is finished already; its report is {folder.report}")
@@ -180,10 +177,28 @@ def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None) ->
         return _see_through(loop, corpus)
 
 
-def _with_encoder_of(recipe: Recipe, family: str, config: EncoderConfig) -> Recipe:
-    """Return the recipe with the encoder of imported weights, so that a resumed run builds the same one."""
-    section = EncoderSection(family=family, size=None, overrides=config.overrides(), max_positions=config.max_positions)
-    return parse_recipe(recipe.model_copy(update={"encoder": section}).model_dump(mode="json"), "recipe with --from")
+def start_from_model(recipe: Recipe, folder: Path) -> tuple[Recipe, tuple[Encoder, TokenHead]]:
+    """Read the weights that a run continues from.
+
+    Args:
+        recipe: of the run.
+        folder: of the model.
+
+    Returns:
+        The recipe with the encoder of those weights, so that a resumed run builds the same one; and the weights.
+
+    Raises:
+        ExportError: there is no masked encoder.
+    """
+    imported = import_model(folder)
+    if not imported.has_trained_head:
+        warn(f"{folder} has no vocabulary head; a fresh one takes its place")
+    config = imported.encoder.config
+    section = EncoderSection(
+        family=imported.family, size=None, overrides=config.overrides(), max_positions=config.max_positions
+    )
+    changed = recipe.model_copy(update={"encoder": section}).model_dump(mode="json")
+    return parse_recipe(changed, "recipe with --from"), (imported.encoder, imported.head)
 
 
 def _require_unused(folder: RunFolder, recipe: Recipe) -> None:
@@ -213,8 +228,12 @@ def _make_room(folder: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Hold the run folder for all ranks; what the first is refused, all are."""
+def exclusive_for_ranks(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Hold the run folder for all ranks; what the first is refused, all are.
+
+    Raises:
+        RunFolderBusy: another process holds it.
+    """
     refused: MaskwrightError | None = None
     with contextlib.ExitStack() as held:
         if ranks.is_first:

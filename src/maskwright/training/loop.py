@@ -5,7 +5,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from maskwright.training.safety.non_finite import memory_errors_explained, refus
 from maskwright.training.setting_changes import RecipeBySteps
 from maskwright.training.step import StepLoss, Stepper
 from maskwright.training.step_batches import ready_for
+from maskwright.training.timeline import Course
 from maskwright.training.watching.display import Display
 from maskwright.training.watching.finite_figures import FiniteFigures
 from maskwright.training.watching.metrics import MetricsLog
@@ -40,14 +41,20 @@ from maskwright.training.watching.word_exports import WordExports
 class TrainingLoop:
     """Runs from where the run stands to its end, an interruption or an error."""
 
-    def __init__(self, run: Run, changes: Sequence[SettingChange] = ()) -> None:
+    def __init__(
+        self,
+        run: Run,
+        changes: Sequence[SettingChange] = (),
+        display: Callable[[Course, int], contextlib.AbstractContextManager[Watcher]] = Display,
+    ) -> None:
         """Open the first phase of a run.
 
         Args:
             run: that begins, or is to be resumed.
             changes: of settings, that its record has.
+            display: makes what shows how training goes, from the course and the steps that are done.
         """
-        self.run = run
+        self.run, self._display = run, display
         self.recipe = RecipeBySteps(run.recipe, changes)
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
@@ -147,7 +154,7 @@ class TrainingLoop:
         batches = ready_for(run.device, functools.partial(run.batches, objective=phase.model.objective))
         with (
             contextlib.closing(Loader(batches, self.state.step, end_of_phase())) as loader,
-            Display(run.course, self.state.step) as display,
+            self._display(run.course, self.state.step) as display,
         ):
             while self.state.step < end_of_phase() and not self.is_out_of_patience:
                 before = self.state

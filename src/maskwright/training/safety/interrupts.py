@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from maskwright.core.log import say
+from maskwright.core.log import console, is_first_rank
 
 
 class Interrupts:
@@ -49,4 +49,5 @@ class Interrupts:
             sys.stderr.flush()
             os._exit(128 + number)
         self.received = signal.Signals(number)
-        say(f"\n{self.received.name}: saving after this step; once more to stop at once without saving")
+        if is_first_rank():
+            console.print(f"\n{self.received.name}: saving after this step; once more to stop at once without saving")
