@@ -116,11 +116,12 @@ def fit_grid(recipe: Recipe, budget_tokens: int, share: float, num_ranks: int) -
     least = smallest[-1]
     enough = math.ceil(least.total / share)
     steps = math.ceil(enough / max(each.tokens for each in recipe.batches))
+    times = math.ceil(10 * enough / budget_tokens) / 10
     larger_share = math.ceil(1000 * least.total / budget_tokens) / 1000
     raise RecipeError(
         f"{share:.3g} of the budget is {allowed:,} tokens, too few for the smallest search",
         f"{least.total:,} tokens: trials of {LEAST_STEPS} steps or more for {len(least.rates)} learning rates",
-        f"give a budget of {enough:,} tokens ({steps:,} steps) or more"
+        f"give {times:g} times the budget ({enough:,} tokens, {steps:,} steps) or more"
         + (f", or --share {larger_share:g}" if larger_share <= 1 else "")
         + ", or take smaller batches (batch.tokens)",
     )

@@ -13,7 +13,6 @@ from maskwright.reports.tuning import valley_chart
 from maskwright.tuning.grid import RATE_STEP, Candidate, Grid, best_settings
 from maskwright.tuning.trial import TrialBar, TrialMaker
 
-
 TRIALS = "trials"
 """The folder in that of the search with the trial that is under way."""
 
@@ -59,12 +58,13 @@ class Search:
                     )
                 num_going_on = 0 if rung + 1 == len(self.grid.rung_trials) else self.grid.rung_trials[rung + 1]
                 candidates = [trial.candidate for trial in best[:num_going_on]]
+        if self.maker.ranks.is_first:
+            write_text_atomically(valley_path(self.folder), valley_chart(self.record))
+            if (self.folder / TRIALS).exists():
+                remove_folder(self.folder / TRIALS)
+            say(f"picture: {valley_path(self.folder)}")
         settings = best_settings(self.maker.recipe, self.grid, self.record.best.candidate)
         self._note(status="finished", settings=settings, notes=self._notes())
-        if self.maker.ranks.is_first:
-            remove_folder(self.folder / TRIALS)
-            write_text_atomically(valley_path(self.folder), valley_chart(self.record))
-            say(f"picture: {valley_path(self.folder)}")
         return self.record
 
     def _require_same_corpus(self) -> None:

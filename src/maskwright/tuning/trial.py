@@ -89,7 +89,7 @@ class TrialMaker:
         return result.best_held_out_loss
 
 
-def trial_recipe(recipe: Recipe, grid: Grid, candidate: tuple[float, int], rung: int, dtype: str) -> Recipe:
+def trial_recipe(recipe: Recipe, grid: Grid, candidate: Candidate, rung: int, dtype: str) -> Recipe:
     """Return the recipe of a trial: its held-out loss is measured once, at the end, and nothing is kept."""
     asked = {
         "budget": {"tokens": grid.rung_tokens[rung]},
