@@ -110,10 +110,7 @@ class Search:
         given, label = self.grid.given(tokens, rung), f"rate {rate:.3g}, batch {tokens:,}"
         folder = RunFolder(self.folder / TRIALS / f"rung-{rung + 1}-rate-{rate!r}-batch-{tokens}")
         bar = TrialBar(advance, given)
-        try:
-            loss = self.maker.train(candidate, rung, folder, bar)
-        except NonFiniteError:
-            loss = None
+        loss = self.maker.train(candidate, rung, folder, bar)
         bar.reach(1.0)
         done = TrialRecord(
             learning_rate=rate,

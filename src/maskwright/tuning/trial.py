@@ -1,12 +1,9 @@
 """One trial of a search: a whole run in little, and its held-out loss at the end."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from maskwright.core.errors import NonFiniteError, RunInterrupted
 from maskwright.core.log import quietly
@@ -15,7 +12,6 @@ from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import Corpus
 from maskwright.pipeline.train import start_from_model
 from maskwright.training.loop import TrainingLoop
-from maskwright.training.model import Model
 from maskwright.training.recipe.recipe import Recipe, parse_recipe, with_overrides
 from maskwright.training.run import assemble_run
 from maskwright.training.timeline import Course
@@ -46,8 +42,8 @@ class TrialMaker:
     ranks: Ranks
     dtype: str
 
-    def train(self, candidate: Candidate, rung: int, folder: RunFolder, bar: "TrialBar") -> float:
-        """Train from the beginning, or from where a trial was stopped, and return the held-out loss at the end.
+    def train(self, candidate: Candidate, rung: int, folder: RunFolder, bar: "TrialBar") -> float | None:
+        """Train from the beginning, or from where a trial was stopped.
 
         Args:
             candidate: what is tried.
@@ -55,8 +51,10 @@ class TrialMaker:
             folder: of the trial.
             bar: shows how far it is.
 
+        Returns:
+            The held-out loss at the end; None if the trial diverged.
+
         Raises:
-            NonFiniteError: a loss or gradient was not finite.
             RunInterrupted: a signal asked to stop; the trial is saved.
         """
         before = RunRecord.read(folder.run_record) if folder.run_record.exists() else None
@@ -77,15 +75,17 @@ class TrialMaker:
                 recipe_folder=self.recipe_folder,
             )
             # The recipe's own micro-batches, and not the trial's, decide what is hidden: the same for all.
-            question = FiniteHeldOutLoss(self.recipe, self.corpus, self.ranks)
+            question = HeldOutLoss(self.recipe, self.corpus, self.ranks)
             run = replace(run, probing=replace(run.probing, held_out_loss=question))
             loop = TrainingLoop(run, display=bar.begin)
             if before is not None:
                 loop.resume()
-            result = loop.train()
+            try:
+                result = loop.train()
+            except NonFiniteError:
+                return None
         if loop.interrupted_by is not None:
             raise RunInterrupted(f"saved in {folder.path}", int(loop.interrupted_by))
-        assert result.best_held_out_loss is not None  # it is measured after the last step
         return result.best_held_out_loss
 
 
@@ -101,16 +101,6 @@ def trial_recipe(recipe: Recipe, grid: Grid, candidate: Candidate, rung: int, dt
     asked |= {"engine.compile": "off"} if recipe.engine.compile == "auto" else {}
     asked |= best_settings(recipe, grid, candidate)
     return parse_recipe(with_overrides(recipe.model_dump(mode="json"), asked), "a trial")
-
-
-class FiniteHeldOutLoss(HeldOutLoss):
-    """The held-out loss of a trial, which diverged if that is not finite."""
-
-    def __call__(self, model: Model, phase: int, dtype: torch.dtype) -> dict[str, float]:
-        figures = super().__call__(model, phase, dtype)
-        if not all(map(math.isfinite, figures.values())):
-            raise NonFiniteError("the held-out loss is not finite")
-        return figures
 
 
 class TrialBar(Watcher):
