@@ -84,7 +84,7 @@ class Stepper:
             compiled: whether to compile; one graph or an error.
         """
         self._device, self._dtype, self._ranks, self._seed = device, dtype, ranks, seed
-        self._model = model
+        self._model, self._compiled = model, compiled
         self._ddp = None
         runnable: nn.Module = model
         if ranks.num_ranks > 1:
@@ -125,6 +125,9 @@ class Stepper:
             with contextlib.nullcontext() if is_last or self._ddp is None else self._ddp.no_sync():
                 with torch.no_grad():
                     completed = self._model.objective.complete(self._model.encoder, batch.to(self._device))
+                if self._compiled and self._model.encoder.attention.reads_starts:
+                    # One graph for any number of sequences (tests/numerics/test_one_graph.py).
+                    torch._dynamo.maybe_mark_dynamic(completed.input.layout.sequence_starts, 0)
                 with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
                     terms = self._run(completed)
                 means = [term.weight * term.total / max(1.0, counts[term.name]) for term in terms]

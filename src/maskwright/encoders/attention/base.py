@@ -1,6 +1,7 @@
 """The interface of attention backends."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,12 @@ class Attention(ABC):
     """Attention within the sequences of one packed batch.
 
     Made once per forward pass for each window, so that masks are computed once and not in every layer.
+
+    Attributes:
+        reads_starts: whether `sequence_starts` are read, whose number then is one of the shapes of a compiled graph.
     """
+
+    reads_starts: ClassVar[bool] = False
 
     def __init__(self, layout: SequenceLayout, window: int | None = None) -> None:
         """Prepare what the layers share.

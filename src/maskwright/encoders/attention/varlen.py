@@ -1,6 +1,7 @@
 """Attention on the flat run of tokens with torch's kernel for variable lengths (Flash attention; NVIDIA GPUs)."""
 
 import functools
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class Varlen(Attention):
     The kernel sees runs of tokens, all in one direction. What it can't say, a window over text with gaps, tokens that
     nobody sees or sequences of two directions, `Padded` computes.
     """
+
+    reads_starts: ClassVar[bool] = True
 
     @classmethod
     def runs_on(cls, device: torch.device, dtype: torch.dtype) -> bool:
