@@ -17,39 +17,29 @@ Each round runs every contestant once for some steps; a first round is thrown aw
 
 import argparse
 import contextlib
-import functools
 import json
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from contestants import BareLoop, Contestant, Engine, recipe_of
 from torch.utils.data import Dataset
 
-from maskwright.batching.loader import Loader
 from maskwright.batching.row_plan import NUM_SPECIALS
 from maskwright.batching.row_stream import RowStream
 from maskwright.core.hardware import environment, matmul_flops_per_second
-from maskwright.core.ranks import Ranks
 from maskwright.corpus.corpus import Corpus, open_corpus
+from maskwright.encoders import build_config
 from maskwright.encoders.flops import flops_per_token
-from maskwright.optim.optimizers import Optimizers
-from maskwright.training.model import build_model
-from maskwright.training.recipe.recipe import parse_recipe
-from maskwright.training.step import PhaseModel, Stepper
-from maskwright.training.step_batches import StepBatches
-from maskwright.training.timeline import Course
 
 LAYERS, WIDTH, HEADS, LENGTH, BATCH, RATE = 6, 256, 4, 128, 64, 0.15
 BERT_FEED_FORWARD, MODERNBERT_FEED_FORWARD = 1024, 384
 TOKENS = LENGTH * BATCH
-Contestant = Callable[[int], float]
-"""Runs some steps and returns tokens/s, padding left out."""
 
 
 class Chunks(Dataset):
@@ -134,7 +124,7 @@ def trainer_bert(corpus: Corpus, is_tuned: bool) -> Contestant:
     return run
 
 
-def modernbert_best(corpus: Corpus) -> Contestant:
+def modernbert_best(corpus: Corpus) -> BareLoop:
     """A bare loop around `ModernBertForMaskedLM`; making the batches costs it nothing."""
     vocabulary = corpus.vocabulary
     config = transformers.ModernBertConfig(
@@ -164,83 +154,24 @@ def modernbert_best(corpus: Corpus) -> Contestant:
     for batch in batches:
         flat = batch["labels"].view(-1)
         flat[(flat != -100).nonzero().squeeze(1)[fewest:]] = -100
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    compiled = torch.compile(model)
-
-    def run(num_steps: int) -> float:
-        begin = time.perf_counter()
-        for step in range(num_steps):
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = compiled(**batches[step % len(batches)]).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        return num_steps * TOKENS / (time.perf_counter() - begin)
-
-    return run
+    return BareLoop(model, batches, torch.device("cpu"), torch.bfloat16)
 
 
-def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Contestant:
+def ours(corpus: Corpus, family: str, feed_forward_size: int) -> Engine:
     """Our engine: loader, corruption, step, clipping, optimizer."""
-    recipe = parse_recipe(
-        {
-            "name": family,
-            "encoder": {
-                "family": family,
-                "size": None,
-                "overrides": {
-                    "num_layers": LAYERS,
-                    "hidden_size": WIDTH,
-                    "num_heads": HEADS,
-                    "feed_forward_size": feed_forward_size,
-                },
-            },
-            "budget": {"steps": 100_000},
-            "phases": [
-                {
-                    "objective": {
-                        "name": "mlm",
-                        "rate": RATE,
-                        "mask_fraction": 0.8,
-                        "random_fraction": 0.1,
-                        "kept_fraction": 0.1,
-                    },
-                    "sequence_length": LENGTH,
-                }
-            ],
-            "batch": {"tokens": TOKENS, "micro_batch_tokens": TOKENS},
-        },
-        "benchmark",
-    )
-    model = build_model(recipe, corpus.vocabulary)
-    batches = functools.partial(StepBatches(recipe, corpus, Course((100_000,)), Ranks()), objective=model.objective)
-    optimizers = Optimizers(model.root(), recipe.optimizer)
-    phase_model = PhaseModel(model.encoder, model.objective).train()
-    stepper = Stepper(phase_model, torch.device("cpu"), torch.bfloat16, Ranks(), seed=1, compiled=True)
-    first = 0
-
-    def run(num_steps: int) -> float:
-        nonlocal first
-        loader, num_tokens = Loader(batches, first, first + num_steps), 0
-        begin = time.perf_counter()
-        for step in range(first, first + num_steps):
-            taken = loader.take()
-            stepper.forward_backward(step, range(1), taken)
-            optimizers.clip()
-            optimizers.step(1e-4)
-            num_tokens += taken[0].clean.num_real_tokens
-        seconds = time.perf_counter() - begin
-        waited.setdefault(family, []).append(loader.waited_seconds / seconds)
-        loader.close()
-        first += num_steps
-        return num_tokens / seconds
-
-    return run
+    objective = {"name": "mlm", "rate": RATE, "mask_fraction": 0.8, "random_fraction": 0.1, "kept_fraction": 0.1}
+    recipe = recipe_of(family, dimensions_of(feed_forward_size), LENGTH, TOKENS, objective)
+    return Engine(recipe, corpus, torch.device("cpu"), torch.bfloat16)
 
 
-waited: dict[str, list[float]] = {}
-"""Share of the time that our step waited for the loader, by family and round."""
+def dimensions_of(feed_forward_size: int) -> dict[str, int]:
+    """Return the size of the comparison, for our encoders."""
+    return {
+        "num_layers": LAYERS,
+        "hidden_size": WIDTH,
+        "num_heads": HEADS,
+        "feed_forward_size": feed_forward_size,
+    }
 
 
 def main() -> None:
@@ -269,7 +200,11 @@ def main() -> None:
             if round_number:
                 speeds[name].append(round(speed, 1))
             print(f"round {round_number} {name}: {speed:,.0f} tokens/s", flush=True)
-    waited_shares = {family: max(shares[1:]) for family, shares in waited.items()}
+    waited_shares = {
+        name.removeprefix("ours_"): max(engine.waited_shares[1:])
+        for name, engine in contestants.items()
+        if isinstance(engine, Engine)
+    }
     pairs = {
         "ours_bert_over_trainer_bert": ("ours_bert", "trainer_bert"),
         "ours_modernbert_over_trainer_bert": ("ours_modernbert", "trainer_bert"),
@@ -280,7 +215,8 @@ def main() -> None:
         key: round(statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True)), 3)
         for key, (one, other) in pairs.items()
     }
-    config = build_model_config(corpus)
+    sizes = dimensions_of(MODERNBERT_FEED_FORWARD)
+    config = build_config("modernbert", None, sizes, corpus.vocabulary, LENGTH)
     record = {
         "claim": "at least 3 x Trainer + BertForMaskedLM; no slower than ModernBertForMaskedLM at its best",
         "environment": environment() | {"accelerate": _version("accelerate")},
@@ -304,19 +240,6 @@ def main() -> None:
     if arguments.record:
         arguments.record.parent.mkdir(parents=True, exist_ok=True)
         arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def build_model_config(corpus: Corpus):
-    """Return the configuration of our modernbert contestant, for its FLOPs."""
-    from maskwright.encoders import build_config
-
-    sizes = {
-        "num_layers": LAYERS,
-        "hidden_size": WIDTH,
-        "num_heads": HEADS,
-        "feed_forward_size": MODERNBERT_FEED_FORWARD,
-    }
-    return build_config("modernbert", None, sizes, corpus.vocabulary, LENGTH)
 
 
 def share_of_real_tokens(corpus: Corpus, row_length: int) -> float:

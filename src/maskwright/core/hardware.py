@@ -21,7 +21,8 @@ def environment() -> dict[str, str]:
     """Return versions, machine and commit, for the record of a run."""
     facts = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     for package in ("maskwright", "torch", "transformers", "tokenizers", "safetensors", "numpy"):
-        facts[package] = importlib.metadata.version(package)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a source checkout need not be installed
+            facts[package] = importlib.metadata.version(package)
     facts["processor"] = processor_name()
     facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     facts["memory_bytes"] = str(psutil.virtual_memory().total)
