@@ -53,7 +53,7 @@ class Decoder(TokenHead):
 
     def cross_entropy(self, x_MD: Tensor, target_ids_M: Tensor, embedding_VE: Tensor) -> Tensor:
         """Return the sum of the slots' cross-entropies in nats, a scalar; `UNUSED` slots count for nothing."""
-        if is_small(len(x_MD), len(embedding_VE)):
+        if is_small(len(x_MD), len(embedding_VE), x_MD.device.type):
             return super().cross_entropy(x_MD, target_ids_M, embedding_VE)
         # torch's own function (of torch 2.13) can't be compiled, and under autocast it sums in half precision.
         is_plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(x_MD.device.type))
@@ -63,6 +63,6 @@ class Decoder(TokenHead):
 
     def slot_losses(self, x_MD: Tensor, target_ids_MK: Tensor, weights_MK: Tensor, embedding_VE: Tensor) -> SlotLosses:
         """Return the cross-entropy with several weighted targets a slot; see `TokenHead.slot_losses`."""
-        if is_small(len(x_MD), len(embedding_VE)):
+        if is_small(len(x_MD), len(embedding_VE), x_MD.device.type):
             return super().slot_losses(x_MD, target_ids_MK, weights_MK, embedding_VE)
         return chunked_cross_entropy(x_MD, embedding_VE, self.bias, target_ids_MK, weights_MK)

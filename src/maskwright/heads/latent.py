@@ -58,7 +58,7 @@ class LatentHead(nn.Module):
             atom_ids_MW: int64 [M, W].
             weights_MW: float [M, W], at least 0; all 0 in slots that are not in use.
         """
-        if is_small(len(x_MD), self.decoder.out_features):
+        if is_small(len(x_MD), self.decoder.out_features, x_MD.device.type):
             return losses_of_logits(self(x_MD).float(), atom_ids_MW, weights_MW)
         x_MD = self.transform(x_MD)
         return chunked_cross_entropy(x_MD, self.decoder.weight, self.decoder.bias, atom_ids_MW, weights_MW)

@@ -182,7 +182,8 @@ class SelfEvolution(Objective):
         """Return what the model would say at the candidates; logits are made in pieces."""
         embedding_VE = encoder.embedding_weight_VE
         losses, answers, chances = [], [], []
-        for piece in torch.arange(len(x_PD), device=x_PD.device).split(rows_of_piece(len(x_PD), len(embedding_VE))):
+        rows = rows_of_piece(len(x_PD), len(embedding_VE), x_PD.device.type)
+        for piece in torch.arange(len(x_PD), device=x_PD.device).split(rows):
             log_p = self.vocabulary_head(x_PD[piece], embedding_VE).float().log_softmax(1)
             losses.append(-log_p.gather(1, right_ids_P[piece, None])[:, 0])
             top = log_p.topk(self._num_answers, dim=1)

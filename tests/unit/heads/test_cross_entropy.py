@@ -166,14 +166,15 @@ def test_an_empty_batch_has_no_loss():
     assert torch.autograd.grad(found.total, embedding_VE)[0].abs().sum() == 0
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("vocabulary_size", [1_000, 16_384, 50_368, 256_000])
-def test_memory_stays_within_the_bound_for_any_batch(vocabulary_size):
+def test_memory_stays_within_the_bound_for_any_batch(vocabulary_size, device):
     for num_slots in (1, 100, 1_000, 10_000, 1_000_000):
-        assert logits_bytes(num_slots, vocabulary_size) <= MOST_LOGITS_BYTES
-        rows = rows_of_piece(num_slots, vocabulary_size)
+        assert logits_bytes(num_slots, vocabulary_size, device) <= MOST_LOGITS_BYTES
+        rows = rows_of_piece(num_slots, vocabulary_size, device)
         pieces = [min(rows, num_slots - begin) for begin in range(0, num_slots, rows)]
         assert sum(pieces) == num_slots and min(pieces) > 0
-    assert is_small(100, 1_000) and not is_small(10_000, 50_368)
+    assert is_small(100, 1_000, device) and not is_small(10_000, 50_368, device)
 
 
 def test_no_piece_has_more_logits_than_foreseen(small_pieces, monkeypatch):

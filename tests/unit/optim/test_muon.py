@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from maskwright.core.ranks import Ranks
-from maskwright.optim.muon import UPDATE_SIZE, Muon, orthogonalized
+from maskwright.optim.muon import COEFFICIENTS, UPDATE_SIZE, Muon, orthogonalized
 
 
 def weight(rows: int, columns: int, seed: int) -> nn.Parameter:
@@ -28,7 +30,34 @@ def test_directions_stay_and_their_lengths_become_alike(shape):
     matrices_NRC = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrices_NRC, full_matrices=False)
     found = (u.mT @ orthogonalized(matrices_NRC) @ v.mT).diagonal(dim1=1, dim2=2)
-    assert found.min() > 0.6 and found.max() < 1.25
+    assert found.min() > 0.6 and found.max() < 1.3
+
+
+def test_singular_values_from_a_hundredth_of_the_norm_on_become_alike():
+    values = torch.logspace(0, -4, 64)
+    u, v = (torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(seed)))[0] for seed in (0, 1))
+    found = (u.mT @ orthogonalized((u * values @ v.mT)[None])[0] @ v).diagonal()
+    is_large = values > 0.0102 * (values**4).sum() ** 0.25
+    assert 0.72 < found[is_large].min() and found.max() < 1.28
+    assert (found[~is_large] > 50 * values[~is_large]).all()  # the smaller ones grow
+
+
+def test_every_polynomial_is_the_nearest_to_one_on_the_range_that_the_one_before_leaves():
+    low, high = 0.01, 1.0
+    for coefficients in COEFFICIENTS:
+        x = np.geomspace(low, high, 2000)
+        powers = np.stack([x, x**3, x**5], axis=1)
+        error = np.ones((len(x), 1))
+        least = linprog(
+            [0, 0, 0, 1],
+            A_ub=np.block([[powers, -error], [-powers, -error]]),
+            b_ub=np.concatenate([np.ones(len(x)), -np.ones(len(x))]),
+            bounds=[(None, None)] * 3 + [(0, None)],
+        ).fun
+        distances = np.abs(powers @ np.array(coefficients) - 1)
+        assert distances.max() == pytest.approx(least, abs=1e-3)
+        low, high = 1 - least, 1 + least
+    assert (low, high) == pytest.approx((0.73, 1.27), abs=0.01)
 
 
 def test_a_matrix_of_zeros_stays():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from maskwright.core.errors import MemoryShortage
-from maskwright.core.records.run import PhaseRecord, PlanRecord, totals_of
+from maskwright.core.records.run import EngineRecord, PhaseRecord, PlanRecord, totals_of
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.build import empty_encoder, load_family
 from maskwright.training.engine.cross_entropy_choice import logits_of_heads
@@ -90,7 +90,7 @@ class Footprint:
     checkpoint_bytes: int
 
 
-def footprint(recipe: Recipe, models: Sequence[Model], attention: str) -> Footprint:
+def footprint(recipe: Recipe, models: Sequence[Model], engine: EngineRecord) -> Footprint:
     """Estimate memory and disk from the shapes; each figure is that of the phase that needs most.
 
     A block keeps about 10 vectors of the hidden size and 4 of the feed-forward size a token for the backward pass, in
@@ -99,18 +99,20 @@ def footprint(recipe: Recipe, models: Sequence[Model], attention: str) -> Footpr
     Args:
         recipe: gives the micro-batches.
         models: give the shapes, by phase.
-        attention: the backend; all but `varlen` keep a row of attention weights for every token and head.
+        engine: device and attention; all backends but `varlen` keep a row of weights for every token and head.
     """
     activations = []
     for index, (phase, model) in enumerate(zip(recipe.phases, models, strict=True)):
         config = model.encoder.config
         per_token = config.num_layers * 2 * (10 * config.hidden_size + 4 * config.feed_forward_size)
-        weights = 0 if attention == "varlen" else config.num_layers * config.num_heads * phase.sequence_length * 2
+        weights = (
+            0 if engine.attention == "varlen" else config.num_layers * config.num_heads * phase.sequence_length * 2
+        )
         activations.append(recipe.batches[index].micro_batch_tokens * (per_token + weights))
     num_parameters = max(model.num_parameters() for model in models)
     return Footprint(
         weights_bytes=BYTES_PER_PARAMETER * num_parameters,
-        activations_bytes=max(activations) + logits_of_heads(recipe, models),
+        activations_bytes=max(activations) + logits_of_heads(recipe, models, torch.device(engine.device).type),
         checkpoint_bytes=12 * num_parameters,
     )
 

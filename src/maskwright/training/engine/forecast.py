@@ -76,7 +76,8 @@ def _head(recipe: Recipe, plan: RunPlan) -> str:
         for model, phase in zip(plan.models, plan.record.phases, strict=True)
     ]
     most = f"{max(shares):.0%}" if len(shares) == 1 else f"{min(shares):.0%} to {max(shares):.0%}"
-    return f"{most} of the FLOPs; logits take {logits_of_heads(recipe, plan.models) / 1e6:,.0f} MB"
+    megabytes = logits_of_heads(recipe, plan.models, torch.device(plan.engine.device).type) / 1e6
+    return f"{most} of the FLOPs; logits take {megabytes:,.0f} MB"
 
 
 def _on_the_way(recipe: Recipe, record: PlanRecord) -> list[tuple[str, str]]:

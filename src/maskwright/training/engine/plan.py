@@ -111,7 +111,7 @@ def plan_run(
         engine = keep_decisions(engine, before.engine)
     models = build_models(recipe, corpus.vocabulary if corpus else vocabulary_asked_for(recipe), around)
     _require_sound_phases(recipe, models)
-    need, flops = footprint(recipe, models, engine.attention), phase_flops_per_token(recipe, models)
+    need, flops = footprint(recipe, models, engine), phase_flops_per_token(recipe, models)
     if corpus is None:
         course = fix_course(recipe, flops, _seconds_by_flops(recipe, flops, _effective(engine)))
         return RunPlan(engine, models, course, plan_record(recipe, models, course, flops), need)
