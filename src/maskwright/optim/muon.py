@@ -112,7 +112,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalized(matrices_NRC: Tensor) -> Tensor:
     """Return matrices with the same singular vectors, and singular values between about 0.7 and 1.3.
 
-    Singular values below a hundredth of the matrix's fourth-power (Schatten) norm become larger too, but stay below 0.7.
+    Those below a hundredth of the norm (of Schatten, of the fourth power) become larger too, but stay below 0.7.
 
     Args:
         matrices_NRC: any number of matrices of one shape; one of zeros stays as it is.
