@@ -11,7 +11,7 @@ from maskwright.encoders.encoder import Encoder
 from maskwright.evaluation.datasets.pairs import Pairs, phenomena_of
 from maskwright.evaluation.pseudo_likelihood import Mode, pseudo_log_likelihoods, tokenize
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.tasks.held_out import HeldOutClozes, ScoreTally
+from maskwright.evaluation.tasks.held_out import HeldOutClozes, items_by_document, joined, means_of
 
 
 class ClozeProbe:
@@ -26,10 +26,11 @@ class ClozeProbe:
             seed: of the sample; the final evaluation with the same seed hides the same tokens.
             max_tokens: size of the sample.
         """
-        self._tokenizer = corpus.load_tokenizer()
-        self._clozes = list(
-            HeldOutClozes(corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens)
+        self._corpus, self._tokenizer = corpus, corpus.load_tokenizer()
+        clozes = HeldOutClozes(
+            corpus.split("held_out"), corpus.vocabulary, sequence_length, seed, max_tokens=max_tokens
         )
+        self._questions = list(clozes.with_positions())
 
     def __call__(
         self,
@@ -41,13 +42,15 @@ class ClozeProbe:
         """Score live modules and restore their mode afterwards; arguments are those of `MaskedLanguageModel`.
 
         Returns:
-            "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy".
+            "held_out_cross_entropy" (nats per scored token), "held_out_top1_accuracy" and "held_out_top5_accuracy", the
+            same of clean tokens ("held_out_clean_cross_entropy" and so on), and "held_out_bits_per_byte"; see
+            `tasks.held_out.means_of`.
         """
         model = MaskedLanguageModel(encoder, head, self._tokenizer, dtype, reader=reader)
-        tally = ScoreTally()
-        for scores in model.score(self._clozes):
-            tally.add(scores)
-        return {f"held_out_{metric}": value for metric, value in tally.means().items()}
+        scores = joined(list(model.score(cloze for _, cloze in self._questions)))
+        positions_M = np.concatenate([positions for positions, _ in self._questions])
+        means = means_of(items_by_document(self._corpus, positions_M, scores))
+        return {f"held_out_{metric}": value for metric, value in means.items()}
 
 
 class MinimalPairsProbe:

@@ -153,13 +153,16 @@ def loss_chart(story: Story) -> str | None:
 def probe_charts(story: Story) -> list[str]:
     """Scores during training: held-out accuracy and losses, the unigram baseline dashed, and minimal pairs.
 
-    Of an objective with a single term, whose loss is the term, the loss alone is drawn.
+    Of an objective with a single term, whose loss is the term, the loss alone is drawn; where figures of clean tokens
+    are known, those of all are not drawn, nor what is the same in other units.
     """
-    names = sorted({name for line in story.probes for name in line if name.startswith(PROBE_PREFIXES)})
+    found = {name for line in story.probes for name in line if name.startswith(PROBE_PREFIXES)}
+    found -= {name.replace("clean_", "") for name in found if "clean_" in name} | {"held_out_bits_per_byte"}
+    names = sorted(found)
     pairs = [name for name in names if name.startswith("blimp_")]
     shares = [name for name in names if name.endswith(("accuracy", "agreement")) and name not in pairs]
     others = [name for name in names if name not in shares + pairs]
-    terms = [name for name in others if name not in ("held_out_cross_entropy", "held_out_loss")]
+    terms = [name for name in others if not name.endswith("cross_entropy") and name != "held_out_loss"]
     if len(terms) == 1 and "held_out_loss" in others:
         others.remove(terms[0])
     unigram = story.held_out.baselines.get("unigram", {}) if story.held_out else {}

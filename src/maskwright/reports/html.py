@@ -132,19 +132,23 @@ def headlines_of_tables(tables: Sequence[Table]) -> list[Headline]:
 
 
 def headlines_of_held_out(story: Story) -> list[Headline]:
-    """Return the scores on held-out text with the unigram baseline."""
+    """Return the scores on held-out text with the unigram baseline: of clean tokens, where it is known which are."""
     if story.held_out is None:
         return []
-    baseline = story.held_out.baselines.get("unigram", {})
+    scores, baseline = story.held_out.scores, story.held_out.baselines.get("unigram", {})
     found = []
-    for name in ("top1_accuracy", "top5_accuracy", "cross_entropy"):
-        if name not in story.held_out.scores:
+    for metric in ("top1_accuracy", "top5_accuracy", "cross_entropy"):
+        name = f"clean_{metric}" if f"clean_{metric}" in scores else metric
+        if name not in scores:
             continue
-        value, versus = story.held_out.scores[name], ""
+        versus = []
         if name in baseline:
-            versus = f"unigram baseline {format_score(name, baseline[name])}"
-            if name != "cross_entropy" and baseline[name] > 0:
-                versus += f" · {value / baseline[name]:.1f} times that"
-        unit = "nats" if name == "cross_entropy" else ""
-        found.append(Headline(f"Masked {label_of(name)}", format_score(name, value), unit, versus))
+            versus.append(f"unigram baseline {format_score(name, baseline[name])}")
+            if metric != "cross_entropy" and baseline[name] > 0:
+                versus.append(f"{scores[name] / baseline[name]:.1f} times that")
+        if name != metric:
+            versus.append(f"with tokens of runs that training has too {format_score(metric, scores[metric])}")
+        unit = "nats" if metric == "cross_entropy" else ""
+        value = format_score(name, scores[name])
+        found.append(Headline(f"Masked {label_of(metric)}", value, unit, " · ".join(versus)))
     return found

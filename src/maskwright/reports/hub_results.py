@@ -20,9 +20,13 @@ from maskwright.reports.tables import format_value, title_of
 MARK = "# Written by Maskwright and overwritten by it; delete this line to keep the file as it is.\n"
 
 HELD_OUT_METRICS = {
+    "clean_top1_accuracy": ("accuracy", "Masked top-1 accuracy, clean tokens"),
+    "clean_top5_accuracy": ("top_5_accuracy", "Masked top-5 accuracy, clean tokens"),
+    "clean_cross_entropy": ("cross_entropy", "Masked cross-entropy, clean tokens (nats per token)"),
     "top1_accuracy": ("accuracy", "Masked top-1 accuracy"),
     "top5_accuracy": ("top_5_accuracy", "Masked top-5 accuracy"),
     "cross_entropy": ("cross_entropy", "Masked cross-entropy (nats per token)"),
+    "bits_per_byte": ("bits_per_byte", "Masked bits per byte"),
 }
 """Score -> the hub's metric type and the name that people read."""
 

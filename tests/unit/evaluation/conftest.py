@@ -35,6 +35,8 @@ class FakeSplit:
         self.documents = documents
         self.num_documents = len(documents)
         self.document_lengths = np.array([len(document) for document in documents], dtype=np.int64)
+        self.first_tokens = np.concatenate([[0], np.cumsum(self.document_lengths)])
+        self.is_shared: np.ndarray | None = None
 
     def gather_tokens(self, document_ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> MarkedTokens:
         pieces = zip(document_ids, starts, lengths, strict=True)
@@ -50,7 +52,14 @@ class FakeCorpus:
     vocabulary: Vocabulary
     tokenizer: PreTrainedTokenizerFast
     splits: dict[str, FakeSplit]
-    manifest: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(content_sha256="0" * 64))
+    manifest: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(
+            content_sha256="0" * 64,
+            shared_runs=None,
+            shared_fraction=None,
+            splits={"held_out": SimpleNamespace(num_tokens=10, num_text_bytes=43)},
+        )
+    )
 
     def split(self, name: str) -> FakeSplit:
         return self.splits[name]

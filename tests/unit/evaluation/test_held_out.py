@@ -1,7 +1,9 @@
 """Which tokens are hidden, that nothing is lost, and what the baseline scores."""
 
+import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from maskwright.batching.pack import pack_sequences
 from maskwright.core.batches import WORD
 from maskwright.core.errors import EvaluationError
 from maskwright.core.vocabulary import Vocabulary
+from maskwright.corpus.config import DataConfig
+from maskwright.corpus.corpus import open_corpus
 from maskwright.corpus.marks import MarkedTokens
+from maskwright.corpus.prepare import prepare
 from maskwright.evaluation.probes import ClozeProbe
 from maskwright.evaluation.scorer import MaskedLanguageModel
 from maskwright.evaluation.tasks.held_out import HeldOut, HeldOutClozes, unigram_scores
@@ -30,6 +35,7 @@ class Documents:
         self.documents = [generator.integers(1, VOCABULARY.size, length) for length in lengths]
         self.num_documents = len(lengths)
         self.document_lengths = np.array(lengths, dtype=np.int64)
+        self.first_tokens = np.concatenate([[0], np.cumsum(lengths)])
 
     def gather_tokens(self, document_ids, starts, lengths):
         pieces = zip(document_ids, starts, lengths, strict=True)
@@ -130,6 +136,44 @@ def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageMo
     assert task.evaluate(subject, seed=4).scores != scores
 
 
+def test_clean_tokens_stand_first_and_bits_per_byte_are_those_by_hand(tmp_path: Path, make_model, make_subject):
+    random = np.random.default_rng(0)
+    parts = ["".join(random.choice(list("aáeő \N{SNOWMAN}"), random.integers(5, 30))) for _ in range(16)]
+    texts = ["x" + "".join(random.choice(parts, 2)) + "y" for _ in range(150)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    data = DataConfig(data=str(tmp_path / "texts.jsonl"), held_out_fraction=0.2)
+    prepare(data, TokenizerConfig(kind="characters"), tmp_path / "corpus", 0)
+    corpus = open_corpus(tmp_path / "corpus", verify=True)
+    tokenizer, split = corpus.load_tokenizer(), corpus.split("held_out")
+    model = make_model(tokenizer, max_positions=80)
+    clean, everything, num_bytes = [], [], 0
+    for document, cloze in enumerate(HeldOutClozes(split, corpus.vocabulary, 80, seed=1)):
+        whole = cloze.token_ids.copy()
+        whole[cloze.positions] = cloze.target_ids
+        text = tokenizer.decode(whole)
+        assert len(text) == len(whole) == split.document_lengths[document]
+        num_bytes += len(text.encode())
+        (scores,) = model.score([cloze])
+        everything += scores.nats.tolist()
+        is_shared = split.is_shared[split.first_tokens[document] :][cloze.positions]
+        clean += scores.nats[~is_shared].tolist()
+    assert 0.2 < len(clean) / len(everything) < 0.8
+    result = HeldOut(HeldOut.Config(num_examples=0)).evaluate(make_subject(model, corpus), seed=1)
+    scores = result.scores
+    assert list(scores)[:4] == ["clean_cross_entropy", "clean_top1_accuracy", "clean_top5_accuracy", "cross_entropy"]
+    assert scores["clean_cross_entropy"] == pytest.approx(np.mean(clean))
+    assert scores["num_clean_scored_tokens"] == len(clean)
+    assert scores["cross_entropy"] == pytest.approx(np.mean(everything))
+    bits = np.mean(everything) / math.log(2) * split.first_tokens[-1] / num_bytes
+    assert scores["bits_per_byte"] == pytest.approx(bits)
+    assert f"{corpus.manifest.shared_fraction:.1%}" in result.notes[0]
+    assert result.baselines["unigram"]["clean_cross_entropy"] > 0
+    probed = ClozeProbe(corpus, 80, seed=1)(model.encoder, model.head)
+    assert probed["held_out_clean_cross_entropy"] == pytest.approx(np.mean(clean))
+    split.is_shared[:] = True
+    assert "clean_cross_entropy" not in ClozeProbe(corpus, 80, seed=1)(model.encoder, model.head)
+
+
 def test_a_model_that_knows_the_text_scores_full_marks(model: MaskedLanguageModel, corpus, make_subject, monkeypatch):
     clozes = iter(
         np.concatenate(
@@ -159,7 +203,8 @@ def test_the_probe_asks_the_same_each_time_and_changes_nothing(model: MaskedLang
     state = torch.get_rng_state()
     weights = {name: weight.clone() for name, weight in model.encoder.state_dict().items()}
     first = probe(model.encoder, model.head)
-    assert set(first) == {"held_out_cross_entropy", "held_out_top1_accuracy", "held_out_top5_accuracy"}
+    metrics = ("cross_entropy", "top1_accuracy", "top5_accuracy", "bits_per_byte")
+    assert set(first) == {f"held_out_{metric}" for metric in metrics}
     assert probe(model.encoder, model.head) == first
     assert model.encoder.training
     assert torch.equal(torch.get_rng_state(), state)

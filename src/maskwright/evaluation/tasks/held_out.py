@@ -1,12 +1,15 @@
 """How well a model restores hidden tokens of unseen text: masked cross-entropy and top-k accuracy.
 
+Of near-duplicates across the split a model may remember what it seems to understand, so all figures are given for clean
+tokens first: those that stand in no run of tokens which the training text has too (`corpus/shared_runs.py`).
+
 Source: Devlin et al. 2019, BERT, arXiv:1810.04805, section 3.1 (15 % of the tokens).
 Departures: hidden tokens are always [MASK] and always the same ones, whatever a model was trained with, so that
 models with one tokenizer can be compared.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
@@ -16,12 +19,15 @@ from maskwright.core.errors import EvaluationError
 from maskwright.core.log import progress
 from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
-from maskwright.corpus.corpus import TokenSplit
+from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.examples import fill_mask_examples
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import Cloze, ClozeScores
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
+
+PARTS = ("clean_", "")
+"""What the names of figures on clean tokens begin with, and those on all."""
 
 
 def scored_positions(
@@ -100,10 +106,13 @@ class HeldOutClozes:
 
     def __iter__(self) -> Iterator[Cloze]:
         """Yield the sequences that have a hidden token, document by document."""
-        return (cloze for _, cloze in self.by_document())
+        return (cloze for _, cloze in self.with_positions())
 
-    def by_document(self) -> Iterator[tuple[int, Cloze]]:
-        """Yield the number of the document and the sequence, for those that have a hidden token."""
+    def with_positions(self) -> Iterator[tuple[np.ndarray, Cloze]]:
+        """Yield the sequences that have a hidden token, each with where in the split its hidden tokens are, int64 [m].
+
+        Positions count as in `TokenSplit.first_tokens`.
+        """
         borders = np.flatnonzero(np.diff(self._documents, prepend=-1))
         for first, last in zip(borders, [*borders[1:], len(self._documents)], strict=True):
             document = int(self._documents[first])
@@ -115,38 +124,14 @@ class HeldOutClozes:
             for start, end in zip(self._starts[first:last], self._ends[first:last], strict=True):
                 inside = hidden[np.searchsorted(hidden, start) : np.searchsorted(hidden, end)]
                 if len(inside):
-                    yield document, Cloze(masked[start:end], inside - start, token_ids[inside])
+                    yield (
+                        self._split.first_tokens[document] + inside,
+                        Cloze(masked[start:end], inside - start, token_ids[inside]),
+                    )
 
     def _document_tokens(self, document: int) -> np.ndarray:
         length = self._split.document_lengths[document : document + 1]
         return self._split.gather_tokens(np.array([document]), np.zeros(1, dtype=np.int64), length).token_ids
-
-
-@dataclass
-class ScoreTally:
-    """Sums over scored tokens; the means are computed once, at the end."""
-
-    count: int = 0
-    nats: float = 0.0
-    num_top1: int = 0
-    num_top5: int = 0
-
-    def add(self, scores: ClozeScores) -> None:
-        """Add one batch."""
-        self.count += len(scores.nats)
-        self.nats += float(scores.nats.sum())
-        self.num_top1 += int((scores.ranks < 1).sum())
-        self.num_top5 += int((scores.ranks < 5).sum())
-
-    def means(self) -> dict[str, float]:
-        """Return the cross-entropy (nats per scored token) and the accuracies (0 to 1)."""
-        if not self.count:
-            raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
-        return {
-            "cross_entropy": self.nats / self.count,
-            "top1_accuracy": self.num_top1 / self.count,
-            "top5_accuracy": self.num_top5 / self.count,
-        }
 
 
 def unigram_scores(unigram_counts_V: np.ndarray, special_ids: Iterable[int], target_ids: np.ndarray) -> ClozeScores:
@@ -171,8 +156,9 @@ def unigram_scores(unigram_counts_V: np.ndarray, special_ids: Iterable[int], tar
 class HeldOut(Task):
     """Restore hidden tokens of held-out text.
 
-    Scores: `cross_entropy` in nats per scored token, `top1_accuracy` and `top5_accuracy` from 0 to 1,
-    `num_scored_tokens`, and the sums they come from. Baseline `unigram`: always predict by training frequency.
+    Scores: `cross_entropy` in nats per scored token, `top1_accuracy` and `top5_accuracy` from 0 to 1; the same of clean
+    tokens as `clean_cross_entropy` and so on, if the corpus says which are clean; `bits_per_byte`; the numbers of
+    scored tokens and the sums they come from. Baseline `unigram`: always predict by training frequency.
     """
 
     class Config(TaskConfig):
@@ -199,7 +185,9 @@ class HeldOut(Task):
         Raises:
             EvaluationError: there is no corpus.
         """
-        return {"corpus": corpus_of(subject).manifest.content_sha256}
+        manifest = corpus_of(subject).manifest
+        shared = {} if manifest.shared_runs is None else {"shared_runs": manifest.shared_runs.sha256}
+        return {"corpus": manifest.content_sha256} | shared
 
     def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on the held-out split of a corpus.
@@ -213,16 +201,16 @@ class HeldOut(Task):
         sequence_length = min(self.config.sequence_length or limit, limit)
         split, vocabulary = corpus.split("held_out"), corpus.vocabulary
         clozes = HeldOutClozes(split, vocabulary, sequence_length, seed, self.config.mask_rate, self.config.max_tokens)
-        of_unigrams, found = ScoreTally(), []
-        documents: list[int] = []
+        positions, found = [], []
         with progress("Scoring held-out text", len(clozes)) as advance:
-            for scores in model.score(track_documents(clozes, documents, advance)):
+            for scores in model.score(track_positions(clozes, positions, advance)):
                 found.append(scores)
-                of_unigrams.add(unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids))
-        items = items_by_document(documents, found)
+        scores = joined(found)
+        unigram = unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids)
+        items, of_unigram = (items_by_document(corpus, np.concatenate(positions), each) for each in (scores, unigram))
         return TaskResult(
             scores=self.scores(items),
-            baselines={"unigram": of_unigrams.means()},
+            baselines={"unigram": means_of(of_unigram)},
             examples=fill_mask_examples(model, split, self.config.num_examples, seed),
             settings={
                 "used_sequence_length": sequence_length,
@@ -230,52 +218,107 @@ class HeldOut(Task):
                 "num_tokens": clozes.num_tokens,
                 "num_documents_in_split": split.num_documents,
             },
+            notes=notes_on_clean_tokens(corpus),
             items=items,
         )
 
     def scores(self, items: Items) -> dict[str, float]:
         """Return the scores of some documents; see the class."""
-        sums = {name: column.sum() for name, column in items.columns.items()}
-        count = int(sums["num_scored_tokens"])
-        return {
-            "cross_entropy": float(sums["nats"] / count),
-            "top1_accuracy": float(sums["num_top1_correct"] / count),
-            "top5_accuracy": float(sums["num_top5_correct"] / count),
-            "num_scored_tokens": count,
-            "sum_nats": float(sums["nats"]),
-            "sum_top1_correct": int(sums["num_top1_correct"]),
-            "sum_top5_correct": int(sums["num_top5_correct"]),
-        }
+        means, sums = means_of(items), {name: column.sum() for name, column in items.columns.items()}
+        for part in PARTS:
+            if f"num_{part}scored_tokens" in sums:
+                means |= {
+                    f"num_{part}scored_tokens": int(sums[f"num_{part}scored_tokens"]),
+                    f"sum_{part}nats": float(sums[f"{part}nats"]),
+                    f"sum_{part}top1_correct": int(sums[f"num_{part}top1_correct"]),
+                    f"sum_{part}top5_correct": int(sums[f"num_{part}top5_correct"]),
+                }
+        return means
 
 
-def track_documents(clozes: HeldOutClozes, documents: list[int], advance: Callable[[float], None]) -> Iterator[Cloze]:
-    """Yield sequences, report progress, and record the document of each hidden token."""
-    for document, cloze in clozes.by_document():
-        documents.extend([document] * len(cloze.positions))
+def track_positions(
+    clozes: HeldOutClozes, positions: list[np.ndarray], advance: Callable[[float], None]
+) -> Iterator[Cloze]:
+    """Yield sequences, report progress, and record where in the split each hidden token stands."""
+    for where, cloze in clozes.with_positions():
+        positions.append(where)
         yield cloze
         advance(1)
 
 
-def items_by_document(documents: Sequence[int], found: Sequence[ClozeScores]) -> Items:
-    """Return one item per document: tokens of one text are not independent samples, so a bootstrap draws documents.
-
-    Args:
-        documents: of each scored token.
-        found: the scores of those tokens, in the same order.
+def joined(found: Sequence[ClozeScores]) -> ClozeScores:
+    """Return the scores of all batches as one.
 
     Raises:
         EvaluationError: nothing was scored.
     """
-    if not documents:
+    if not found:
         raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
-    names, document_index_M = np.unique(np.array(documents), return_inverse=True)
-    nats_M = np.concatenate([scores.nats for scores in found])
-    ranks_M = np.concatenate([scores.ranks for scores in found])
-    columns = {
-        "nats": np.bincount(document_index_M, nats_M),
-        "num_scored_tokens": np.bincount(document_index_M),
-        "num_top1_correct": np.bincount(document_index_M[ranks_M < 1], minlength=len(names)),
-        "num_top5_correct": np.bincount(document_index_M[ranks_M < 5], minlength=len(names)),
-    }
-    ids = np.array([f"document {number}" for number in names])
+    columns = ([getattr(scores, name) for scores in found] for name in ("target_ids", "nats", "ranks"))
+    return ClozeScores(*map(np.concatenate, columns))
+
+
+def items_by_document(corpus: Corpus, positions_M: np.ndarray, scores: ClozeScores) -> Items:
+    """Return one item per document: tokens of one text are not independent samples, so a bootstrap draws documents.
+
+    Args:
+        corpus: its held-out split was scored.
+        positions_M: int64 [M], where in the split the scored tokens stand; see `HeldOutClozes.with_positions`.
+        scores: of these tokens.
+
+    Returns:
+        With sums over the tokens of each document, of all and of clean ones. "num_text_bytes" is how much text the
+        scored tokens stand for, by what a token of the split stands for on average.
+    """
+    split, record = corpus.split("held_out"), corpus.manifest.splits["held_out"]
+    documents, document_index_M = np.unique(
+        np.searchsorted(split.first_tokens, positions_M, side="right") - 1, return_inverse=True
+    )
+    parts = {"": np.ones(len(positions_M), bool)}
+    if split.is_shared is not None:
+        parts["clean_"] = ~split.is_shared[positions_M]
+    columns: dict[str, np.ndarray] = {}
+    for part, is_part_M in parts.items():
+        columns[f"{part}nats"] = np.bincount(document_index_M, scores.nats * is_part_M)
+        for name, is_counted_M in (
+            ("scored_tokens", is_part_M),
+            ("top1_correct", is_part_M & (scores.ranks < 1)),
+            ("top5_correct", is_part_M & (scores.ranks < 5)),
+        ):
+            columns[f"num_{part}{name}"] = np.bincount(document_index_M[is_counted_M], minlength=len(documents))
+    columns["num_text_bytes"] = columns["num_scored_tokens"] * (record.num_text_bytes / record.num_tokens)
+    ids = np.array([f"document {number}" for number in documents])
     return Items(ids, columns, np.zeros(len(ids), dtype=np.int64))
+
+
+def means_of(items: Items) -> dict[str, float]:
+    """Return cross-entropy (nats per scored token) and accuracies (0 to 1), and bits per byte.
+
+    First, with "clean_" before their names, those of clean tokens, where there are any and the corpus says which.
+
+    Bits per byte are the cross-entropy of all tokens over the UTF-8 bytes that a token of the split stands for, so that
+    models with different tokenizers can be put side by side. Of a masked model the figure is a pseudo one: every token
+    is guessed from both sides, so no text could be compressed to so few bits; and one token in seven is hidden, whether
+    tokens are short or long. Unknown tokens are never asked for and count as average ones.
+    """
+    sums = {name: float(column.sum()) for name, column in items.columns.items()}
+    means = {}
+    for part in PARTS:
+        if count := sums.get(f"num_{part}scored_tokens"):
+            means |= {
+                f"{part}cross_entropy": sums[f"{part}nats"] / count,
+                f"{part}top1_accuracy": sums[f"num_{part}top1_correct"] / count,
+                f"{part}top5_accuracy": sums[f"num_{part}top5_correct"] / count,
+            }
+    return means | {"bits_per_byte": sums["nats"] / (sums["num_text_bytes"] * math.log(2))}
+
+
+def notes_on_clean_tokens(corpus: Corpus) -> list[str]:
+    """Return in words which tokens are clean; nothing where the corpus does not say."""
+    shared, fraction = corpus.manifest.shared_runs, corpus.manifest.shared_fraction
+    if shared is None:
+        return []
+    return [
+        f"Clean tokens stand in no run of {shared.run_tokens} tokens that the training text has too; {fraction:.1%} of "
+        "the held-out tokens do, and may be remembered."
+    ]
