@@ -41,10 +41,10 @@ class FilledText:
     guesses: list[list[Guess]]
 
 
-def best_guesses(model: MaskedLanguageModel, cloze: Cloze, top: int) -> list[list[Guess]]:
-    """Return the `top` most probable tokens at each asked position, special tokens left out."""
+def best_guesses(model: MaskedLanguageModel, clozes: list[Cloze], top: int) -> list[list[Guess]]:
+    """Return the `top` most probable tokens at each asked position of a few sequences, special tokens left out."""
     # A model may have more embeddings than its tokenizer has tokens, and a tokenizer tokens that the model lacks.
-    probabilities = model.probabilities(cloze)[:, : model.vocabulary.size]
+    probabilities = model.probabilities(clozes)[:, : model.vocabulary.size]
     probabilities[:, [index for index in model.vocabulary.special_ids if index < probabilities.shape[1]]] = 0
     values, token_ids = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
     return [
@@ -73,7 +73,7 @@ def fill_masks(model: MaskedLanguageModel, text: str, top: int = 5) -> FilledTex
     token_ids = masked_token_ids(model, pieces)
     positions = np.flatnonzero(token_ids == model.vocabulary.mask_id)
     cloze = Cloze(token_ids, positions, np.full(len(positions), model.vocabulary.mask_id))
-    guesses = best_guesses(model, cloze, top)
+    guesses = best_guesses(model, [cloze], top)
     filled = pieces[0]
     for (best, *_), piece in zip(guesses, pieces[1:], strict=True):
         is_continuation = best.token.startswith("##")

@@ -75,11 +75,13 @@ class ClozeScores:
         ranks: int64 [M], how many tokens the model held more likely than the right one; among equals the lower id
             comes first, so that a model without an opinion is not credited with the answer. Empty if they were not
             asked for.
+        best_nats: float64 [M], minus the logarithm of the probability of the likeliest token; empty like `ranks`.
     """
 
     target_ids: np.ndarray
     nats: np.ndarray
     ranks: np.ndarray
+    best_nats: np.ndarray
 
 
 class MaskedLanguageModel:
@@ -190,9 +192,12 @@ class MaskedLanguageModel:
         say(f"compiling the encoder: {flops:.1e} FLOPs to come")
         self._compiled[self.dtype] = torch.compile(self.reader, dynamic=True)
 
-    def probabilities(self, cloze: Cloze) -> Tensor:
-        """Return the probability of every token at the asked positions of one sequence, float32 [m, V], on the host."""
-        batch, positions_M = self._pack([cloze])
+    def probabilities(self, clozes: list[Cloze]) -> Tensor:
+        """Return the probability of every token at all asked positions of a few sequences, float32 [M, V], on the host.
+
+        Sequences are read in one batch.
+        """
+        batch, positions_M = self._pack(clozes)
         with self._hidden_states(batch, positions_M) as x_MD:
             return self.head(x_MD, self.encoder.embedding_weight_VE).float().softmax(dim=-1).cpu()
 
@@ -217,14 +222,15 @@ class MaskedLanguageModel:
             targets = np.concatenate([cloze.target_ids for cloze in group])
             self._require_known(targets)
             with self._hidden_states(batch, positions_M) as x_MD:
-                nats, ranks = self._nats_and_ranks(x_MD, torch.from_numpy(targets).to(x_MD.device), with_ranks)
+                scores = self._scores(x_MD, torch.from_numpy(targets).to(x_MD.device), with_ranks)
+            nats = scores.nats
             if not np.isfinite(nats).all():
                 raise EvaluationError(
                     f"the model's prediction of token {targets[~np.isfinite(nats)][0]} is not a finite number",
                     "finite weights",
                     "look at the loss curve of the run; export an earlier checkpoint",
                 )
-            yield ClozeScores(targets, nats, ranks)
+            yield scores
 
     @contextlib.contextmanager
     def _hidden_states(self, batch: PackedBatch, positions_M: Tensor) -> Iterator[Tensor]:
@@ -234,19 +240,22 @@ class MaskedLanguageModel:
         with evaluation_mode(self.reader, self.head), narrow:
             yield self._compiled.get(self.dtype, self.reader)(batch.input.to(device), positions_M.to(device))
 
-    def _nats_and_ranks(self, x_MD: Tensor, targets_M: Tensor, with_ranks: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, x_MD: Tensor, targets_M: Tensor, with_ranks: bool) -> ClozeScores:
         # A model's vocabulary may be larger than its tokenizer's, rounded up to suit the hardware.
         token_ids_V = torch.arange(self.encoder.config.vocabulary_size, device=x_MD.device)
         chunk_size = max(1, LOGITS_PER_CHUNK // len(token_ids_V))
-        nats, ranks = [], [targets_M[:0]]
+        nats, ranks, best_nats = [], [targets_M[:0]], []
         for x_CD, targets_C in zip(x_MD.split(chunk_size), targets_M.split(chunk_size), strict=True):
             logits_CV = self.head(x_CD, self.encoder.embedding_weight_VE).float()
             target_logits_C1 = logits_CV.gather(1, targets_C[:, None])
-            nats.append(logits_CV.logsumexp(dim=1) - target_logits_C1[:, 0])
+            total_C = logits_CV.logsumexp(dim=1)
+            nats.append(total_C - target_logits_C1[:, 0])
+            best_nats.append(total_C - logits_CV.amax(dim=1) if with_ranks else total_C[:0])
             if with_ranks:
                 is_tied_before_CV = (logits_CV == target_logits_C1) & (token_ids_V < targets_C[:, None])
                 ranks.append(((logits_CV > target_logits_C1) | is_tied_before_CV).sum(dim=1))
-        return torch.cat(nats).cpu().double().numpy(), torch.cat(ranks).cpu().numpy()
+        nats_M, best_M = (torch.cat(each).cpu().double().numpy() for each in (nats, best_nats))
+        return ClozeScores(targets_M.cpu().numpy(), nats_M, torch.cat(ranks).cpu().numpy(), best_M)
 
     def _groups(self, clozes: Iterable[Cloze]) -> Iterator[list[Cloze]]:
         """Collect sequences until the token budget is full, or a good run of equal lengths ends."""

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from typing import Any
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -115,6 +116,15 @@ def label_of(name: str) -> str:
     return re.sub(r"\btop(\d)", r"top-\1", name.removeprefix("num_").removesuffix("_bytes").replace("_", " "))
 
 
+def describe_group(group: Mapping[str, Any]) -> str:
+    """Return how sure a model was of a group of hidden tokens, and how often it was right."""
+    name, share_right = str(group["name"]), group["num_right"] / group["num_tokens"]
+    return (
+        f"{name[:1].upper()}{name[1:]} ({format_whole(group['num_tokens'])} hidden tokens): the first guess has "
+        f"{format_percent(group['mean_probability'])} on average and is right for {format_percent(share_right)}"
+    )
+
+
 NUMBER_FILTERS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
@@ -130,6 +140,6 @@ NUMBER_FILTERS: Mapping[str, Callable[..., str]] = {
 """What templates may call on numbers; the results hold no foreign text."""
 
 TEXT_FILTERS: Mapping[str, Callable[..., str]] = {
-    function.__name__: function for function in (label_of, format_moment, format_fact)
+    function.__name__: function for function in (label_of, format_moment, format_fact, describe_group)
 }
 """What templates may call on text; the results are as foreign as the text."""

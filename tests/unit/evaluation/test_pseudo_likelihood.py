@@ -183,7 +183,7 @@ def test_memory_is_bounded_by_the_chunk(model: MaskedLanguageModel, monkeypatch)
 
 def zeros(clozes: list[Cloze]) -> ClozeScores:
     targets = np.concatenate([cloze.target_ids for cloze in clozes])
-    return ClozeScores(targets, np.zeros(len(targets)), targets[:0])
+    return ClozeScores(targets, np.zeros(len(targets)), targets[:0], np.zeros(0))
 
 
 def test_long_sentences_are_cut_and_counted(make_model, tokenizer):

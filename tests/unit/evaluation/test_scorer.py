@@ -88,7 +88,7 @@ def test_modules_keep_their_modes_and_gradients_stay_off(model: MaskedLanguageMo
     next(iter(model.encoder.children())).eval()
     before = [part.training for module in (model.encoder, model.head) for part in module.modules()]
     cloze = random_clozes(model, 1, 20)[0]
-    probabilities = model.probabilities(cloze)
+    probabilities = model.probabilities([cloze])
     assert not probabilities.requires_grad
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(cloze.positions)))
     assert [part.training for module in (model.encoder, model.head) for part in module.modules()] == before
@@ -114,7 +114,7 @@ def test_the_place_before_the_text_is_that_of_cls(model: MaskedLanguageModel):
         batch = pack_sequences([cloze.token_ids], model.vocabulary, len(framed))
         x_TD = model.encoder(batch.input)
         expected = model.head(x_TD[:1], model.encoder.embedding_weight_VE).softmax(-1)
-    at_cls = model.probabilities(replace(cloze, positions=np.array([-1])))
+    at_cls = model.probabilities([replace(cloze, positions=np.array([-1]))])
     torch.testing.assert_close(at_cls, expected)
 
 

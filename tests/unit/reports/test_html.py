@@ -9,12 +9,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from tests.unit.reports.conftest import held_out_record
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.evaluation import TableRecord
 from maskwright.core.records.run import RunFolder
 from maskwright.reports.html import write_report
 from maskwright.reports.model_card import write_model_card
+from maskwright.reports.terminal.print_tables import print_records
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -195,6 +197,35 @@ def test_curves_of_minimal_pairs_are_drawn_beside_those_of_held_out_text(make_ru
         stream.writelines(json.dumps(line) + "\n" for line in lines)
     text = write_report(run).read_text()
     assert 'aria-label="Minimal pairs during training; at the end 0.902, chance is 0.5"' in text
+
+
+def test_clean_figures_stand_first_and_examples_say_how_often_they_are_right(
+    make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    group = {"name": "the tenth it is surest of", "num_tokens": 30, "num_right": 12, "mean_probability": 0.41}
+    example = {"text": "A [MASK].", "answer": "word", "predictions": [{"token": "word", "probability": 0.5}]}
+    record = held_out_record(
+        scores={"clean_top1_accuracy": 0.2, "top1_accuracy": 0.3, "bits_per_byte": 1.234, "num_scored_tokens": 9},
+        baselines={"unigram": {"clean_top1_accuracy": 0.05, "top1_accuracy": 0.06, "bits_per_byte": 2.1}},
+        examples=[example | {"group": group}, example | {"group": group | {"name": "the rest"}}],
+        notes=["Clean tokens stand in no run of 13."],
+    )
+    changes = record.model_dump(include={"scores", "baselines", "examples", "notes"})
+    run = make_run(evaluation=changes, corpus={"shared_runs": {"run_tokens": 13, "num_tokens": 24381, "sha256": "0"}})
+    card = write_model_card(run).read_text().partition("\n---\n")[2]
+    texts = " ".join(Page(write_report(run).read_text()).text), card
+    print_records([record])
+    tile = "20.0 % unigram baseline 5.0 % · 4.0 times that · with tokens of runs that training has too 30.0 %"
+    assert tile in " ".join(texts[0].split())
+    for text in (*texts, capsys.readouterr().out):
+        assert text.index("clean top-1") < text.index("bits per byte")
+        one_line = " ".join(text.split())
+        assert "The tenth it is surest of (30 hidden tokens): the first guess has 41.0 % on average" in one_line
+        assert "right for 40.0 %" in one_line
+        assert "The rest (30 hidden tokens)" in one_line
+        assert "Clean tokens stand in no run of 13." in one_line
+    for text in texts:
+        assert "20.0 % of the tokens" in " ".join(text.split())
 
 
 def test_records_of_older_versions_are_drawn(make_run: Callable[..., Path]):

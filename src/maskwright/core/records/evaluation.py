@@ -1,5 +1,6 @@
 """What an evaluation leaves on disk: scores of a model, and two models side by side."""
 
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import Field
@@ -52,7 +53,9 @@ class EvaluationRecord(Record):
     )
     seeds: list[SeedRecord] = Field(default_factory=list)
     baselines: dict[str, dict[str, float]] = Field(default_factory=dict, description="baseline -> metric -> value")
-    examples: list[dict[str, Any]] = Field(default_factory=list)
+    examples: list[dict[str, Any]] = Field(
+        default_factory=list, description="what helps to see what the scores mean; those of one group stand together"
+    )
     notes: list[str] = Field(default_factory=list, description="what a reader must know to judge the scores, in words")
     data_sha256: dict[str, str] = Field(default_factory=dict)
     environment: dict[str, str]
@@ -64,6 +67,12 @@ class EvaluationRecord(Record):
         found = [(name, scores[metric]) for name, scores in self.baselines.items() if metric in scores]
         best = min if is_lower_better else max
         return best(found, key=lambda each: each[1], default=None)
+
+    @property
+    def examples_by_group(self) -> list[tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
+        """The examples of each group; without groups, as before version 0.3, all of them and None."""
+        groups = groupby(self.examples, lambda example: example.get("group"))
+        return [(group, list(members)) for group, members in groups]
 
 
 class ComparisonRow(Record):

@@ -21,7 +21,7 @@ from maskwright.core.randomness import numpy_generator
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus, TokenSplit
 from maskwright.evaluation.evaluated_model import EvaluatedModel
-from maskwright.evaluation.examples import fill_mask_examples
+from maskwright.evaluation.examples import certainty_groups, fill_mask_examples
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import Cloze, ClozeScores
 from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
@@ -150,7 +150,9 @@ def unigram_scores(unigram_counts_V: np.ndarray, special_ids: Iterable[int], tar
     rank_V = np.empty(len(counts_V), dtype=np.int64)
     rank_V[np.argsort(-counts_V, kind="stable")] = np.arange(len(counts_V))
     targets = counts_V[target_ids]
-    return ClozeScores(target_ids, np.log(counts_V.sum()) - np.log(targets), rank_V[target_ids])
+    total = np.log(counts_V.sum())
+    best_nats = np.full(len(targets), total - np.log(counts_V.max()))
+    return ClozeScores(target_ids, total - np.log(targets), rank_V[target_ids], best_nats)
 
 
 class HeldOut(Task):
@@ -205,13 +207,15 @@ class HeldOut(Task):
         with progress("Scoring held-out text", len(clozes)) as advance:
             for scores in model.score(track_positions(clozes, positions, advance)):
                 found.append(scores)
-        scores = joined(found)
+        scores, positions_M = joined(found), np.concatenate(positions)
         unigram = unigram_scores(corpus.unigram_counts_V, vocabulary.special_ids, scores.target_ids)
-        items, of_unigram = (items_by_document(corpus, np.concatenate(positions), each) for each in (scores, unigram))
+        items, of_unigram = (items_by_document(corpus, positions_M, each) for each in (scores, unigram))
+        is_clean_M = are_clean(split, positions_M)
+        groups = certainty_groups(np.exp(-scores.best_nats[is_clean_M]), scores.ranks[is_clean_M] < 1)
         return TaskResult(
             scores=self.scores(items),
             baselines={"unigram": means_of(of_unigram)},
-            examples=fill_mask_examples(model, split, self.config.num_examples, seed),
+            examples=fill_mask_examples(model, split, groups, self.config.num_examples, seed),
             settings={
                 "used_sequence_length": sequence_length,
                 "num_sequences": len(clozes),
@@ -254,7 +258,7 @@ def joined(found: Sequence[ClozeScores]) -> ClozeScores:
     """
     if not found:
         raise EvaluationError("no held-out token could be hidden", "held-out text", "prepare a larger corpus")
-    columns = ([getattr(scores, name) for scores in found] for name in ("target_ids", "nats", "ranks"))
+    columns = ([getattr(scores, name) for scores in found] for name in ("target_ids", "nats", "ranks", "best_nats"))
     return ClozeScores(*map(np.concatenate, columns))
 
 
@@ -276,7 +280,7 @@ def items_by_document(corpus: Corpus, positions_M: np.ndarray, scores: ClozeScor
     )
     parts = {"": np.ones(len(positions_M), bool)}
     if split.is_shared is not None:
-        parts["clean_"] = ~split.is_shared[positions_M]
+        parts["clean_"] = are_clean(split, positions_M)
     columns: dict[str, np.ndarray] = {}
     for part, is_part_M in parts.items():
         columns[f"{part}nats"] = np.bincount(document_index_M, scores.nats * is_part_M)
@@ -289,6 +293,11 @@ def items_by_document(corpus: Corpus, positions_M: np.ndarray, scores: ClozeScor
     columns["num_text_bytes"] = columns["num_scored_tokens"] * (record.num_text_bytes / record.num_tokens)
     ids = np.array([f"document {number}" for number in documents])
     return Items(ids, columns, np.zeros(len(ids), dtype=np.int64))
+
+
+def are_clean(split: TokenSplit, positions_M: np.ndarray) -> np.ndarray:
+    """Return which positions in the split hold clean tokens, bool [M]; all where the corpus does not say."""
+    return np.ones(len(positions_M), bool) if split.is_shared is None else ~split.is_shared[positions_M]
 
 
 def means_of(items: Items) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 
 from maskwright.core.log import printable
 from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
-from maskwright.reports.formatting import format_score, label_of
+from maskwright.reports.formatting import describe_group, format_score, label_of
 from maskwright.reports.tables import Table, comparison_table, score_tables
 
 
@@ -39,17 +39,23 @@ def print_scores(evaluation: EvaluationRecord) -> None:
                 format_score(name, values[name]) if name in values else "" for values in evaluation.baselines.values()
             ]
             table.add_row(printable(label_of(name)), format_score(name, value), *others)
-    Console(highlight=False).print(table)
+    out = Console(highlight=False)
+    out.print(table)
+    for note in evaluation.notes:
+        out.print(printable(note), style="dim")
 
 
 def print_examples(evaluation: EvaluationRecord) -> None:
     """Print the fill-mask examples of one task; nothing where it has none."""
 
     out = Console(highlight=False, soft_wrap=True)
-    for example in evaluation.examples:
-        guesses = " · ".join(f"{guess['token']} {guess['probability']:.0%}" for guess in example["predictions"])
-        out.print(printable(example["text"]))
-        out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")
+    for group, examples in evaluation.examples_by_group:
+        if group is not None:
+            out.print(f"{printable(describe_group(group))}, as in", style="dim")
+        for example in examples:
+            guesses = " · ".join(f"{guess['token']} {guess['probability']:.0%}" for guess in example["predictions"])
+            out.print(printable(example["text"]))
+            out.print(f"  [dim]hidden[/dim] {printable(example['answer'])}  [dim]guesses[/dim] {printable(guesses)}")
 
 
 def print_comparison(comparison: ModelComparisonRecord) -> None:
