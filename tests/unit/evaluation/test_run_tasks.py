@@ -68,7 +68,7 @@ def test_every_task_leaves_its_record(model, corpus, tmp_path: Path, make_subjec
     assert EvaluationRecord.read(tmp_path / "held_out.json") == record
     assert (record.settings["seed"], record.settings["max_tokens"]) == (5, 500)
     assert record.data_sha256["corpus"] == corpus.manifest.content_sha256
-    assert len(record.examples) == 2
+    assert 1 <= len(record.examples) <= 2, "five different sentences need not have one of every group"
     assert record.deviations == {}
 
 
