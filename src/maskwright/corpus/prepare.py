@@ -31,7 +31,7 @@ from maskwright.corpus.decontamination import Decontaminator
 from maskwright.corpus.encoding import EncodedBatch, TextEncoder, encode_in_order
 from maskwright.corpus.find_sources import find_sources
 from maskwright.corpus.shards import HEADER, TOKENS, ShardFormat, SplitWriter
-from maskwright.corpus.shared_runs import RUN_TOKENS, write_shared_runs
+from maskwright.corpus.shared_runs import run_length, write_shared_runs
 from maskwright.corpus.sources.base import Source
 from maskwright.corpus.survey import HeldOutRule, Survey, survey, with_only_document_cut
 from maskwright.tokenization.audit import audit
@@ -150,6 +150,7 @@ class Preparation:
         dropped = cleaner.dropped + tokenized.dropped
         if dropped["invalid UTF-8"]:
             warn(f"{dropped['invalid UTF-8']:,} pieces of invalid UTF-8 were replaced; `strict` says where they are")
+        run_tokens = run_length(splits[HELD_OUT])
         manifest = CorpusManifest(
             format_version=format_version(self.marks),
             marks=list(self.marks),
@@ -170,12 +171,12 @@ class Preparation:
                 "documents_dropped": dropped["contaminated"],
             },
             audit=audit(tokenizer, tokenized.audited_texts, trained_kind),
-            shared_runs=write_shared_runs(folder, splits[TRAIN], splits[HELD_OUT], form),
+            shared_runs=write_shared_runs(folder, splits[TRAIN], splits[HELD_OUT], form, run_tokens),
             sha256_of_counts=write_unigram_counts(folder, splits[TRAIN], form),
             seconds=round(time.monotonic() - begin, 3),
         )
         manifest.write(folder / MANIFEST)
-        say(f"{manifest.shared_fraction:.1%} of the held-out tokens are in runs of {RUN_TOKENS} that training has too")
+        say(f"{manifest.shared_fraction:.1%} of the held-out tokens are in runs of {run_tokens} that training has too")
         return manifest
 
     def decontaminator(self) -> Decontaminator | None:

@@ -4,11 +4,12 @@ Exact copies of a document are always in one split; near-duplicates are not, and
 count as understood what was only remembered.
 
 Source: Brown et al. 2020, arXiv:2005.14165, appendix C (runs of 13).
-Departures: runs are of tokens, not words; text that is found is not taken out but marked, so that figures can be given
-    without it.
+Departures: runs are of tokens, not words, and longer where tokens are short; text that is found is not taken out but
+    marked, so that figures can be given without it.
 """
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from maskwright.corpus.shards import PREPARE_AGAIN, Shard, ShardFormat
 SHARED_RUNS = "shared_runs.npy"
 """One bit a held-out token, lowest bit first, in uint8: whether it stands in a run that the training text has too."""
 
-RUN_TOKENS = 13
+RUN_TOKENS, RUN_BYTES = 13, 32
+"""A run has so many tokens, and about so much text at least: 13 characters are in any text."""
 
 BLOCK_TOKENS = 1 << 18
 """Tokens that are hashed together: few enough to stay in a processor's caches."""
@@ -34,8 +36,13 @@ LOOK_UP_BITS = 3
 """A table by the first bits of a hash has 2 ** 3 to 2 ** 4 entries a held-out run: few others get past it."""
 
 
+def run_length(held_out: SplitRecord) -> int:
+    """Return how many tokens a run has, by how much text a token of the held-out split stands for."""
+    return max(RUN_TOKENS, math.ceil(RUN_BYTES * held_out.num_tokens / held_out.num_text_bytes))
+
+
 def write_shared_runs(
-    folder: Path, train: SplitRecord, held_out: SplitRecord, form: ShardFormat, run_tokens: int = RUN_TOKENS
+    folder: Path, train: SplitRecord, held_out: SplitRecord, form: ShardFormat, run_tokens: int
 ) -> SharedRunsRecord:
     """Look for the runs of the held-out split in the training split, and write which tokens stand in one.
 
@@ -46,7 +53,7 @@ def write_shared_runs(
         train: the training split.
         held_out: the held-out split.
         form: of the shards.
-        run_tokens: length of a run, which lies within one document.
+        run_tokens: length of a run, which lies within one document; see `run_length`.
     """
     trained_on = [Shard(folder, shard, form) for shard in train.shards]
     found = find_shared_runs(trained_on, [Shard(folder, shard, form) for shard in held_out.shards], run_tokens)

@@ -19,9 +19,9 @@ from maskwright.tokenization.train_tokenizer import TokenizerConfig
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    """Documents of which many share a stretch of 8 to 20 words with others, some just 13 tokens, some their end."""
+    """Documents of which many share a stretch of 10 to 25 letters with others, some just a run, some their end."""
     random = np.random.default_rng(0)
-    stretches = [" ".join(random.choice(list("abcdefgh"), random.integers(8, 21))) for _ in range(12)]
+    stretches = [" ".join(random.choice(list("abcdefgh"), random.integers(10, 26))) for _ in range(12)]
     texts = []
     for _ in range(160):
         own = [" ".join(random.choice(list("ijklmnop"), random.integers(0, 9))) for _ in range(2)]
@@ -41,17 +41,21 @@ def documents_of(split: TokenSplit) -> list[list[int]]:
 
 
 def test_the_mask_is_that_of_a_slow_search(corpus: Corpus, monkeypatch: pytest.MonkeyPatch):
+    held_out = corpus.manifest.splits["held_out"]
+    assert corpus.manifest.shared_runs is not None
+    run_tokens = corpus.manifest.shared_runs.run_tokens
+    assert RUN_TOKENS < 32 / (held_out.num_text_bytes / held_out.num_tokens) <= run_tokens < 20, "a letter is short"
     known = {
-        tuple(document[begin : begin + RUN_TOKENS])
+        tuple(document[begin : begin + run_tokens])
         for document in documents_of(corpus.split("train"))
-        for begin in range(len(document) - RUN_TOKENS + 1)
+        for begin in range(len(document) - run_tokens + 1)
     }
     expected = []
     for document in documents_of(corpus.split("held_out")):
         is_shared = [False] * len(document)
-        for begin in range(len(document) - RUN_TOKENS + 1):
-            if tuple(document[begin : begin + RUN_TOKENS]) in known:
-                is_shared[begin : begin + RUN_TOKENS] = [True] * RUN_TOKENS
+        for begin in range(len(document) - run_tokens + 1):
+            if tuple(document[begin : begin + run_tokens]) in known:
+                is_shared[begin : begin + run_tokens] = [True] * run_tokens
         expected.append(is_shared)
     found = corpus.split("held_out").is_shared
     assert found is not None
@@ -59,8 +63,8 @@ def test_the_mask_is_that_of_a_slow_search(corpus: Corpus, monkeypatch: pytest.M
     assert 0.2 < found.mean() < 0.9
     assert corpus.manifest.shared_fraction == found.mean()
     monkeypatch.setattr(shared_runs, "BLOCK_TOKENS", 7)
-    splits = corpus.manifest.splits
-    again = shared_runs.write_shared_runs(corpus.folder, splits["train"], splits["held_out"], corpus._form)
+    train = corpus.manifest.splits["train"]
+    again = shared_runs.write_shared_runs(corpus.folder, train, held_out, corpus._form, run_tokens)
     assert again == corpus.manifest.shared_runs, "borders of blocks do not matter"
 
 

@@ -121,6 +121,17 @@ def corpus_of(subject: EvaluatedModel) -> Corpus:
     return subject.corpus
 
 
+def corpus_sha256(subject: EvaluatedModel) -> dict[str, str]:
+    """Return the checksums of the corpus that is scored, as `Task.data_sha256` does: tokens, and which are clean.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    manifest = corpus_of(subject).manifest
+    shared = {} if manifest.shared_runs is None else {"shared_runs": manifest.shared_runs.sha256}
+    return {"corpus": manifest.content_sha256} | shared
+
+
 def require_same_tokenizer(model: MaskedLanguageModel, corpus: Corpus) -> None:
     """Raise an `EvaluationError` where the corpus's token ids mean other tokens to the model."""
     if model.vocabulary.sha256 != corpus.vocabulary.sha256:

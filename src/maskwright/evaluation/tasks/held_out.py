@@ -24,7 +24,14 @@ from maskwright.evaluation.evaluated_model import EvaluatedModel
 from maskwright.evaluation.examples import certainty_groups, fill_mask_examples
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.scorer import Cloze, ClozeScores
-from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
+from maskwright.evaluation.tasks.base import (
+    Task,
+    TaskConfig,
+    TaskResult,
+    corpus_of,
+    corpus_sha256,
+    require_same_tokenizer,
+)
 
 PARTS = ("clean_", "")
 """What the names of figures on clean tokens begin with, and those on all."""
@@ -182,14 +189,12 @@ class HeldOut(Task):
     compared_by = "cross_entropy"
 
     def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
-        """Return the corpus's checksum.
+        """Return the corpus's checksums.
 
         Raises:
             EvaluationError: there is no corpus.
         """
-        manifest = corpus_of(subject).manifest
-        shared = {} if manifest.shared_runs is None else {"shared_runs": manifest.shared_runs.sha256}
-        return {"corpus": manifest.content_sha256} | shared
+        return corpus_sha256(subject)
 
     def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on the held-out split of a corpus.

@@ -20,7 +20,14 @@ from maskwright.evaluation.examples import short_texts
 from maskwright.evaluation.items import Items
 from maskwright.evaluation.pseudo_likelihood import Mode
 from maskwright.evaluation.scorer import MaskedLanguageModel
-from maskwright.evaluation.tasks.base import Task, TaskConfig, TaskResult, corpus_of, require_same_tokenizer
+from maskwright.evaluation.tasks.base import (
+    Task,
+    TaskConfig,
+    TaskResult,
+    corpus_of,
+    corpus_sha256,
+    require_same_tokenizer,
+)
 from maskwright.evaluation.tasks.minimal_pairs import score_pairs
 
 WORD = re.compile(r"[^\W\d_]+")
@@ -44,12 +51,12 @@ class WordOrder(Task):
     needs_corpus = True
 
     def data_sha256(self, subject: EvaluatedModel) -> dict[str, str]:
-        """Return the corpus's checksum.
+        """Return the corpus's checksums.
 
         Raises:
             EvaluationError: there is no corpus.
         """
-        return {"corpus": corpus_of(subject).manifest.content_sha256}
+        return corpus_sha256(subject)
 
     def evaluate(self, subject: EvaluatedModel, seed: int) -> TaskResult:
         """Score a model on sentences of its corpus's held-out split.
