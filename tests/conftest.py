@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from maskwright.batching.row_stream import RowStream
-from maskwright.cli.main import main
+from maskwright.cli.main import STOPPING, main
 from maskwright.core.batches import PackedBatch
 from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
@@ -154,14 +154,15 @@ def maskwright() -> Callable[..., Said]:
 
     def run(*arguments: object) -> Said:
         out, err = io.StringIO(), io.StringIO()
-        before = sys.argv, list(sys.path), signal.getsignal(signal.SIGTERM)
+        before = sys.argv, list(sys.path), {number: signal.getsignal(number) for number in STOPPING}
         sys.argv = ["maskwright", *map(str, arguments)]
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
                 main()
         finally:
             sys.argv, sys.path[:] = before[:2]
-            signal.signal(signal.SIGTERM, before[2])
+            for number, handler in before[2].items():
+                signal.signal(number, handler)
         assert isinstance(ended.value.code, int)
         return Said(ended.value.code, out.getvalue(), err.getvalue())
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from maskwright.training.checkpoint import Checkpoints, damage
+from maskwright.training.safety.interrupts import Interrupts
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_ctrl_c_twice_stops_at_once(started, endless, tmp_path):
     assert [damage(checkpoints.path(step)) for step in before] == [None]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", Interrupts.SIGNALS, ids=[each.name for each in Interrupts.SIGNALS])
 def test_preparation_leaves_nothing_half_written(started, endless, tmp_path, number):
     text = tmp_path / "long.txt"
     text.write_text("".join(f"The court heard appeal {number} of the company.\n" for number in range(500_000)))

@@ -52,6 +52,7 @@ def test_random_kills(tmp_path, recipe):
         arguments = ("--run", run, "--resume")
     assert num_kills == NUM_KILLS
     assert outcome(run) == outcome(tmp_path / "straight")
+    assert [path for path in run.rglob(".*") if path.name.startswith((".tmp-", ".del-"))] == []
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 

@@ -1,5 +1,6 @@
 """The `maskwright` command: finds the verb, and turns every error a user can mend into one clear message."""
 
+import contextlib
 import importlib
 import os
 import signal
@@ -35,15 +36,30 @@ Pre-train your own text encoder: any masked objective, one engine, a Hugging Fac
 Every verb explains itself: maskwright train --help. Add --debug to see where an error came from."""
 
 
+STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that ask to stop: of schedulers and `kill`, of a terminal that is closed, and Slurm's warning."""
+
+
 class Stopped(BaseException):
-    """SIGTERM arrived outside the training loop: unwind, so that nothing half written stays."""
+    """A signal arrived outside the training loop: unwind, so that nothing half written stays.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number, which decides the exit code."""
+        super().__init__()
+        self.number = number
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code (docs/exit_codes.md has the table)."""
     is_debugging = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _stop)
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks to go on when the terminal is closed
+            signal.signal(number, _stop)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         sys.exit(0)
@@ -63,8 +79,8 @@ def main() -> NoReturn:
         sys.exit(128 + stop.signal_number)
     except KeyboardInterrupt:
         _fail("interrupted; nothing is half written", 128 + signal.SIGINT)
-    except Stopped:
-        _fail("stopped by SIGTERM; nothing is half written", 128 + signal.SIGTERM)
+    except Stopped as stop:
+        _fail(f"stopped by {signal.Signals(stop.number).name}; nothing is half written", 128 + stop.number)
     except BrokenPipeError:
         # The reader of our output has left (`maskwright list | head`); there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,9 +112,10 @@ def load(path: str) -> Any:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped
+    raise Stopped(number)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        sys.stderr.write(f"error: {message}\n")
     sys.exit(exit_code)

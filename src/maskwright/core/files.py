@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +87,10 @@ def make_folder(path: Path) -> None:
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, now or after a crash, sees the old content or the new, never a part."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = _beside(path, "tmp")
     make_folder(path.parent)
     with explain_disk_errors(path):
+        remove_leftovers(path.parent)
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)
@@ -115,9 +118,10 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
 
     Every file is synced before the rename. If the block raises, nothing is left behind and `path` is as it was.
     """
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = _beside(path, "tmp")
     make_folder(path.parent)
     with explain_disk_errors(path):
+        remove_leftovers(path.parent)
         try:
             temporary.mkdir()
             yield temporary
@@ -133,9 +137,54 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
 
 def remove_folder(path: Path) -> None:
     """Delete a folder; a crash half-way leaves a `.del-*` folder, never a folder that looks whole."""
-    doomed = path.with_name(f".del-{uuid.uuid4().hex[:8]}-{path.name}")
+    doomed = _beside(path, "del")
     path.rename(doomed)
     shutil.rmtree(doomed)
+
+
+LEFTOVER = re.compile(r"\.(?:tmp|del)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<process>[0-9a-f]{8})[0-9a-f]{8}-.")
+"""Names of what is half written or half deleted: by which process on which machine."""
+
+HOST, PROCESS = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6], uuid.uuid4().hex[:8]
+
+LONGEST_SILENCE = 24 * 3600.0
+"""Seconds without a change after which what another machine left is taken to be abandoned."""
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """Return a name beside `path` that says whose it is; see `LEFTOVER`."""
+    return path.with_name(f".{kind}-{HOST}-{os.getpid()}-{PROCESS}{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left half written or half deleted in a folder.
+
+    Whoever writes into a folder does this first, so that nothing is left for good.
+    """
+    for path in folder.glob(".[td][me][pl]-*"):
+        owner = LEFTOVER.match(path.name)
+        if owner is not None and _is_abandoned(path, owner["host"], int(owner["pid"]), owner["process"]):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, host: str, pid: int, process: str) -> bool:
+    if host != HOST:
+        with contextlib.suppress(OSError):  # it vanishes meanwhile: somebody is at it
+            newest = max(each.stat().st_mtime for each in [path, *path.rglob("*")])
+            return time.time() - newest > LONGEST_SILENCE
+        return False
+    if pid == os.getpid():
+        return process != PROCESS  # the number was given to us after its owner was gone
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def require_free_bytes(folder: Path, num_bytes: int, purpose: str) -> None:

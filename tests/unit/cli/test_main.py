@@ -64,10 +64,11 @@ def test_interrupts_outside_training(maskwright, failing):
     assert (said.code, "interrupted" in said.err) == (130, True)
 
 
-def test_sigterm_outside_training(maskwright, monkeypatch):
-    monkeypatch.setattr(command_line, "run", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_outside_training(maskwright, monkeypatch, number):
+    monkeypatch.setattr(command_line, "run", lambda *_: os.kill(os.getpid(), number))
     said = maskwright("report")
-    assert (said.code, "SIGTERM" in said.err) == (143, True)
+    assert (said.code, number.name in said.err) == (128 + number, True)
 
 
 def test_a_verb_with_a_typo_names_the_nearest(maskwright):

@@ -3,12 +3,18 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 from safetensors import SafetensorError
 
 from maskwright.core.errors import StorageError
 from maskwright.core.files import (
+    HOST,
+    LONGEST_SILENCE,
+    PROCESS,
     explain_disk_errors,
     make_folder,
     remove_folder,
@@ -110,3 +116,29 @@ def test_room_is_asked_for_first(tmp_path):
 def test_checksums(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
+    killed = "import os, sys; from maskwright.core.files import *; from pathlib import Path\n"
+    killed += "with write_folder_atomically(Path(sys.argv[1])) as new: (new / 'a').touch(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", killed, tmp_path / "folder"], check=False)
+    (left,) = everything_in(tmp_path)[:1]
+    assert left.startswith(".tmp-") and left.endswith("-folder")
+    write_text_atomically(tmp_path / "b", "")
+    assert everything_in(tmp_path) == ["b"]
+
+
+def test_what_is_under_way_is_left_alone(tmp_path):
+    alive, mine = os.getppid(), os.getpid()
+    kept = [
+        f".tmp-{HOST}-{alive}-{'0' * 16}-x",
+        f".tmp-{HOST}-{mine}-{PROCESS}{'0' * 8}-x",
+        f".tmp-{'0' * 6}-1-{'0' * 16}-x",
+    ]
+    gone = [f".del-{HOST}-{mine}-{'0' * 16}-x", f".tmp-{'1' * 6}-1-{'0' * 16}-x"]
+    for name in kept + gone:
+        (tmp_path / name).touch()
+    long_ago = time.time() - 2 * LONGEST_SILENCE
+    os.utime(tmp_path / gone[1], (long_ago, long_ago))
+    write_text_atomically(tmp_path / "b", "")
+    assert everything_in(tmp_path) == sorted([*kept, "b"])

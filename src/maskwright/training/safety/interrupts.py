@@ -26,7 +26,9 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         """Begin to catch; in a thread of one's own, where Python lets no handler be set, nothing is caught."""
         is_main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS} if is_main else {}
+        # What is ignored stays ignored: nohup asks to go on when the terminal is closed.
+        caught = [number for number in self.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._receive) for number in caught} if is_main else {}
         return self
 
     def __exit__(self, *_: object) -> None:
