@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import contextlib
 import io
+import json
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ import torch
 from maskwright.batching.row_stream import RowStream
 from maskwright.cli.main import STOPPING, main
 from maskwright.core.batches import PackedBatch
+from maskwright.core.integrity import KEY
 from maskwright.core.ranks import Ranks
 from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.config import DataConfig
@@ -35,6 +37,12 @@ from maskwright.masking.phase_start import PhaseStart
 from maskwright.models.trained import TrainedModel
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
 from maskwright.training.phases import read_model
+
+
+def raw_record(path: Path) -> dict[str, Any]:
+    """Return the values of a record without its seal, to be written by hand."""
+    return {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != KEY}
+
 
 TINY_ENCODER = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
 """An encoder small enough to train within a test."""
@@ -55,8 +63,6 @@ def sentences(count: int, seed: int) -> list[str]:
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A JSONL file of 240 short documents."""
-    import json
-
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in sentences(240, 0)), encoding="utf-8")
     return path

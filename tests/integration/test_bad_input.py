@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import raw_record
 
 from maskwright.cli.main import main
 from maskwright.core.errors import CorpusError
@@ -152,7 +153,7 @@ def test_commands_that_say_too_little_or_too_much(maskwright, recipe, tmp_path, 
         (["train"], RECIPE, "no recipe was named"),
         (["train", tmp_path / "nope.yaml"], RECIPE, "nope.yaml is no file", "recipe.yaml"),
         (["train", "--resume"], RECIPE, "--resume without --run"),
-        (["train", recipe, "--run", finished, "--resume"], RECIPE, "--run and --resume alone"),
+        (["train", recipe, "--run", finished, "--resume"], RECIPE, "the run knows its recipe"),
         (["train", "--run", tmp_path / "nope", "--resume"], CHECKPOINT, "does not exist"),
         (["train", "--run", tmp_path, "--resume"], CHECKPOINT, "holds no run"),
         (["train", recipe, "--from", tmp_path], EXPORT, "neither a run nor a model"),
@@ -191,6 +192,7 @@ def test_models_to_continue_from_that_are_none(maskwright, recipe, tmp_path):
 
 def test_model_folders_that_are_damaged(maskwright, finished, tmp_path):
     whole = shutil.copytree(finished / "model", tmp_path / "model")
+    (whole / "SHA256SUMS").unlink()  # as folders of others are
     for name, change, code, part in [
         ("tokenizer.json", lambda text: text[:200], CORPUS, "no tokenizer could be loaded"),
         ("config.json", lambda _: "[]", EXPORT, "holds a list"),
@@ -225,7 +227,7 @@ def test_paths_that_can_not_be_written(maskwright, recipe, tmp_path):
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, with a corpus of its own; returns the run."""
-    record = json.loads((finished / "run.json").read_text())
+    record = raw_record(finished / "run.json")
     shutil.copytree(finished, tmp_path / "run")
     shutil.copytree(record["corpus"], tmp_path / "corpus")
     record["corpus"] = str(tmp_path / "corpus")
@@ -272,7 +274,7 @@ def test_a_tokenizer_that_is_not_the_one_of_the_shards(maskwright, copied):
     vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
     path.write_text(json.dumps(tokenizer))
     for arguments in (["train", "--run", copied, "--resume"], ["doctor", copied], ["export", copied]):
-        assert_clear(maskwright(*arguments), CORPUS, str(path.parent), "another tokenizer")
+        assert_clear(maskwright(*arguments), CORPUS, str(path), "it was altered")
 
 
 def test_a_manifest_that_is_damaged(maskwright, copied):
@@ -284,7 +286,7 @@ def test_a_manifest_that_is_damaged(maskwright, copied):
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(maskwright, copied):
     flip(copied / "checkpoints" / "step-000012" / "model.safetensors")
     said = maskwright("doctor", copied)
-    assert_clear(said, CHECKPOINT, "damaged checkpoints")
+    assert_clear(said, CHECKPOINT, "step-000012: model.safetensors was altered", "goes back to a whole one")
     assert "model.safetensors was altered" in said.out
     again = maskwright("train", "--run", copied, "--resume")
     assert again.code == 0, again.err

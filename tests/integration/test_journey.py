@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import raw_record
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from maskwright.training.checkpoint import Checkpoints
@@ -132,7 +133,7 @@ def test_training_continues_from_a_model(maskwright, recipe, finished, tmp_path)
         if path.name != "step-000000":
             shutil.rmtree(path)
     record = run / "run.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "status": "running"}))
+    record.write_text(json.dumps({**raw_record(record), "status": "running"}))
     assert maskwright("train", "--run", run, "--resume").code == 0
     again = load_file(run / "checkpoints" / "step-000012" / "model.safetensors")
     for name, tensor in ended.items():

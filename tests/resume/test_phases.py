@@ -37,6 +37,34 @@ def phases(weights: str) -> list[dict]:
     return [{**PLAIN, "share": 5}, {**recalling, "share": 7}]
 
 
+def what_was_hidden(folder: Path) -> dict[str, str]:
+    """Return what each phase hid in a paragraph when it was left."""
+    return {path.parent.name: path.read_text() for path in (folder / "phases").glob("*/masked.json")}
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["first phase", "last phase"])
+def test_killed_between_the_last_step_of_a_phase_and_its_end(train, tmp_path, monkeypatch, call):
+    those = phases("continue")
+    train(tmp_path / "straight", phases=those)
+    calls = []
+
+    def kill(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("maskwright.training.loop.leave_phase", kill)
+        patched.setattr("maskwright.training.loop.TrainingLoop._is_save_due", lambda self: True)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "killed", phases=those)
+    for phase in ("1", "2")[: call - 1]:  # left in the meantime, by the stand-in
+        assert phase not in what_was_hidden(tmp_path / "killed")
+    train(tmp_path / "killed", phases=those)
+    wanted = what_was_hidden(tmp_path / "straight")
+    assert what_was_hidden(tmp_path / "killed") == {phase: wanted[phase] for phase in ("1", "2")[call - 1 :]}
+
+
 def growing() -> list[dict]:
     """Return phases that grow, change the batch, keep one head, and are taught by the smaller model before."""
     late = {"objective": {"name": "late_mask", "terms": ["token", "distillation"]}, "sequence_length": 16}
@@ -58,6 +86,7 @@ def test_stopped_around_every_change_of_phase(train, tmp_path, those, steps):
         assert train(folder, stop_at_call=step, phases=those).state.step == step
         train(folder, phases=those)
         assert outcome(folder) == straight
+        assert what_was_hidden(folder) == what_was_hidden(tmp_path / "straight")
 
 
 def test_a_checkpoint_says_its_phase(train, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import raw_record
 from tests.resume.conftest import outcome
 
 from maskwright.core.errors import CheckpointError
@@ -41,7 +42,7 @@ def old_name(name: str) -> str:
 
 def as_written_by_version_0_1(run: RunFolder, step: int) -> None:
     """Give a run the record and the one checkpoint that version 0.1 would have left after some steps."""
-    record: dict[str, Any] = json.loads(run.run_record.read_text())
+    record: dict[str, Any] = raw_record(run.run_record)
     for phase in record["plan"]["phases"]:
         phase["masks_at_input"] = phase.pop("fills_masks") == "encoder"
     for phase in record["recipe"]["phases"]:

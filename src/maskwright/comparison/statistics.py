@@ -197,10 +197,10 @@ def items_of_run(folder: Path, named: NamedTask) -> Items:
     """
     scored = EvaluationFolder(folder)
     record = EvaluationRecord.read(scored.record(named.name))
-    path = scored.items(named.name, record.seeds[0].seed)
-    if not path.exists():
+    items = scored.read_items(named.name, record.seeds[0].seed)
+    if items is None:
         raise EvaluationError(f"{named.title} has no single items")
-    return Items.read(path)
+    return items
 
 
 def _average_row(arm: str, ours: Mapping[int, float], other: Mapping[int, float], is_paired: bool) -> ArmDifference:

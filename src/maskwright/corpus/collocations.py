@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from maskwright.core.errors import CorpusError
-from maskwright.core.files import write_text_atomically
+from maskwright.core.integrity import split_seal, write_sealed
 from maskwright.core.log import progress, say
 from maskwright.core.options import Options
 from maskwright.corpus.corpus import Corpus, TokenSplit
@@ -262,9 +262,10 @@ def prepare_collocations(corpus: Corpus, options: CollocationOptions) -> Path:
                 "tokenizer_sha256": corpus.vocabulary.sha256,
                 "corpus_sha256": corpus.manifest.content_sha256,
                 "options": options.model_dump(),
+                "num_collocations": len(found),
             }
             lines = [header, *(_as_line(each, tokenizer) for each in found)]
-            write_text_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            write_sealed(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
             say(f"{len(found):,} collocations found: {path}")
     return path
 
@@ -281,8 +282,13 @@ def read_collocations(path: Path, tokenizer_sha256: str) -> list[Collocation]:
         CorpusError: there is none, it is damaged, or it was made for another tokenizer.
     """
     try:
-        header, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        content, is_whole = split_seal(path.read_bytes(), path.suffix)
+        if is_whole is False:
+            raise ValueError("its checksum does not fit")
+        header, *lines = [json.loads(line) for line in content.decode().splitlines()]
         made_for = header["tokenizer_sha256"] if header["format_version"] == FORMAT_VERSION else None
+        if header.get("num_collocations", len(lines)) != len(lines):
+            raise ValueError(f"it has {len(lines)} collocations, not {header['num_collocations']}")
         found = [
             Collocation(tuple(tuple(map(int, word)) for word in line["words"]), int(line["count"]), float(line["pmi"]))
             for line in lines

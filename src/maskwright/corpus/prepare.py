@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from maskwright.core.batches import WORD
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import make_folder, sha256_of_file, write_bytes_atomically, write_folder_atomically
+from maskwright.core.integrity import write_sums
 from maskwright.core.log import progress, say, warn
 from maskwright.core.plug_in_field import short_form
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
@@ -135,6 +136,7 @@ class Preparation:
         tokenizer = self.make_tokenizer(trained_on or [text for _, text in found.sample])
         found.sample.clear()
         save_tokenizer(tokenizer, folder / TOKENIZER)
+        sums_sha256 = write_sums(folder / TOKENIZER)
         tokenizer = load_tokenizer(folder / TOKENIZER)
         vocabulary = vocabulary_of(tokenizer)
         form = ShardFormat(vocabulary.size, vocabulary.sha256, self.marks)
@@ -159,6 +161,7 @@ class Preparation:
             source={**self.data.model_dump(mode="json"), "seed": self.seed},
             files=[source.name for source in self.sources],
             tokenizer_sha256=vocabulary.sha256,
+            tokenizer_sums_sha256=sums_sha256,
             tokenizer_settings=self.tokenizer_config.model_dump(mode="json"),
             token_dtype="uint16" if form.token_dtype.itemsize == 2 else "uint32",
             has_word_starts=True,

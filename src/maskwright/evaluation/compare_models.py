@@ -119,8 +119,8 @@ def _pair_up(tasks: Sequence[NamedTask], ours: ScoredModel, other: ScoredModel) 
 
 def _items(folder: EvaluationFolder, record: EvaluationRecord) -> dict[int, Items]:
     """Return the items of a task by seed; empty if the task has none."""
-    paths = {each.seed: folder.items(record.task, each.seed) for each in record.seeds}
-    return {seed: Items.read(path) for seed, path in paths.items() if path.exists()}
+    found = {each.seed: folder.read_items(record.task, each.seed) for each in record.seeds}
+    return {seed: items for seed, items in found.items() if items is not None}
 
 
 def _difference(pair: PairedScores, seed: int, num_resamples: int) -> Difference:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from maskwright.core.errors import MissingData
+from maskwright.core.errors import CheckpointError, MissingData
+from maskwright.core.files import sha256_of_file
 from maskwright.core.hardware import environment
 from maskwright.core.log import say, warn
 from maskwright.core.records.base import Record
@@ -46,6 +47,20 @@ class EvaluationFolder:
         """`Items` of one seed of a task."""
         return self.folder / "items" / f"{task}.seed-{seed}.jsonl"
 
+    def read_items(self, task: str, seed: int) -> Items | None:
+        """Return the items of one seed of a task; None if there are none.
+
+        Raises:
+            CheckpointError: they are damaged, or gone.
+        """
+        path, finished = self.items(task, seed), self.finished_seed(task, seed)
+        expected = FinishedSeed.read(finished).items_sha256 if finished.exists() else None
+        if expected is not None and not (path.is_file() and sha256_of_file(path) == expected):
+            raise CheckpointError(
+                f"{path} is missing or was altered", "the items of a finished evaluation", "evaluate again with --again"
+            )
+        return Items.read(path) if path.exists() else None
+
     def comparison(self, other: str) -> Path:
         """`ModelComparisonRecord` with another model; its name may be a path or a name on the hub."""
         name = re.sub(r"[^\w.-]+", "--", other).strip("-.")
@@ -59,6 +74,7 @@ class FinishedSeed(Record):
     seed: int
     seconds: float
     result: dict[str, Any] = Field(description="`TaskResult`")
+    items_sha256: str | None = Field(default=None, description="checksum of the file of its items, if it has some")
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,7 @@ def _one_seed(
     """Score one seed of a task, or take it from disk."""
     key = result_key(named, subject, seed, data_sha256)
     path, items_path = folder.finished_seed(named.name, seed), folder.items(named.name, seed)
-    if not is_fresh and (found := _read_finished(path, key, items_path)) is not None:
+    if not is_fresh and (found := _read_finished(folder, named.name, seed, key)) is not None:
         say(f"{named.title}, seed {seed}: finished before, not done again")
         return found
     begin = time.perf_counter()
@@ -167,21 +183,30 @@ def _one_seed(
     if result.items is not None:
         result.items.write(items_path)
     # Last: what it names is whole.
-    FinishedSeed(key=key, seed=seed, seconds=seconds, result=result.model_dump(mode="json")).write(path)
+    finished = FinishedSeed(
+        key=key,
+        seed=seed,
+        seconds=seconds,
+        result=result.model_dump(mode="json"),
+        items_sha256=None if result.items is None else sha256_of_file(items_path),
+    )
+    finished.write(path)
     return SeedRun(seed, seconds, result, result.items)
 
 
-def _read_finished(path: Path, key: str, items_path: Path) -> SeedRun | None:
-    """Return a finished seed of the same model, data and settings; None if there is none."""
+def _read_finished(folder: EvaluationFolder, task: str, seed: int, key: str) -> SeedRun | None:
+    """Return a finished seed of the same model, data and settings; None if there is none, or it is damaged."""
+    path = folder.finished_seed(task, seed)
     if not path.exists():
         return None
     try:
-        finished = FinishedSeed.model_validate_json(path.read_bytes())
-    except ValidationError:
-        return None  # of another version, or damaged: it is done again
+        finished = FinishedSeed.read(path)
+        items = folder.read_items(task, seed) if finished.key == key else None
+    except CheckpointError as error:
+        warn(f"{error.got}; it is done again")
+        return None
     if finished.key != key:
         return None
-    items = Items.read(items_path) if items_path.exists() else None
     return SeedRun(finished.seed, finished.seconds, TaskResult.model_validate(finished.result), items)
 
 

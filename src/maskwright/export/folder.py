@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import ExportError
 from maskwright.core.files import write_folder_atomically, write_json_atomically
+from maskwright.core.integrity import require_sums, write_sums
 from maskwright.core.log import printable, say
 from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
@@ -106,7 +107,8 @@ def export_model(
             # safetensors makes files that only their owner can read.
             shutil.copymode(unfinished / "config.json", file)
         save_tokenizer(tokenizer, unfinished)
-        return verify(encoder, heads, exporter, unfinished)
+        found = verify(encoder, heads, exporter, unfinished)
+        return found.model_copy(update={"sums_sha256": write_sums(unfinished)})
 
 
 def import_model(folder: str | Path, dropout: float | None = None) -> ImportedModel:
@@ -122,6 +124,7 @@ def import_model(folder: str | Path, dropout: float | None = None) -> ImportedMo
         ExportError: it is no such folder, or damaged.
     """
     folder = Path(folder)
+    require_sums(folder, ExportError)
     try:
         return import_native_model(folder, dropout)
     except UnknownHere as refusal:
@@ -160,6 +163,7 @@ def load_weights(encoder: Encoder, folder: Path) -> None:
     Raises:
         ExportError: the folder is damaged, or of another encoder.
     """
+    require_sums(folder, ExportError)
     exporter = exporter_of(encoder)
     load_into(encoder, exporter.encoder_tensors(encoder.config), read_tensors(folder, exporter))
 

@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -19,6 +20,8 @@ from maskwright.encoders.encoder import Encoder, no_such_layer
 from maskwright.models.trained import TrainedModel
 
 FILE_NAME = "teacher.safetensors"
+
+MAKE_AGAIN = "delete the folder of the phase, so that its teacher is made again"
 
 
 class Teacher:
@@ -103,6 +106,7 @@ class Teacher:
         header = {"name": self.name, "sha256": self.sha256, "layer": self.layer, "vocabulary": self.vocabulary.sha256}
         # Copies: a head of transformers shares weights with its encoder, and no two tensors of a file may.
         tensors = {name: tensor.clone() for name, tensor in _tensors(self.encoder, self.head)}
+        header["content_sha256"] = _content_sha256(header, tensors)
         write_bytes_atomically(
             folder / FILE_NAME, safetensors.torch.save(tensors, {"maskwright": json.dumps(header, sort_keys=True)})
         )
@@ -120,23 +124,18 @@ class Teacher:
             CheckpointError: there is none, it is damaged, or it is of another architecture or vocabulary.
         """
         path = folder / FILE_NAME
-        to_do = "delete the folder of the phase, so that its teacher is made again"
-        if not path.is_file():
-            raise CheckpointError(f"{path} does not exist", "the teacher as it was saved", to_do)
+        header, tensors = read_teacher(path)
         model = TrainedModel(copy.deepcopy(like.encoder), copy.deepcopy(like.head), like.vocabulary, "")
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["maskwright"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             for prefix, module in _parts(model.encoder, model.head):
                 named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
                 module.load_state_dict(named)
             name, sha256, layer, vocabulary = (header[key] for key in ("name", "sha256", "layer", "vocabulary"))
-        except (SafetensorError, OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{path} can't be read: {reason}", "a teacher of this encoder", to_do) from error
+            raise CheckpointError(f"{path} can't be read: {reason}", "a teacher of this encoder", MAKE_AGAIN) from error
         if vocabulary != like.vocabulary.sha256:
-            raise CheckpointError(f"{path} is of another tokenizer", "the run's own", to_do)
+            raise CheckpointError(f"{path} is of another tokenizer", "the run's own", MAKE_AGAIN)
         loaded = TrainedModel(model.encoder, model.head, like.vocabulary, sha256)
         return cls(loaded, layer, name, device, dtype)
 
@@ -156,6 +155,36 @@ def snapshot(encoder: Encoder, head: nn.Module, vocabulary: Vocabulary) -> Train
         content.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         content.update(tensor.view(torch.uint8).numpy().tobytes())
     return TrainedModel(copy.deepcopy(encoder), copy.deepcopy(head), vocabulary, content.hexdigest())
+
+
+def read_teacher(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the header and the tensors of a file that `Teacher.save` wrote.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist", "the teacher as it was saved", MAKE_AGAIN)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(json.loads((file.metadata() or {})["maskwright"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} can't be read: {reason}", "the teacher as it was saved", MAKE_AGAIN) from error
+    # Files of earlier versions have no checksum.
+    if header.pop("content_sha256", None) not in (None, _content_sha256(header, tensors)):
+        raise CheckpointError(f"{path} was altered: its checksum differs", "the teacher as it was saved", MAKE_AGAIN)
+    return header, tensors
+
+
+def _content_sha256(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the checksum of a teacher's file: of its header and its tensors."""
+    content = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        content.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        content.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
 
 
 def _parts(encoder: nn.Module, head: nn.Module) -> tuple[tuple[str, nn.Module], ...]:

@@ -1,4 +1,4 @@
-"""Checks the installation, or every checksum of a run or a prepared corpus."""
+"""Checks the installation, or every checksum of a run, a prepared corpus, a model or a dictionary."""
 
 import importlib.util
 from pathlib import Path
@@ -7,12 +7,13 @@ import torch
 from rich.console import Console
 from torch._dynamo.exc import BackendCompilerFailed
 
-from maskwright.core.errors import CheckpointError, MissingDependency
-from maskwright.core.files import sha256_of_file
+from maskwright.core.errors import CheckpointError, CorpusError, MaskwrightError, MissingDependency
 from maskwright.core.hardware import default_device, environment, fastest_dtype, matmul_flops_per_second
+from maskwright.core.integrity import SUMS, seal_problem, sums_problems
 from maskwright.core.records.run import RunFolder, RunRecord
-from maskwright.corpus.corpus import open_corpus
-from maskwright.training.checkpoint import Checkpoints, damage
+from maskwright.corpus.corpus import read_manifest
+from maskwright.pipeline.check_files import Problems, RunFiles, corpus_problems, semantics_problems
+from maskwright.semantics.dictionary import FILE_NAME as DICTIONARY
 
 OPTIONAL = {
     "pyarrow": ("Parquet files", "parquet"),
@@ -23,11 +24,12 @@ OPTIONAL = {
 
 
 def doctor(path: Path | None) -> None:
-    """Check the installation, or the run or corpus in a folder.
+    """Check the installation, or the run, corpus, model or dictionary in a folder.
 
     Raises:
         MissingDependency: something required does not work.
-        CheckpointError: a checksum does not hold, or the folder is neither.
+        CheckpointError: a checksum of a run, a model or a dictionary does not hold, or the folder is none of these.
+        CorpusError: a checksum of a corpus does not hold.
     """
 
     if path is None:
@@ -36,8 +38,15 @@ def doctor(path: Path | None) -> None:
         check_corpus(path)
     elif (path / "run.json").exists():
         check_run(path)
+    elif (path / SUMS).exists() or (path / DICTIONARY).exists():
+        texts = [*path.glob("*.json"), *path.glob("*.html")]
+        sealed = {text: problem for text in texts if (problem := seal_problem(text, is_required=False))}
+        require_no_problems(path, sums_problems(path) | semantics_problems(path) | sealed, CheckpointError)
+        print(f"ok: {path}, every checksum holds")
     else:
-        raise CheckpointError(f"{path} is neither a run nor a prepared corpus", "a folder that maskwright made")
+        raise CheckpointError(
+            f"{path} is neither a run nor a prepared corpus", "a folder that maskwright made, with its checksums"
+        )
 
 
 def check_installation() -> None:
@@ -71,34 +80,39 @@ def check_installation() -> None:
 
 
 def check_corpus(folder: Path) -> None:
-    """Verify every checksum of a prepared corpus."""
+    """Verify every checksum of a prepared corpus.
 
-    corpus = open_corpus(folder, verify=True)
-    train = corpus.manifest.splits["train"]
+    Raises:
+        CorpusError: one does not hold.
+    """
+    require_no_problems(folder, corpus_problems(folder), CorpusError)
+    manifest = read_manifest(folder)
+    train = manifest.splits["train"]
     print(f"ok: {folder}, {train.num_documents:,} documents, {train.num_tokens:,} tokens; every checksum holds")
 
 
 def check_run(folder: Path) -> None:
-    """Verify a run's record, corpus, checkpoints, and what fills masks beyond its exported model.
+    """Verify everything that a run wrote, and its corpus.
 
     Raises:
-        CheckpointError: one of them is damaged.
+        CheckpointError: something is damaged or missing.
+        CorpusError: nothing but the corpus is.
     """
-
     run = RunFolder(folder)
     record = RunRecord.read(run.run_record)
+    files = RunFiles(run, record)
+    require_no_problems(folder, files.problems(), CheckpointError)
+    print(f"ok: {folder}, record, checkpoints, metrics, model, scores, phases and report; every checksum holds")
+    if not files.is_card_as_written():
+        print(f"note: {run.model / 'README.md'} is not as it was written; the model card may be edited")
     check_corpus(Path(record.corpus))
-    checkpoints = Checkpoints(run.checkpoints, keep_last=1, keep_best=True)
-    problems = {checkpoints.path(step): damage(checkpoints.path(step)) for step in checkpoints.steps()}
-    has_damaged_checkpoint = any(problems.values())
-    if record.export is not None and record.export.reader_sha256 is not None:
-        is_whole = run.reader.is_file() and sha256_of_file(run.reader) == record.export.reader_sha256
-        problems[run.reader] = None if is_whole else "it is missing or was altered"
+
+
+def require_no_problems(folder: Path, problems: Problems, error: type[MaskwrightError]) -> None:
+    """Print what is wrong, and raise an error if something is."""
     for path, problem in problems.items():
-        print(f"{'damaged: ' + problem if problem else 'ok'}: {path}")
-    if has_damaged_checkpoint:
-        raise CheckpointError(f"{run.checkpoints} has damaged checkpoints", "none", "resuming goes back to a whole one")
-    if problems.get(run.reader):
-        raise CheckpointError(
-            f"{run.reader} is damaged", "what was exported", f"export again: maskwright export {folder}"
-        )
+        print(f"damaged: {path}: {problem}")
+    if problems:
+        path, problem = next(iter(problems.items()))
+        more = f"; {len(problems) - 1} more are damaged" if len(problems) > 1 else ""
+        raise error(f"{path}: {problem}{more}", f"every file of {folder} as it was written")

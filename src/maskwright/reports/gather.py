@@ -12,6 +12,7 @@ from maskwright.core.errors import CheckpointError
 from maskwright.core.records.corpus import CorpusManifest
 from maskwright.core.records.evaluation import EvaluationRecord, ModelComparisonRecord
 from maskwright.core.records.masked_example import FILE, MaskedExample
+from maskwright.core.records.metric_lines import lines_until, sha256_of_lines
 from maskwright.core.records.run import RunFolder, RunRecord
 
 PROBE_PREFIXES = ("held_out_", "blimp_")
@@ -53,7 +54,12 @@ class Story:
             f"From step {change.step + 1:,} on, {change.key} was {change.value}."
             for change in self.record.setting_changes
         ]
-        failure = self.record.result.failure if self.record.result else None
+        result = self.record.result
+        if result is not None and self.record.status == "finished" and result.metrics_sha256 is not None:
+            lines = lines_until(self.folder.metrics, result.step)
+            if sha256_of_lines(lines) != result.metrics_sha256:
+                changes.append("The file metrics.jsonl was altered after the training: its curves may be wrong.")
+        failure = result.failure if result else None
         return [*([failure] if failure else []), *changes]
 
     @property

@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from maskwright.core.files import write_text_atomically
+from maskwright.core.integrity import write_sealed
 from maskwright.core.records.run import RunFolder
 from maskwright.core.records.semantics import ATOMS, AtomsRecord
 from maskwright.reports.charts import frequency_chart, loss_chart, probe_charts, step_charts
@@ -30,7 +30,7 @@ def write_report(run: Path) -> Path:
         CheckpointError: `run` is not a run folder, or a record in it is damaged.
     """
     path = RunFolder(run).report
-    write_text_atomically(path, render(gather(run)))
+    write_sealed(path, render(gather(run)))
     return path
 
 
@@ -43,7 +43,7 @@ def write_dictionary_report(folder: Path) -> Path:
     semantics = SemanticsSection.of("", AtomsRecord.read(folder / ATOMS), [])
     page = page_environment().get_template("dictionary.html.j2").render(name=folder.resolve().name, semantics=semantics)
     path = folder / RunFolder(folder).report.name
-    write_text_atomically(path, page)
+    write_sealed(path, page)
     return path
 
 

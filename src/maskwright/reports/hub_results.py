@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
-from maskwright.core.files import write_text_atomically
+from maskwright.core.integrity import write_sealed
 from maskwright.core.records.evaluation import EvaluationRecord
 from maskwright.reports.formatting import clean, label_of
 from maskwright.reports.tables import format_value, title_of
@@ -132,7 +132,7 @@ def write_eval_results(records: Sequence[EvaluationRecord], model_folder: Path) 
     for name, of_dataset in entries.items():
         if not (folder / name).exists() or _is_ours(folder / name):
             text = yaml.safe_dump(eval_result_entries_to_yaml(of_dataset), sort_keys=False, allow_unicode=True)
-            write_text_atomically(folder / name, MARK + text)
+            write_sealed(folder / name, MARK + text)
             written.append(folder / name)
     return written
 

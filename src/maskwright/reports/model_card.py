@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.files import write_text_atomically
+from maskwright.core.integrity import without_seals, write_sealed
 from maskwright.core.records.run import RunFolder
 from maskwright.reports.formatting import NUMBER_FILTERS, TEXT_FILTERS, Verbatim, clean, markdown_safe
 from maskwright.reports.gather import Story, flatten_settings, gather
@@ -43,10 +43,10 @@ def write_model_card(run: Path) -> Path:
     metadata = metadata_of(story, existing)
     body = generated_body(story)
     if existing is not None:
-        before, begin, rest = existing.text.partition(BEGIN)
+        before, begin, rest = without_seals(existing.text + "\n", path.suffix).partition(BEGIN)
         after = rest.partition(END)[2] if begin else ""
         body = "\n\n".join(part for part in (before.strip(), body, after.strip()) if part)
-    write_text_atomically(path, f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
+    write_sealed(path, f"---\n{metadata.to_yaml()}\n---\n\n{body}\n")
     write_eval_results(list(story.evaluations.values()), folder)
     return path
 

@@ -7,6 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import write_json_atomically, write_text_atomically
+from maskwright.core.integrity import require_sums
 from maskwright.tokenization.special_tokens import stateless
 
 ROLE_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -16,13 +17,15 @@ def load_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerFast:
     """Load a tokenizer from a folder or the hub; no code of the folder is run.
 
     Raises:
-        CorpusError: there is none, or it is not one of the `tokenizers` library.
+        CorpusError: there is none, it is damaged, or it is not one of the `tokenizers` library.
     """
     folder = Path(folder_or_name)
     is_folder = folder.is_dir()
     is_path = isinstance(folder_or_name, Path) or folder_or_name.startswith(("/", ".", "~"))
     if is_path and not is_folder:
         raise CorpusError(f"{folder_or_name} does not exist", "a folder with a tokenizer.json")
+    if is_folder:
+        require_sums(folder, CorpusError, lambda name: name.startswith("tokenizer"))
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder_or_name), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:

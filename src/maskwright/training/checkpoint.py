@@ -77,6 +77,10 @@ class TrainingState(Record):
         default=None, description="at `best_step`, of the objective's own terms; None: the next is the lowest"
     )
     num_probes_without_improvement: int = 0
+    metrics_sha256: str | None = Field(
+        default=None,
+        description="of the lines of metrics.jsonl up to the step; None: saved before there were checksums",
+    )
 
     def phase_in(self, plan: PlanRecord) -> int:
         """Return the index of the phase whose model the checkpoint holds, by the plan of its run."""
@@ -176,7 +180,7 @@ def damage(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None if every checksum holds (about 1 s for 1.6 GB)."""
     try:
         manifest_bytes = (path / MANIFEST).read_bytes()
-        if hashlib.sha256(manifest_bytes).hexdigest() != (path / COMMIT).read_text(encoding="ascii").strip():
+        if hashlib.sha256(manifest_bytes).hexdigest().encode() + b"\n" != (path / COMMIT).read_bytes():
             return f"{MANIFEST} is not what {COMMIT} says"
         for name, expected in json.loads(manifest_bytes).items():
             if (path / name).stat().st_size != expected["bytes"]:

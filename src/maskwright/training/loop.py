@@ -12,6 +12,7 @@ from typing import Any
 from maskwright.batching.loader import Loader
 from maskwright.core.batches import CorruptedBatch
 from maskwright.core.errors import CheckpointError, RecipeError
+from maskwright.core.integrity import SUMS
 from maskwright.core.log import say
 from maskwright.core.records.run import ResultRecord, SettingChange
 from maskwright.training.checkpoint import (
@@ -23,7 +24,7 @@ from maskwright.training.checkpoint import (
 )
 from maskwright.training.engine.hours import hours_of
 from maskwright.training.model import build_model
-from maskwright.training.phases import begin_phase, enter_phase, leave_phase, open_phase
+from maskwright.training.phases import PhaseRun, begin_phase, enter_phase, leave_phase, open_phase
 from maskwright.training.run import Run
 from maskwright.training.safety.interrupts import Interrupts
 from maskwright.training.safety.non_finite import memory_errors_explained, refuse_non_finite, require_finite
@@ -61,6 +62,9 @@ class TrainingLoop:
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
         self._saved_at, self._saved_step = time.monotonic(), -1
         self.interrupted_by: signal.Signals | None = None
+        self._log: MetricsLog | None = None
+        self._begun: PhaseRun | None = None
+        self._left: PhaseRun | None = None
         self.phase = open_phase(run, 0, run.models.pop(0))
         self.hours = hours_of(run)
 
@@ -119,12 +123,16 @@ class TrainingLoop:
             exports = WordExports(run.word_marks, run.tokenizer, run.folder, run.ranks)
             watchers: list[Watcher] = [run.probing, FiniteFigures(run.folder, run.ranks), exports]
             if run.ranks.is_first:
-                log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", self.state.step)
-                watchers.insert(2, opened.enter_context(contextlib.closing(log)))
+                state = self.state
+                log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", state.step, state.metrics_sha256)
+                self._log = opened.enter_context(contextlib.closing(log))
+                watchers.insert(2, log)
             while not self.is_at_end and self.interrupted_by is None:
                 with interrupts.let_through():
                     stepper = self._begin_phase()
                 self._train_phase(stepper, interrupts, watchers)
+            if self.is_at_end:
+                self._leave_phase()
         if self.state.probe_seconds:
             share = self.state.probe_seconds / self.state.seconds
             say(f"probes took {self.state.probe_seconds:,.1f} s, {share:.1%} of the time in training steps")
@@ -136,12 +144,13 @@ class TrainingLoop:
         index = run.course.position_of(step).phase
         left, phase = None, self.phase
         if index != phase.index:
+            self._leave_phase()
             left, phase = phase, enter_phase(run, phase)
         is_first_step = step == run.course.first_step(index)
         if phase.is_prepared and is_first_step:
             self.save()
         stepper = begin_phase(run, phase, step, left)
-        self.phase = phase
+        self.phase = self._begun = phase
         if is_first_step and index in run.recipe.measured_anew:
             self.state = self.state.judged_anew()
         return stepper
@@ -173,8 +182,21 @@ class TrainingLoop:
                     # If another rank got a signal and this one did not, use torchrun's own signal.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
                     return
+        self._leave_phase()
+
+    def _leave_phase(self) -> None:
+        """Leave the phase, once; if a process was stopped between its last step and that, begin it for the purpose."""
+        run, phase = self.run, self.phase
+        if phase is self._left:
+            return
+        if phase is not self._begun:
+            is_left = (run.folder.phase(phase.index) / SUMS).exists()
+            if not run.ranks.any(run.ranks.is_first and not is_left, run.device):
+                return
+            begin_phase(run, phase, self.state.step, None)
         self._require_finite()
         leave_phase(run, phase, self.state.step)
+        self._left = phase
 
     @property
     def is_at_end(self) -> bool:
@@ -258,6 +280,8 @@ class TrainingLoop:
         if self.state.step == self._saved_step:
             return path
         self._require_finite()
+        if self._log is not None:
+            self.state = self.state.model_copy(update={"metrics_sha256": self._log.sha256})
         if self.run.ranks.is_first:
             self.checkpoints.save(self.phase.model.tensors(), self.phase.optimizers.state_tensors(), self.state)
         self.run.ranks.wait()
@@ -278,6 +302,7 @@ class TrainingLoop:
             best_step=self.state.best_step,
             best_held_out_loss=self.state.lowest_held_out_loss,
             stopped_early=self.is_out_of_patience,
+            metrics_sha256=self.state.metrics_sha256,
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from maskwright.core.integrity import write_sums
 from maskwright.core.log import say
 from maskwright.core.randomness import torch_generator
 from maskwright.core.records.run import RunFolder
@@ -112,7 +113,10 @@ def begin_phase(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -
 
 @torch.no_grad()
 def leave_phase(run: Run, phase: PhaseRun, step: int) -> None:
-    """Write what the objective, with the weights and the rate of after `step` steps, hides in a paragraph."""
+    """Write what the objective, with the weights and the rate of after `step` steps, hides in a paragraph.
+
+    It is the last that is written into the phase's folder, which gets its checksums.
+    """
     if not run.ranks.is_first:
         return
     objective = phase.model.objective
@@ -122,6 +126,7 @@ def leave_phase(run: Run, phase: PhaseRun, step: int) -> None:
     batch = objective.corrupt(clean, generator, run.course.position_of(step - 1).phase_progress)
     batch = objective.complete(phase.model.encoder, batch.to(run.device))
     write_masked_example(run.folder, phase.index, phase.options.objective, batch, run.tokenizer)
+    write_sums(run.folder.phase(phase.index))
 
 
 def phase_start(run: Run, phase: PhaseRun, step: int, before: PhaseRun | None) -> PhaseStart:

@@ -165,6 +165,7 @@ def new_record(run: Run, plan: RunPlan, corpus: Corpus, recipe_folder: Path | No
         corpus_sha256=corpus.manifest.content_sha256,
         environment=environment(),
         citations=citations,
+        has_checksums=True,
         plan=plan.record.model_copy(update={"total_words": _num_words(run)}),
         engine=run.engine,
     )

@@ -57,7 +57,7 @@ def test_a_signal_is_passed_on_once_and_the_end_awaited(monkeypatch, tmp_path):
     [
         (-9, "killed by SIGKILL; the machine may be short of memory"),
         (143, "killed by SIGTERM"),
-        (70, "A loss or gradient was not finite; the update was not made (exit code 70)"),
+        (70, "A loss, gradient or weight was not finite; what was saved before is clean (exit code 70)"),
         (71, "The batch does not fit into memory (exit code 71)"),
         (1, "ended with exit code 1"),
         (3, "ended with exit code 3"),

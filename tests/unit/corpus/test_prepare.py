@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import sha256_of_file
+from maskwright.core.integrity import SUMS
 from maskwright.core.records.corpus import CorpusManifest
 from maskwright.corpus import cleaning, encoding
 from maskwright.corpus import prepare as preparing
@@ -305,7 +306,14 @@ def test_another_tokenizer_in_the_folder_is_refused(tmp_path: Path) -> None:
     folder = made(write_documents(tmp_path, range(20)), tmp_path / "corpus").folder
     other = train_tokenizer([sentence(3)], SMALL)
     save_tokenizer(other, folder / "tokenizer")
+    with pytest.raises(CorpusError, match=r"tokenizer\.json: it was altered"):
+        open_corpus(folder, verify=False)
+    (folder / "tokenizer" / SUMS).unlink()
+    with pytest.raises(CorpusError, match=f"{SUMS} is missing"):
+        open_corpus(folder, verify=False)
     assert len(load_tokenizer(folder / "tokenizer")) != 300
+    manifest = CorpusManifest.read(folder / "manifest.json")
+    manifest.model_copy(update={"tokenizer_sums_sha256": None}).write(folder / "manifest.json")
     with pytest.raises(CorpusError, match="another tokenizer"):
         open_corpus(folder, verify=False)
 

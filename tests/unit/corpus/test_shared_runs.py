@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import raw_record
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.records.corpus import CorpusManifest
@@ -76,7 +77,7 @@ def test_documents_shorter_than_a_run_share_nothing(corpus: Corpus):
 
 
 def test_a_corpus_without_the_file_is_read_and_has_the_same_content(corpus: Corpus):
-    raw = json.loads((corpus.folder / MANIFEST).read_text())
+    raw = raw_record(corpus.folder / MANIFEST)
     del raw["shared_runs"]
     old = CorpusManifest.model_validate_json(json.dumps(raw))
     assert old.content_sha256 == corpus.manifest.content_sha256

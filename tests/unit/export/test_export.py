@@ -65,7 +65,7 @@ def test_the_folder_holds_what_readers_old_and_new_look_for(
     folder = tmp_path / "model"
     encoder, head = make_model("modernbert", global_rope_theta=8e4, local_rope_theta=2e4)
     export_model(encoder, {"vocabulary": head}, tokenizer, folder)
-    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    names = {"SHA256SUMS", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in folder.iterdir()} == names
     assert len({stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}) == 1
     config = json.loads((folder / "config.json").read_text())

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import ExportError
+from maskwright.core.integrity import SUMS
 from maskwright.encoders.encoder import Encoder
 from maskwright.encoders.families.bert import BertConfig
 from maskwright.export import export_model, import_model, import_native_model
@@ -26,6 +27,7 @@ def folders(make_model: MakeModel, tokenizer: PreTrainedTokenizerFast, tmp_path:
     for family in families:
         encoder, head = make_model(family)
         export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / family)
+        (tmp_path / family / SUMS).unlink()  # as folders of others are
     return {family: tmp_path / family for family in families}
 
 
@@ -153,6 +155,7 @@ def test_old_and_new_rotary_keys_mean_the_same(
         ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers"),
     ):
         export_model(encoder, {"vocabulary": head}, tokenizer, tmp_path / "model")
+        (tmp_path / "model" / SUMS).unlink()
         edit_config(tmp_path / "model", removed=removed)
         assert import_model(tmp_path / "model").encoder.config == encoder.config
 

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from tests.conftest import raw_record
 from tests.unit.reports.conftest import held_out_record
 
 from maskwright.core.errors import CheckpointError
@@ -233,7 +234,7 @@ def test_records_of_older_versions_are_drawn(make_run: Callable[..., Path]):
     run = make_run()
     newer = {"title", "kind", "citation", "table", "main_metric", "deviations", "intervals", "groups", "seeds", "notes"}
     for path, dropped in ((RunFolder(run).evaluation / "held_out.json", newer), (run / "run.json", {"energy"})):
-        values = json.loads(path.read_text())
+        values = raw_record(path)
         path.write_text(json.dumps({key: value for key, value in values.items() if key not in dropped}))
     words = " ".join(Page(write_report(run).read_text()).text)
     assert "Held out" in words or "held out" in words
@@ -279,6 +280,8 @@ def test_a_corpus_that_is_gone_or_changed_is_said_and_not_shown(make_run: Callab
     run = make_run()
     manifest = run.parent / "corpus" / "manifest.json"
     manifest.write_text(manifest.read_text().replace("40123", "40124"))
+    assert "is damaged" in write_report(run).read_text()
+    manifest.write_text(json.dumps(raw_record(manifest)))
     assert "is not the one of this run any more" in write_report(run).read_text()
     manifest.unlink()
     text = write_report(run).read_text()

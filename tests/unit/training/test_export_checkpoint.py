@@ -8,6 +8,7 @@ import pytest
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
+from tests.conftest import raw_record
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.files import sha256_of_file
@@ -140,7 +141,7 @@ def test_the_reader_of_another_model_is_refused(run, tmp_path):
 
 def test_an_export_of_version_0_1_has_no_reader(run):
     export_run(run.path, 2)
-    raw = json.loads(run.run_record.read_text())
+    raw = raw_record(run.run_record)
     del raw["export"]["step"], raw["export"]["reader_sha256"]
     run.run_record.write_text(json.dumps(raw))
     run.reader.unlink()

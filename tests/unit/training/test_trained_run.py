@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tests.conftest import raw_record
 
 from maskwright.core.errors import CheckpointError, CorpusError, RecipeError
 from maskwright.core.ranks import Ranks
@@ -139,7 +140,7 @@ def test_options_of_version_0_1_are_refused_in_one_message(path, objective, name
 def test_the_record_of_version_0_1_of_other_objectives_is_read(path):
     """Its phases said `masks_at_input`, and its export no step."""
     export_run(path)
-    raw = json.loads((path / "run.json").read_text())
+    raw = raw_record(path / "run.json")
     for phase in raw["plan"]["phases"]:
         phase["masks_at_input"] = phase.pop("fills_masks") == "encoder"
     del raw["export"]["step"]

@@ -68,6 +68,9 @@ class CorpusManifest(Record):
     source: dict[str, Any] = Field(description="the recipe's data section as it was resolved")
     files: list[str] = Field(description="the source's files (or its name, for a source without files)")
     tokenizer_sha256: str
+    tokenizer_sums_sha256: str | None = Field(
+        default=None, description="of SHA256SUMS in the tokenizer's folder; None: written before there were checksums"
+    )
     tokenizer_settings: dict[str, Any]
     token_dtype: Literal["uint16", "uint32"]
     has_word_starts: bool

@@ -200,6 +200,7 @@ class ResultRecord(Record):
     best_step: int | None = None
     best_held_out_loss: float | None = None
     stopped_early: bool = False
+    metrics_sha256: str | None = Field(default=None, description="of the lines of metrics.jsonl up to `step`")
     held_out_cross_entropy: float | None = Field(
         default=None, description="nats per hidden token of held-out text, of the exported model, if it fills masks"
     )
@@ -240,6 +241,9 @@ class ExportRecord(Record):
     step: int | None = Field(
         default=None, description="of the run, after which the exported checkpoint was saved; version 0.1 did not say"
     )
+    sums_sha256: str | None = Field(
+        default=None, description="of SHA256SUMS in the folder; None: written before there were checksums"
+    )
     reader_sha256: str | None = Field(
         default=None, description="of reader.safetensors, where more than the encoder fills masks; version 0.1 had none"
     )
@@ -258,6 +262,9 @@ class RunRecord(Record):
     corpus_sha256: str = Field(description="its manifest's `content_sha256`")
     environment: dict[str, str] = Field(description="versions, machine, commit: `core.hardware.environment()`")
     citations: dict[str, str] = Field(description="what was used -> its source")
+    has_checksums: bool = Field(
+        default=False, description="whether all that the run wrote has a checksum; earlier versions wrote some without"
+    )
     plan: PlanRecord
     engine: EngineRecord
     setting_changes: list[SettingChange] = Field(

@@ -59,7 +59,8 @@ def record_and_items(evaluation: Path, task: str, seed: int | None) -> tuple[Eva
     if seed is not None and is_fine_tuned and seed not in seeds:
         raise EvaluationError(f"{task} was not run with the seed {seed}", "one of " + ", ".join(map(str, seeds)))
     chosen = seed if seed is not None and is_fine_tuned else seeds[0]
-    return record, Items.read(scored.items(task, chosen))
+    # Without items: the message of reading what is not there.
+    return record, scored.read_items(task, chosen) or Items.read(scored.items(task, chosen))
 
 
 def label_predictions(items: Items, name: str, part: LabelsPart) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maskwright.core.files import write_text_atomically
+from maskwright.core.integrity import write_sealed
 from maskwright.core.records.comparison import RecipeComparisonRecord, comparison_page_path, comparison_path
 from maskwright.reports.comparison.charts import curve_charts, pareto_charts
 from maskwright.reports.comparison.cost_to_quality import cost_to_quality_table
@@ -23,7 +23,7 @@ def write_comparison(folder: Path) -> Path:
         CheckpointError: the record is missing or damaged.
     """
     path = comparison_page_path(folder)
-    write_text_atomically(path, render(RecipeComparisonRecord.read(comparison_path(folder))))
+    write_sealed(path, render(RecipeComparisonRecord.read(comparison_path(folder))))
     return path
 
 

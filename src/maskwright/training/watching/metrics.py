@@ -1,5 +1,6 @@
 """What training writes while it runs: metrics.jsonl always, TensorBoard where it is installed."""
 
+import hashlib
 import importlib.util
 import json
 import math
@@ -7,28 +8,39 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.files import explain_disk_errors, write_text_atomically
+from maskwright.core.files import explain_disk_errors, write_bytes_atomically
+from maskwright.core.log import warn
 from maskwright.core.optional import load_optional
+from maskwright.core.records.metric_lines import lines_until
 from maskwright.training.watching.watcher import StepDone, Watcher
 
 
 class MetricsLog(Watcher):
     """Appends one JSON object a line; on resume, lines after the resumed step are dropped first."""
 
-    def __init__(self, path: Path, tensorboard: Path, resumed_step: int) -> None:
+    def __init__(self, path: Path, tensorboard: Path, resumed_step: int, sha256: str | None = None) -> None:
         """Open the log.
 
         Args:
             path: metrics.jsonl.
             tensorboard: folder for TensorBoard.
             resumed_step: steps done already; 0 begins a new log.
+            sha256: of the lines up to that step, as the checkpoint knows it; if they differ, a warning says so.
         """
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= resumed_step]
-        write_text_atomically(path, "".join(kept))
+        kept = b"".join(lines_until(path, resumed_step))
+        self._digest = hashlib.sha256(kept)
+        if sha256 not in (None, self.sha256):
+            warn(f"{path} was altered since step {resumed_step} was saved; what can be read of it is kept")
+        write_bytes_atomically(path, kept)
         self._path = path
         with explain_disk_errors(path):
             self._stream = path.open("a", encoding="utf-8")
             self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of all lines so far."""
+        return self._digest.hexdigest()
 
     def after_step(self, step: StepDone) -> None:
         """Write one line, with null for what is not finite, and the same numbers to TensorBoard.
@@ -39,7 +51,9 @@ class MetricsLog(Watcher):
         number = step.state.step
         with explain_disk_errors(self._path):
             figures = {name: value if math.isfinite(value) else None for name, value in step.figures.items()}
-            self._stream.write(json.dumps({"step": number, **figures}, allow_nan=False) + "\n")
+            line = json.dumps({"step": number, **figures}, allow_nan=False) + "\n"
+            self._digest.update(line.encode())
+            self._stream.write(line)
             self._stream.flush()
             if self._tensorboard is not None:
                 for name, value in step.figures.items():
@@ -51,13 +65,6 @@ class MetricsLog(Watcher):
             self._stream.close()
             if self._tensorboard is not None:
                 self._tensorboard.close()
-
-
-def _whole_lines(path: Path) -> list[str]:
-    """Return the lines that a killed process finished writing."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 
 
 def _tensorboard_writer(folder: Path, resumed_step: int) -> Any:
