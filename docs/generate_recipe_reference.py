@@ -48,6 +48,13 @@ A recipe is one YAML file. Every key is listed here with its default; only `name
 key is an error that names the nearest known one, and all problems are reported at once. The recipe with every default
 filled in is kept in the run folder, in `run.json`.
 
+Without a recipe, one is chosen for the text and the hours (`training/recipe/choose.py` has the rules), and it is said why.
+To begin with it and change it, save it first:
+
+```bash
+maskwright plan --data my_texts --hours 2 --save mine.yaml
+```
+
 YAML without its traps: `1e-3` and `1_000_000` are numbers, `true` and `false` are the only truth values (`no` is a
 word), and a key that stands twice is an error.
 

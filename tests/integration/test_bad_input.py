@@ -84,7 +84,7 @@ def test_invalid_utf_8_is_replaced_and_counted_or_refused_by_its_place(maskwrigh
     assert "1 pieces of invalid UTF-8 were replaced" in said.err
     manifest = json.loads((Path(said.out.strip()) / "manifest.json").read_text())
     assert manifest["dropped"] == {"invalid UTF-8": 1}
-    strict = maskwright("prepare", recipe, "--data", text, "--out", tmp_path / "strict", "--strict")
+    strict = maskwright("prepare", recipe, "--data", text, "--out", tmp_path / "strict", "--set", "data.strict=true")
     assert_clear(strict, CORPUS, str(text), f"byte {len(GOOD) + 3:,}", "0xff")
     assert is_untouched(tmp_path / "strict")
 

@@ -11,6 +11,7 @@ import pytest
 
 import maskwright
 from maskwright.core.errors import EvaluationError, RecipeError
+from maskwright.training.recipe.choose import Choice
 from maskwright.training.recipe.recipe import parse_recipe
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "python_api.ipynb"
@@ -57,6 +58,26 @@ def test_a_mapping_an_object_and_a_thread(raw_recipe, tmp_path):
     assert maskwright.train(run=tmp_path / "mapping", resume=True).status == "finished"
     assert maskwright.report(tmp_path / "mapping")[0].exists()
     assert maskwright.export(tmp_path / "mapping", out=tmp_path / "model") == tmp_path / "model"
+
+
+def test_without_a_recipe_one_is_chosen_by_text_and_hours(raw_recipe, tmp_path, monkeypatch, capsys):
+    """What is chosen is planned and saved; trained is a smaller one in its place."""
+    text, saved = raw_recipe["data"]["data"], tmp_path / "chosen.yaml"
+    rows = dict(maskwright.plan(data=text, hours=2, save=saved))
+    assert rows["encoder"].startswith("modernbert") and "FLOPs" in rows["hours"] and rows["recipe"] == str(saved)
+    assert maskwright.plan(saved)[0][0] == "encoder"
+    with pytest.raises(RecipeError, match="there already"):
+        maskwright.plan(data=text, hours=2, save=saved)
+    small = raw_recipe | {"budget": {"steps": 2}, "phases": raw_recipe["phases"][:1], "probes": {}}
+    choice = Choice(small, [("why", "because of the hours")])
+    monkeypatch.setattr("maskwright.pipeline.train.chosen_recipe", lambda *_: choice)
+    assert maskwright.train(data=text, hours=2, run=tmp_path / "run").status == "finished"
+    assert "because of the hours" in capsys.readouterr().out
+
+
+def test_hours_take_the_place_of_a_recipe_s_budget(raw_recipe, tmp_path):
+    record = maskwright.train(raw_recipe | {"probes": {}}, hours=0.002, run=tmp_path / "run")
+    assert record.recipe["budget"]["hours"] == 0.002 and record.recipe["budget"]["steps"] is None
 
 
 def test_mistakes_are_typed_errors(raw_recipe, tmp_path):

@@ -13,7 +13,6 @@ def prepare(
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     out: Path = Path("runs/corpora"),
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     collocations: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> Work:
     """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
@@ -27,7 +26,6 @@ def prepare(
             times.
         collocations: also find the text's collocations, for the masking strategy pmi (training finds them itself where
             they are missing), with the options of the recipe's first phase that has it.
-        strict: refuse invalid UTF-8, naming the byte, instead of replacing and counting it (--set data.strict=true).
     """
     return Work(
         "maskwright.pipeline.corpora:prepare",
@@ -35,7 +33,6 @@ def prepare(
         data=data,
         out=out,
         set=set,
-        strict=strict,
         collocations=collocations,
         shown_by="maskwright.reports.terminal.print_results:print_corpus",
     )

@@ -11,20 +11,22 @@ from maskwright.cli.work import Work
 def train(
     recipe: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RECIPE")] = None,
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    hours: float | None = None,
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
     from_model: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FOLDER")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     corpora: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     corpus: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
 ) -> Work:
     """Prepare the text, train, export, evaluate and report; every stage's result is in the run folder.
 
     Args:
-        recipe: a recipe in YAML, such as recipes/small.yaml; left out with --resume.
+        recipe: a recipe in YAML, such as recipes/small.yaml; left out with --resume, or with --data and --hours, for
+            which one is chosen.
         data: text instead of the recipe's: a file, folder, glob, hf:dataset/config/split or builtin:docstrings; may be
             given several times.
+        hours: of training, instead of the recipe's budget.
         run: folder of the run; runs/NAME by default, NAME being the recipe's name.
         resume: go on with the run in --run, from its newest whole checkpoint, to the same result as if it had never
             been stopped.
@@ -32,7 +34,6 @@ def train(
             from; its architecture and its tokenizer take the place of the recipe's.
         set: a value that replaces the recipe's, such as --set optimizer.learning_rate=1e-3; may be given several times.
             With --resume: a learning rate or optimizer.clip_norm, from the next step on.
-        strict: refuse invalid UTF-8, naming the byte, instead of replacing and counting it (--set data.strict=true).
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
         corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus
             have the same tokenizer and the same held-out text.
@@ -41,11 +42,11 @@ def train(
         "maskwright.pipeline.train:train",
         recipe,
         data=data,
+        hours=hours,
         run=run,
         resume=resume,
         from_model=from_model,
         set=set,
-        strict=strict,
         corpora=corpora,
         corpus=corpus,
     )

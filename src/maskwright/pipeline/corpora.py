@@ -10,7 +10,7 @@ from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.corpus.prepare import preparation_key
 from maskwright.corpus.prepare import prepare as write_corpus
 from maskwright.masking.masking import MaskingOptions
-from maskwright.pipeline.recipes import RecipeLike, Settings, read_with_overrides, with_strict
+from maskwright.pipeline.recipes import RecipeLike, Settings, read_with_overrides
 from maskwright.training.recipe.recipe import Recipe
 
 
@@ -35,14 +35,13 @@ def prepare(
     data: Sequence[str] | str | Path = (),
     out: str | Path = Path("runs/corpora"),
     set: Settings = (),
-    strict: bool = False,
     collocations: bool = False,
 ) -> PreparedCorpus:
     """Read a recipe's text, train its tokenizer and write token shards; done before, it is found again.
 
     Args:
         recipe: see `pipeline.train.train`; its sections `data` and `tokenizer` are used.
-        data, set, strict: see `pipeline.train.train`.
+        data, set: see `pipeline.train.train`.
         out: folder for prepared corpora; the corpus gets a folder of its own there.
         collocations: also find the text's collocations, for the masking strategy pmi.
 
@@ -50,7 +49,7 @@ def prepare(
         RecipeError: the recipe can't be used.
         CorpusError: the text can't be read, or the shards are damaged.
     """
-    asked = read_with_overrides(recipe, data, with_strict(set, strict))
+    asked = read_with_overrides(recipe, data, set)
     corpus = prepared(asked, Path(out))
     found = prepare_collocations(corpus, collocation_options(asked)) if collocations else None
     return PreparedCorpus(corpus.folder, corpus.manifest, found)

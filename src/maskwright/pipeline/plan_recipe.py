@@ -1,16 +1,49 @@
-"""What a recipe will cost, before anything runs."""
+"""What a recipe will cost, before anything runs; and which one is chosen for some text and hours."""
 
-from maskwright.pipeline.recipes import RecipeLike, Settings, read_with_overrides
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from maskwright.core.errors import RecipeError
+from maskwright.core.files import write_text_atomically
+from maskwright.core.ranks import Ranks
+from maskwright.pipeline.chosen_recipe import chosen_recipe, require_recipe_or_means
+from maskwright.pipeline.recipes import RecipeLike, Settings, names_of, read_with_overrides, settings_of
 from maskwright.training.engine.forecast import forecast
 
 
-def plan(recipe: RecipeLike, *, set: Settings = ()) -> list[tuple[str, str]]:
+def plan(
+    recipe: RecipeLike | None = None,
+    *,
+    data: Sequence[str] | str | Path = (),
+    hours: float | None = None,
+    save: str | Path | None = None,
+    set: Settings = (),
+) -> list[tuple[str, str]]:
     """Return parameters, FLOPs, and predicted speed, time, memory and disk of a recipe, as names and values.
 
     Args:
-        recipe, set: see `pipeline.train.train`.
+        recipe, data, hours, set: see `pipeline.train.train`; where a recipe is chosen, the reasons come first.
+        save: write the recipe to this file.
 
     Raises:
-        RecipeError: the recipe can't be used, or does not fit this machine.
+        RecipeError: the recipe can't be used, or does not fit this machine; or the file is there already.
     """
-    return forecast(read_with_overrides(recipe, (), set))
+    texts, settings, reasons = names_of(data), settings_of(set), []
+    require_recipe_or_means(recipe, texts, hours)
+    if save is not None and Path(save).exists():
+        raise RecipeError(f"--save {save}, which is there already", "a file that is not there yet")
+    if recipe is None:
+        assert hours is not None
+        choice = chosen_recipe(texts, hours, Ranks())
+        recipe, reasons = choice.recipe, choice.reasons
+    elif hours is not None:
+        settings["budget"] = {"hours": hours}
+    parsed = read_with_overrides(recipe, texts, settings)
+    rows = [*reasons, *forecast(parsed)]
+    if save is not None:
+        raw = parsed.model_dump(mode="json", exclude_defaults=True)
+        write_text_atomically(Path(save), yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=100))
+        rows.append(("recipe", str(save)))
+    return rows

@@ -17,6 +17,11 @@ Settings = Mapping[str, Any] | Sequence[str]
 """Values that replace a recipe's, by dotted key: a mapping, or "key=value" as the command line has them."""
 
 
+def names_of(data: Sequence[str] | str | Path) -> list[str]:
+    """Return the names of text, given as one or several."""
+    return [str(data)] if isinstance(data, str | Path) else [str(each) for each in data]
+
+
 def read_with_overrides(recipe: RecipeLike, data: Sequence[str] | str | Path, settings: Settings) -> Recipe:
     """Return a recipe with other text and settings; plug-ins next to its file can be named in it.
 
@@ -35,7 +40,7 @@ def read_with_overrides(recipe: RecipeLike, data: Sequence[str] | str | Path, se
         raw = deepcopy(dict(recipe))
     else:
         raw = load_yaml(Path(recipe))
-    texts = [str(data)] if isinstance(data, str | Path) else [str(each) for each in data]
+    texts = names_of(data)
     overrides: dict[str, Any] = {"data.data": texts[0] if len(texts) == 1 else texts} if texts else {}
     origin = str(recipe) if isinstance(recipe, str | Path) else "the recipe"
     return parse_recipe(with_overrides(raw, overrides | settings_of(settings)), origin)
@@ -61,8 +66,3 @@ def settings_of(settings: Settings) -> dict[str, Any]:
             raise RecipeError(f"--set {setting}", "--set key=value, such as --set optimizer.learning_rate=1e-3")
         values[key] = parse_yaml(value, f"--set {key}")
     return values
-
-
-def with_strict(settings: Settings, strict: bool) -> dict[str, Any]:
-    """Return settings with `strict`, the refusal of invalid UTF-8, as one of them."""
-    return settings_of(settings) | ({"data.strict": True} if strict else {})

@@ -21,6 +21,7 @@ from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run_tasks import evaluate
 from maskwright.export.folder import import_model
 from maskwright.heads.token_head import TokenHead
+from maskwright.pipeline.chosen_recipe import chosen_recipe, require_recipe_or_means
 from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
@@ -29,12 +30,13 @@ from maskwright.pipeline.recipes import (
     RecipeLike,
     Settings,
     folder_of,
+    names_of,
     read_with_overrides,
     settings_of,
-    with_strict,
 )
 from maskwright.reports.html import write_report
 from maskwright.reports.model_card import write_model_card
+from maskwright.reports.terminal.print_results import print_plan
 from maskwright.reports.terminal.print_tables import print_records
 from maskwright.training.checkpoint import Checkpoints
 from maskwright.training.distributed import join_ranks, leave_ranks
@@ -49,15 +51,13 @@ from maskwright.training.trained_run import recipe_of_run, require_same_updates
 from maskwright.training.watching.energy import energy_meter
 
 
-def require_sensible(recipe: RecipeLike | None, resume: bool, run: Path | None, has_changes: bool) -> None:
-    """Raise a `RecipeError` if the command line says neither "begin this recipe" nor "go on with that run"."""
-    if resume and run is None:
+def require_sensible(recipe: RecipeLike | None, run: Path | None, has_changes: bool) -> None:
+    """Raise a `RecipeError` if a command line with `--resume` does not say "go on with that run" alone."""
+    if run is None:
         raise RecipeError("--resume without --run", "the run folder to go on with, such as --run runs/mine")
-    if not resume and recipe is None:
-        raise RecipeError("no recipe was named", "a recipe, such as recipes/small.yaml, or --run FOLDER --resume")
-    if resume and (recipe is not None or has_changes):
+    if recipe is not None or has_changes:
         raise RecipeError(
-            "--resume with a recipe, --data, --corpus, --strict or --from",
+            "--resume with a recipe, --data, --hours, --corpus or --from",
             "--run and --resume, and --set for a learning rate or clip norm: the run knows its recipe",
         )
 
@@ -66,26 +66,26 @@ def train(
     recipe: RecipeLike | None = None,
     *,
     data: Sequence[str] | str | Path = (),
+    hours: float | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     from_model: str | Path | None = None,
     set: Settings = (),
-    strict: bool = False,
     corpora: str | Path | None = None,
     corpus: str | Path | None = None,
 ) -> RunRecord:
     """Prepare text, train, export, evaluate and report; or go on with a run that was stopped.
 
     Args:
-        recipe: a YAML file's path, a mapping of what would stand in one, or a `Recipe`; left out to resume.
-        data: text instead of the recipe's: a file, folder, glob, hf:dataset/config/split or builtin:docstrings, or
-            several.
+        recipe: a YAML file's path, a mapping of what would stand in one, or a `Recipe`; left out to resume, or with
+            `data` and `hours`, for which one is chosen.
+        data: text instead of the recipe's: files, folders, globs, hf:dataset/config/split or builtin:docstrings.
+        hours: of training, instead of the recipe's budget.
         run: folder of the run; runs/NAME by default, NAME being the recipe's name.
         resume: go on with the run in `run`, from its newest whole checkpoint.
         from_model: a folder with any masked encoder, or a run, to continue from.
         set: values that replace the recipe's, by dotted key: a mapping, or "key=value" strings; with `resume`, a
             learning rate or `optimizer.clip_norm` from the next step on.
-        strict: refuse invalid UTF-8 instead of replacing and counting it.
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
         corpus: a corpus that was prepared before, instead of the recipe's text.
 
@@ -97,29 +97,46 @@ def train(
         RunInterrupted: a signal asked to stop; the run was saved.
     """
     run = None if run is None else Path(run)
-    require_sensible(recipe, resume, run, bool(data or corpus or from_model or strict))
+    texts = names_of(data)
+    if resume:
+        require_sensible(recipe, run, bool(data or hours or corpus or from_model))
+    else:
+        require_recipe_or_means(recipe, texts, hours)
     ranks = join_ranks(default_device())
     try:
         if resume:
             assert run is not None
             return go_on(run, ranks, settings_of(set))
-        assert recipe is not None
         if corpus is not None and (data or from_model is not None):
-            raise RecipeError(
-                "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
-            )
-        settings = with_strict(set, strict)
-        start_from = None
+            expected = "one of them: a prepared corpus has its text and its tokenizer"
+            raise RecipeError("--corpus with --data or --from", expected)
+        settings, start_from = settings_of(set), None
         if from_model is not None:
             start_from = model_folder_of(from_model)
             settings["tokenizer.existing"] = str(start_from)
-        parsed = read_with_overrides(recipe, data, settings)
+        chosen = budgeted(recipe, texts, hours, settings, ranks)
+        parsed = read_with_overrides(chosen, texts, settings)
         folder = run or Path("runs") / parsed.name
-        prepared_in = Path(corpora) if corpora is not None else folder.parent / "corpora"
-        text = Path(corpus) if corpus is not None else None
-        return begin(parsed, folder_of(recipe), folder, prepared_in, text, start_from, ranks)
+        prepared_in = folder.parent / "corpora" if corpora is None else Path(corpora)
+        known = None if corpus is None else Path(corpus)
+        return begin(parsed, folder_of(chosen), folder, prepared_in, known, start_from, ranks)
     finally:
         leave_ranks()
+
+
+def budgeted(
+    recipe: RecipeLike | None, texts: Sequence[str], hours: float | None, settings: dict[str, Any], ranks: Ranks
+) -> RecipeLike:
+    """Return the recipe, or the one that is chosen for text and hours; to another's settings the hours are added."""
+    if recipe is None:
+        assert hours is not None
+        choice = chosen_recipe(texts, hours, ranks)
+        if ranks.is_first:
+            print_plan(choice.reasons)
+        return choice.recipe
+    if hours is not None:
+        settings["budget"] = {"hours": hours}
+    return recipe
 
 
 def begin(

@@ -5,8 +5,9 @@ import yaml
 
 from maskwright.core.errors import CheckpointError, ExportError, RecipeError
 from maskwright.core.records.run import record_of
+from maskwright.pipeline.chosen_recipe import name_of, require_recipe_or_means
 from maskwright.pipeline.locate import model_folder_of
-from maskwright.pipeline.recipes import read_with_overrides, with_strict
+from maskwright.pipeline.recipes import read_with_overrides
 from maskwright.pipeline.train import require_sensible
 
 
@@ -40,11 +41,6 @@ def test_data_replaces_the_text_and_keeps_how_it_is_read(path, raw_recipe):
     assert several.data.held_out_fraction == raw_recipe["data"]["held_out_fraction"]
 
 
-def test_strict_is_a_setting(path):
-    assert not read_with_overrides(path, (), with_strict((), False)).data.strict
-    assert read_with_overrides(path, (), with_strict((), True)).data.strict
-
-
 @pytest.mark.parametrize("setting", ["seed", "seed.deep=1", "phases.x.share=1", "seed=[1"])
 def test_settings_that_make_no_sense(path, setting):
     with pytest.raises(RecipeError, match=r"--set|seed"):
@@ -52,13 +48,28 @@ def test_settings_that_make_no_sense(path, setting):
 
 
 def test_a_command_either_begins_or_goes_on(path):
-    require_sensible(path, False, None, True)
-    require_sensible(None, True, path, False)
-    for arguments in [(None, False, path, False), (None, True, None, False), (path, True, path, False)]:
+    require_recipe_or_means(path, [], None)
+    require_recipe_or_means(None, ["text"], 1.0)
+    for arguments, missing in [
+        ((None, [], None), "--data and --hours"),
+        ((None, ["text"], None), "no --hours"),
+        ((None, [], 1.0), "no --data"),
+        ((path, [], 0.0), "more than 0"),
+    ]:
+        with pytest.raises(RecipeError, match=missing):
+            require_recipe_or_means(*arguments)
+    require_sensible(None, path, False)
+    for arguments in [(None, None, False), (path, path, False)]:
         with pytest.raises(RecipeError):
             require_sensible(*arguments)
     with pytest.raises(RecipeError, match="the run knows its recipe"):
-        require_sensible(None, True, path, True)
+        require_sensible(None, path, True)
+
+
+def test_a_run_has_the_name_of_its_text(tmp_path):
+    names = ["texts/", "texts/a.jsonl", "texts/*.txt", "texts/**/*.txt", "hf:org/set/main/train", "builtin:docstrings"]
+    found = [name_of([name]) for name in names]
+    assert found == ["texts", "a", "texts", "texts", "org-set-main-train", "docstrings"]
 
 
 def test_a_path_is_a_run_or_a_model(tmp_path):

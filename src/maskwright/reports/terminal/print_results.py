@@ -48,7 +48,7 @@ def print_filled(filled: FilledText) -> None:
 
 
 def print_plan(foreseen: Sequence[tuple[str, str]]) -> None:
-    """Print what a recipe will cost."""
+    """Print what a recipe will cost, or why it was chosen, as names and values."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="left", style="bold")

@@ -1,0 +1,68 @@
+"""A recipe for some text and hours, where none was named: what there is to train with is found out here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maskwright.core.errors import RecipeError
+from maskwright.core.hardware import available_memory_bytes, default_device, fastest_dtype, matmul_flops_per_second
+from maskwright.core.ranks import Ranks
+from maskwright.corpus.config import DataConfig
+from maskwright.corpus.find_sources import find_sources
+from maskwright.pipeline.recipes import RecipeLike
+from maskwright.training.engine.costs import EXPECTED_UTILISATION
+from maskwright.training.recipe.choose import Choice, Means, choose_recipe
+
+SECONDS = 1.5
+"""For which matrix products are timed, the best of which counts: a busy moment must not choose a smaller encoder."""
+
+
+def require_recipe_or_means(recipe: RecipeLike | None, data: Sequence[str], hours: float | None) -> None:
+    """Refuse what names no recipe and does not say enough to choose one.
+
+    Raises:
+        RecipeError: there is no recipe, and text or hours are missing; or the hours are not above zero.
+    """
+    if hours is not None and hours <= 0:
+        raise RecipeError(f"--hours {hours:g}", "more than 0")
+    if recipe is None and (not data or hours is None):
+        missing = " and ".join(name for name, value in (("--data", data), ("--hours", hours)) if not value)
+        raise RecipeError(
+            f"no recipe was named, and no {missing}",
+            "a recipe, such as recipes/small.yaml; or --data TEXT --hours HOURS, for which one is chosen; or "
+            "--run FOLDER --resume",
+        )
+
+
+def chosen_recipe(data: Sequence[str], hours: float, ranks: Ranks) -> Choice:
+    """Return the recipe for some text and hours on this machine, the same on all ranks.
+
+    Args:
+        data: names of the text.
+        hours: of training.
+        ranks: all processes, whose machines count together.
+
+    Raises:
+        CorpusError: a name stands for nothing.
+        RecipeError: the hours hold too little.
+    """
+    sizes = [source.num_text_bytes() for source in find_sources(data, DataConfig())]
+    device = default_device()
+    rate = matmul_flops_per_second(device, fastest_dtype(device), SECONDS) * EXPECTED_UTILISATION[device.type]
+    rate_of_all, memory_of_all = ranks.sum([rate, float(available_memory_bytes(device))], device)
+    means = Means(
+        hours=hours,
+        flops_per_second=rate_of_all,
+        text_bytes=None if None in sizes else float(sum(filter(None, sizes))),
+        memory_bytes=int(memory_of_all / ranks.num_ranks),
+    )
+    return choose_recipe(name_of(data), list(data), means)
+
+
+def name_of(data: Sequence[str]) -> str:
+    """Return a run's name by its text: of a glob the folder, of several the first."""
+    if ":" in data[0]:
+        return data[0].rpartition(":")[2].replace("/", "-")
+    path = Path(data[0]).expanduser().absolute()
+    while any(mark in path.name for mark in "*?["):
+        path = path.parent
+    return path.stem or "text"

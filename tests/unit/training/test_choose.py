@@ -1,0 +1,55 @@
+"""The recipe that is chosen for a machine, a text and some hours."""
+
+import pytest
+
+from maskwright.core.errors import RecipeError
+from maskwright.training.recipe.choose import TOKENS_PER_PARAMETER, Means, candidate, choose_recipe
+from maskwright.training.recipe.recipe import parse_recipe
+
+
+def means(hours: float, flops_per_second: float = 2e11, text_bytes: float | None = 1e9, memory: int = 10**11) -> Means:
+    return Means(hours, flops_per_second, text_bytes, memory)
+
+
+def size_of(found: Means) -> str:
+    return choose_recipe("texts", ["texts"], found).recipe["encoder"]["size"]
+
+
+def test_more_time_or_a_faster_machine_never_chooses_a_smaller_encoder():
+    sizes = ["tiny", "mini", "small", "medium", "base", "large"]
+    for rate in (2e11, 4e14):
+        chosen = [sizes.index(size_of(means(hours, rate))) for hours in (0.05, 0.3, 3, 24, 240, 5000)]
+        assert chosen == sorted(chosen) and len(set(chosen)) > 1
+    assert size_of(means(1, 1e13)) == size_of(means(100, 1e11))
+
+
+@pytest.mark.parametrize("hours", [0.05, 0.3, 3, 24, 5000])
+def test_every_choice_is_a_recipe_with_hours_that_sees_enough(hours):
+    choice = choose_recipe("texts", ["a", "b"], means(hours))
+    recipe = parse_recipe(choice.recipe, "chosen")
+    assert recipe.budget.hours == hours and recipe.data.names == ("a", "b")
+    assert recipe.batch.tokens % recipe.batch.micro_batch_tokens == 0
+    each = candidate(str(recipe.encoder.size), means(hours))
+    assert each.num_tokens >= TOKENS_PER_PARAMETER * each.num_parameters
+    assert [name for name, _ in choice.reasons] == ["hours", "text", "encoder", "vocabulary", "batch"]
+
+
+def test_little_text_has_a_small_vocabulary():
+    entries = [
+        choose_recipe("t", ["t"], means(3, text_bytes=text)).recipe["tokenizer"]["vocabulary_size"]
+        for text in (1e5, 2e6, 1e9, None)
+    ]
+    assert entries == sorted(entries) and entries[0] == 1024 and entries[2] == entries[3]
+
+
+def test_what_does_not_fit_the_memory_is_not_chosen():
+    assert size_of(means(5000, memory=10**9)) != size_of(means(5000))
+
+
+def test_too_little_time_says_how_much_is_enough():
+    with pytest.raises(RecipeError, match=r"--hours 0\.0") as refused:
+        choose_recipe("t", ["t"], means(0.001))
+    least = float(str(refused.value).partition("--hours ")[2].split()[0])
+    assert size_of(means(1.05 * least)) == "tiny"
+    with pytest.raises(RecipeError):
+        choose_recipe("t", ["t"], means(0.9 * least))
