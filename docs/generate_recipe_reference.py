@@ -48,8 +48,8 @@ A recipe is one YAML file. Every key is listed here with its default; only `name
 key is an error that names the nearest known one, and all problems are reported at once. The recipe with every default
 filled in is kept in the run folder, in `run.json`.
 
-Without a recipe, one is chosen for the text and the hours (`training/recipe/choose.py` has the rules), and the reasons are
-printed. To begin with it and change it, save it first:
+Without a recipe, one is chosen for the text and the hours, and the reasons are printed (`training/recipe/choose.py`
+has the rules). To begin with it and change it, save it first:
 
 ```bash
 maskwright plan --data my_texts --hours 2 --save mine.yaml
