@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.conftest import raw_record
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
+from maskwright.core.errors import CheckpointError
 from maskwright.training.checkpoint import Checkpoints
 
 REPOSITORY = Path(__file__).parents[2]
@@ -138,6 +139,12 @@ def test_training_continues_from_a_model(maskwright, recipe, finished, tmp_path)
     again = load_file(run / "checkpoints" / "step-000012" / "model.safetensors")
     for name, tensor in ended.items():
         assert torch.equal(tensor, again[name]), name
+
+    # Without that one it does not go on from random weights.
+    shutil.rmtree(run / "checkpoints")
+    record.write_text(json.dumps({**raw_record(record), "status": "running"}))
+    said = maskwright("train", "--run", run, "--resume")
+    assert said.code == CheckpointError.exit_code and "began with the weights of another model" in said.err
 
 
 def test_training_continues_from_a_run_folder_as_from_its_model(maskwright, recipe, finished, tmp_path):

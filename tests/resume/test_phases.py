@@ -42,6 +42,23 @@ def what_was_hidden(folder: Path) -> dict[str, str]:
     return {path.parent.name: path.read_text() for path in (folder / "phases").glob("*/masked.json")}
 
 
+def test_a_checkpoint_that_was_just_read_is_not_written_again(train, tmp_path, monkeypatch):
+    """A run that was killed while the second phase was prepared has a checkpoint from before it."""
+    those, begin = phases("continue"), Recalling.begin
+
+    def kill(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recalling, "begin", kill)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, phases=those)
+    saved = tmp_path / "checkpoints" / "step-000005"
+    number = saved.stat().st_ino
+    monkeypatch.setattr(Recalling, "begin", begin)
+    train(tmp_path, phases=those, checkpoints={"every_steps": 3, "every_minutes": None, "keep_last": 9})
+    assert saved.stat().st_ino == number
+
+
 @pytest.mark.parametrize("call", [1, 2], ids=["first phase", "last phase"])
 def test_killed_between_the_last_step_of_a_phase_and_its_end(train, tmp_path, monkeypatch, call):
     those = phases("continue")

@@ -116,9 +116,11 @@ def write_json_atomically(path: Path, value: Any) -> None:
 def write_folder_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` (replacing what was there) when the block ends well.
 
-    Every file is synced before the rename. If the block raises, nothing is left behind and `path` is as it was.
+    Every file is synced before the rename. If the block raises, nothing is left behind and `path` is as it was. The
+    folder that is replaced is moved away, and deleted only when the new one is in its place; `put_back` is for what a
+    process left that was killed between the two.
     """
-    temporary = _beside(path, "tmp")
+    temporary, replaced = _beside(path, "tmp"), _beside(path, "old")
     make_folder(path.parent)
     with explain_disk_errors(path):
         remove_leftovers(path.parent)
@@ -128,24 +130,39 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
             for item in [*temporary.rglob("*"), temporary]:
                 sync(item)
             if path.exists():
-                remove_folder(path)
+                path.rename(replaced)
             temporary.rename(path)
             sync(path.parent)
+            if replaced.exists():
+                remove_folder(replaced)
         finally:
+            if replaced.exists() and not path.exists():
+                replaced.rename(path)
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_folder(path: Path) -> None:
     """Delete a folder; a crash half-way leaves a `.del-*` folder, never a folder that looks whole."""
-    doomed = _beside(path, "del")
-    path.rename(doomed)
-    shutil.rmtree(doomed)
+    shutil.rmtree(path.rename(_beside(path, "del")))
 
 
-LEFTOVER = re.compile(r"\.(?:tmp|del)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<process>[0-9a-f]{8})[0-9a-f]{8}-.")
-"""Names of what is half written or half deleted: by which process on which machine."""
+LEFTOVER = re.compile(
+    r"\.(?P<kind>tmp|del|old)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<process>[0-9a-f]{8})[0-9a-f]{8}-(?P<name>.+)"
+)
+"""Names of what is half written, half deleted, or whole and about to be replaced: by which process on which machine."""
 
-HOST, PROCESS = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6], uuid.uuid4().hex[:8]
+
+def _this_machine() -> str:
+    """Return what tells this machine, since it started, from others, and a container from others of its name."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # not on every system
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
+
+
+HOST, PROCESS = _this_machine(), uuid.uuid4().hex[:8]
 
 LONGEST_SILENCE = 24 * 3600.0
 """Seconds without a change after which what another machine left is taken to be abandoned."""
@@ -157,17 +174,31 @@ def _beside(path: Path, kind: str) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left half written or half deleted in a folder.
+    """Remove what processes that were killed left half written or half deleted in a folder; put back what they moved.
 
     Whoever writes into a folder does this first, so that nothing is left for good.
     """
-    for path in folder.glob(".[td][me][pl]-*"):
+    for path in folder.glob(".[tdo][mel][pld]-*"):
         owner = LEFTOVER.match(path.name)
-        if owner is not None and _is_abandoned(path, owner["host"], int(owner["pid"]), owner["process"]):
-            if path.is_dir():
+        if owner is None:
+            continue
+        target = path.with_name(owner["name"])
+        with contextlib.suppress(OSError):  # it vanished meanwhile, or is somebody's who lets nobody touch it
+            is_abandoned = _is_abandoned(path, owner["host"], int(owner["pid"]), owner["process"])
+            if owner["kind"] == "old" and not target.exists():
+                # On another machine too: a process that lives leaves the place empty for no more than a moment.
+                if is_abandoned or owner["host"] != HOST:
+                    path.rename(target)
+            elif is_abandoned and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            elif is_abandoned:
+                path.unlink()
+
+
+def put_back(folder: Path) -> None:
+    """Put a folder back that a killed process had moved away to replace it; whoever reads it does this first."""
+    if not folder.exists():
+        remove_leftovers(folder.parent)
 
 
 def _is_abandoned(path: Path, host: str, pid: int, process: str) -> bool:

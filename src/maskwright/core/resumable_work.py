@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from maskwright.core.errors import CheckpointError
-from maskwright.core.files import write_folder_atomically
+from maskwright.core.files import put_back, write_folder_atomically
 from maskwright.core.log import say
 
 STATE = "state.safetensors"
@@ -42,6 +42,7 @@ class ResumableState:
         Raises:
             CheckpointError: it is damaged.
         """
+        put_back(self._folder)
         path = self._folder / STATE
         if not path.is_file():
             return None

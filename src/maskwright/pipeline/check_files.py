@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from maskwright.core.errors import CheckpointError, CorpusError
-from maskwright.core.files import sha256_of_file
+from maskwright.core.files import put_back, sha256_of_file
 from maskwright.core.integrity import SUMS, seal_problem, sums_problems
 from maskwright.core.records.metric_lines import lines_until, sha256_of_lines
 from maskwright.core.records.run import RunFolder, RunRecord
@@ -79,6 +79,7 @@ class RunFiles:
         run, export = self.run, self.record.export
         again = f"maskwright export {run.path}"
         problems: Problems = {}
+        put_back(run.model)
         if export is not None and export.sums_sha256 is not None:
             problems |= _folder_problems(run.model, export.sums_sha256, again)
             problems |= self._seals((run.model / ".eval_results").glob("*.yaml"), f"maskwright report {run.path}")

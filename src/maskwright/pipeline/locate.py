@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from maskwright.core.errors import ExportError
+from maskwright.core.files import put_back
 from maskwright.core.records.run import RunFolder
 from maskwright.export.hub import downloaded, is_hub_name
 
@@ -15,6 +16,8 @@ def model_folder_of(model: str | Path) -> Path:
         EvaluationError: it is a name on the hub, which can't be reached.
     """
     path = Path(model)
+    for folder in (path, RunFolder(path).model):
+        put_back(folder)
     if (path / "config.json").exists():
         return path
     run = RunFolder(path)

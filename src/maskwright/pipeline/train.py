@@ -8,7 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, RunInterrupted, StorageError
+from maskwright.core.errors import (
+    CheckpointError,
+    MaskwrightError,
+    RecipeError,
+    RunFolderBusy,
+    RunInterrupted,
+    StorageError,
+)
 from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
@@ -187,11 +194,26 @@ def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None) ->
             return record
         recipe = recipe_of_run(record, str(folder.run_record))
         require_same_updates(record, str(folder.run_record))
+        _require_first_weights(folder, record)
         corpus = open_corpus(Path(record.corpus), verify=True)
         assembled = assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record)
         loop = TrainingLoop(assembled, record.setting_changes)
         loop.resume(settings)
         return _see_through(loop, corpus)
+
+
+def _require_first_weights(folder: RunFolder, record: RunRecord) -> None:
+    """Refuse to go on from random weights with a run that began with those of another model.
+
+    Raises:
+        CheckpointError: no checkpoint has them.
+    """
+    if record.continues_weights and not Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).steps():
+        raise CheckpointError(
+            f"{folder.checkpoints} holds no checkpoint, and the run began with the weights of another model",
+            "at least the checkpoint that it began with",
+            "restore one from a copy, or begin again, with the recipe and --from",
+        )
 
 
 def start_from_model(recipe: Recipe, folder: Path) -> tuple[Recipe, tuple[Encoder, TokenHead]]:

@@ -24,6 +24,7 @@ from maskwright.core.errors import CheckpointError
 from maskwright.core.files import (
     make_folder,
     remove_folder,
+    remove_leftovers,
     require_free_bytes,
     sha256_of_file,
     write_folder_atomically,
@@ -131,6 +132,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps for which there is a checkpoint, whole or damaged, oldest first."""
+        remove_leftovers(self.folder)  # one that was to be replaced is put back
         folders = self.folder.glob("step-*") if self.folder.exists() else []
         return sorted(int(folder.name[5:]) for folder in folders if folder.name[5:].isdigit())
 

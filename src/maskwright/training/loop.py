@@ -60,7 +60,8 @@ class TrainingLoop:
         settings = run.recipe.checkpoints
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
-        self._saved_at, self._saved_step = time.monotonic(), -1
+        self._saved_at = time.monotonic()
+        self._saved_step: int | None = None
         self.interrupted_by: signal.Signals | None = None
         self._log: MetricsLog | None = None
         self._begun: PhaseRun | None = None
@@ -97,6 +98,7 @@ class TrainingLoop:
                 )
             return
         state = load_state(path)
+        self._saved_step = state.step
         index = state.phase_in(run.plan)
         self.state = state.model_copy(update={"phase": index})
         if index != self.phase.index:

@@ -131,7 +131,8 @@ def _write_down(run: Run, plan: RunPlan, corpus: Corpus, has_start: bool, recipe
         # Before the record: a folder that holds a run holds the weights it began with.
         state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
         Checkpoints(run.folder.checkpoints, keep_last=1, keep_best=True).save(plan.models[0].tensors(), {}, state)
-    new_record(run, plan, corpus, recipe_folder).write(run.folder.run_record)
+    record = new_record(run, plan, corpus, recipe_folder)
+    record.model_copy(update={"continues_weights": has_start}).write(run.folder.run_record)
     _say_what_was_decided(run, plan)
     run.word_marks.announce(_num_words(run))
 

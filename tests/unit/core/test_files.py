@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -15,9 +16,12 @@ from maskwright.core.files import (
     HOST,
     LONGEST_SILENCE,
     PROCESS,
+    _this_machine,
     explain_disk_errors,
     make_folder,
+    put_back,
     remove_folder,
+    remove_leftovers,
     require_free_bytes,
     sha256_of_file,
     write_folder_atomically,
@@ -67,6 +71,53 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
             (new / "sub").mkdir()
             assert new.parent == tmp_path
     assert everything_in(tmp_path) == ["model", "new.txt", "sub"]
+
+
+def replace_and_die(path, at_rename):
+    """Replace a folder in a process that is killed instead of making its n-th rename."""
+    killed = "import os, sys; from maskwright.core.files import *; from pathlib import Path\n"
+    killed += "rename, left = Path.rename, [int(sys.argv[2])]\n"
+    killed += "def dying(self, new): left[0] -= 1; return rename(self, new) if left[0] else os._exit(9)\n"
+    killed += "Path.rename = dying\n"
+    killed += "with write_folder_atomically(Path(sys.argv[1])) as new: (new / 'new.txt').touch()"
+    assert subprocess.run([sys.executable, "-c", killed, path, str(at_rename)], check=False).returncode == 9
+
+
+@pytest.mark.parametrize(("at_rename", "kept"), [(1, "old.txt"), (2, "old.txt"), (3, "new.txt")])
+@pytest.mark.parametrize("next_one", [put_back, lambda path: write_text_atomically(path.with_name("b"), "")])
+def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path, at_rename, kept, next_one):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "old.txt").touch()
+    replace_and_die(model, at_rename)
+    next_one(model)
+    assert everything_in(model) == [kept]
+    write_text_atomically(tmp_path / "b", "")
+    assert everything_in(tmp_path) == sorted(["b", "model", kept])
+
+
+@pytest.mark.parametrize("at_rename", [1, 2])
+def test_a_rename_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, at_rename):
+    with write_folder_atomically(tmp_path / "model") as new:
+        (new / "old.txt").touch()
+    rename, left = Path.rename, [at_rename]
+
+    def failing(self, target):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(KeyboardInterrupt), write_folder_atomically(tmp_path / "model") as new:
+        (new / "new.txt").touch()
+    assert everything_in(tmp_path) == ["model", "old.txt"]
+
+
+def test_what_was_moved_away_on_another_machine_is_put_back(tmp_path):
+    (tmp_path / f".old-{'0' * 6}-1-{'0' * 16}-model").mkdir()
+    put_back(tmp_path / "model")
+    assert everything_in(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
@@ -142,3 +193,19 @@ def test_what_is_under_way_is_left_alone(tmp_path):
     os.utime(tmp_path / gone[1], (long_ago, long_ago))
     write_text_atomically(tmp_path / "b", "")
     assert everything_in(tmp_path) == sorted([*kept, "b"])
+
+
+def test_a_container_of_the_same_name_is_another_machine(monkeypatch):
+    assert _this_machine() == HOST
+    monkeypatch.setattr(Path, "readlink", lambda path: Path("pid:[1]"))
+    assert _this_machine() != HOST
+
+
+def test_a_leftover_that_cannot_be_removed_is_in_nobodys_way(tmp_path, monkeypatch):
+    (tmp_path / f".tmp-{HOST}-{os.getpid()}-{'0' * 16}-x").touch()
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    remove_leftovers(tmp_path)

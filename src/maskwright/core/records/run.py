@@ -262,6 +262,9 @@ class RunRecord(Record):
     corpus_sha256: str = Field(description="its manifest's `content_sha256`")
     environment: dict[str, str] = Field(description="versions, machine, commit: `core.hardware.environment()`")
     citations: dict[str, str] = Field(description="what was used -> its source")
+    continues_weights: bool = Field(
+        default=False, description="whether it began with the weights of another model (--from), its first checkpoint"
+    )
     has_checksums: bool = Field(
         default=False, description="whether all that the run wrote has a checksum; earlier versions wrote some without"
     )
