@@ -94,6 +94,16 @@ def test_so_is_what_objectives_and_exports_on_the_way_leave(maskwright, raw_reci
     assert undetected(tmp_path, *kinds) == []
 
 
+def test_a_run_that_ended_before_its_last_phase_is_whole(maskwright, raw_recipe, tmp_path):
+    probes = {"every_steps": 1, "tokens": 256, "max_share": None, "stop_after_no_improvement": 1}
+    phases = [{"sequence_length": 16}, {"sequence_length": 16, "learning_rate": 1e-9}]
+    raw = {**raw_recipe, "probes": probes, "phases": phases, "optimizer": {"learning_rate": 1e-9}}
+    assert maskwright("train", written(tmp_path / "recipe.yaml", raw), "--run", tmp_path / "run").code == 0
+    assert not (tmp_path / "run" / "phases" / "2").exists()
+    said = maskwright("doctor", tmp_path / "run")
+    assert said.code == 0, said.err
+
+
 @pytest.mark.parametrize(
     ("name", "verb"),
     [

@@ -118,8 +118,10 @@ class RunFiles:
     def phases(self) -> Problems:
         """Check what objectives made before their first steps, and what each phase hid in a paragraph."""
         to_do = "restore it from a copy, or train again"
-        problems: Problems = {}
-        for folder in (self.run.phase(index) for index in range(len(self.record.plan.phases))):
+        plan, result, problems = self.record.plan, self.record.result, Problems()
+        # Out of patience, a run ends in an earlier phase than the last.
+        num_reached = len(plan.phases) if result is None else 1 + plan.phase_of(result.step)
+        for folder in map(self.run.phase, range(num_reached)):
             if self.is_complete:
                 problems |= _folder_problems(folder, None, to_do)
             else:

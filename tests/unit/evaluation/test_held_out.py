@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,9 @@ def test_the_task_gives_means_sums_baseline_and_examples(model: MaskedLanguageMo
     assert len(result.examples) == 3
     assert result.items is not None
     assert task.scores(result.items) == scores
+    columns = {name: column for name, column in result.items.columns.items() if name != "num_text_bytes"}
+    of_earlier_version = task.scores(replace(result.items, columns=columns))
+    assert of_earlier_version == {name: score for name, score in scores.items() if name != "bits_per_byte"}
     again = task.evaluate(subject, seed=3)
     assert again.model_dump() == result.model_dump()
     assert task.evaluate(subject, seed=4).scores != scores

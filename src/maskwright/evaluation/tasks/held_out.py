@@ -324,7 +324,9 @@ def means_of(items: Items) -> dict[str, float]:
                 f"{part}top1_accuracy": sums[f"num_{part}top1_correct"] / count,
                 f"{part}top5_accuracy": sums[f"num_{part}top5_correct"] / count,
             }
-    return means | {"bits_per_byte": sums["nats"] / (sums["num_text_bytes"] * math.log(2))}
+    if "num_text_bytes" in sums:  # items of earlier versions lack it
+        means["bits_per_byte"] = sums["nats"] / (sums["num_text_bytes"] * math.log(2))
+    return means
 
 
 def notes_on_clean_tokens(corpus: Corpus) -> list[str]:
