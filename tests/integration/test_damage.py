@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import written
+from transformers import AutoModelForMaskedLM
 
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.run import RunFolder, RunRecord
@@ -107,10 +108,6 @@ def test_a_run_that_ended_before_its_last_phase_is_whole(maskwright, raw_recipe,
 @pytest.mark.parametrize(
     ("name", "verb"),
     [
-        ("run/model/model.safetensors", "fill"),
-        ("run/model/config.json", "evaluate"),
-        ("run/model/tokenizer.json", "fill"),
-        ("run/model/SHA256SUMS", "from"),
         ("run/evaluation/held_out.json", "report"),
         ("run/phases/1/masked.json", "report"),
         ("run/run.json", "export"),
@@ -125,9 +122,6 @@ def test_the_verb_that_would_use_it_refuses(maskwright, moved, name, verb):
     path.write_bytes(content.replace(b"a", b"A", 1))
     assert path.read_bytes() != content
     arguments = {
-        "fill": ["fill", run, "the [MASK] ruled"],
-        "evaluate": ["evaluate", run, "--tasks", "held_out", "--again"],
-        "from": ["train", moved / "recipe.yaml", "--from", run, "--run", moved / "other"],
         "report": ["report", run],
         "export": ["export", run],
         "train": ["train", moved / "recipe.yaml", "--corpus", corpus, "--run", moved / "other"],
@@ -136,6 +130,31 @@ def test_the_verb_that_would_use_it_refuses(maskwright, moved, name, verb):
     assert said.code in (65, 66, 76), said.err
     assert str(path) in said.err and "altered" in said.err
     assert not (moved / "other" / "run.json").exists()
+
+
+def test_a_model_that_was_saved_again_is_used_with_a_warning(maskwright, moved):
+    run = moved / "run"
+    model = AutoModelForMaskedLM.from_pretrained(run / "model")
+    next(model.parameters()).data += 0.01
+    model.save_pretrained(run / "model")
+    for arguments in (
+        ["fill", run, "the [MASK] ruled"],
+        ["evaluate", run, "--tasks", "held_out"],
+        ["train", moved / "recipe.yaml", "--from", run, "--run", moved / "other"],
+    ):
+        said = maskwright(*arguments)
+        assert said.code == 0, said.err
+        assert "was changed since it was exported (config.json, model.safetensors)" in said.err
+    said = maskwright("doctor", run)
+    assert said.code == CheckpointError.exit_code and "model.safetensors: it was altered" in said.out
+
+
+def test_checksums_of_somebody_else_are_none_of_ours(maskwright, moved):
+    run, sums = moved / "run", moved / "run" / "model" / "SHA256SUMS"
+    sums.write_text(f"{'0' * 64} *config.json\n")
+    said = maskwright("fill", run, "the [MASK] ruled")
+    assert said.code == 0 and "was changed" not in said.err, said.err
+    assert maskwright("doctor", run).code == CheckpointError.exit_code
 
 
 def test_a_damaged_seed_or_its_items_are_done_again(maskwright, moved):

@@ -2,8 +2,8 @@
 
 A text file that is written alone ends with the checksum of what is before it, its seal: it is replaced in one step, and
 there is no moment at which file and checksum differ. A folder that is written at once has `SHA256SUMS`, which
-`sha256sum --check` reads too; it ends with its own seal. What was written before there were checksums has none, and is
-taken as it is.
+`sha256sum --check` reads too; it ends with its own seal, which tells it from other people's. What was written before
+there were checksums has none, and is taken as it is.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from maskwright.core.errors import MaskwrightError
 from maskwright.core.files import sha256_of_file, write_text_atomically
+from maskwright.core.log import printable, warn
 
 SUMS = "SHA256SUMS"
 
@@ -78,7 +78,7 @@ def write_sums(folder: Path) -> str:
 
 
 def sums_problems(folder: Path, concerns: Callable[[str], bool] = lambda name: True) -> dict[Path, str]:
-    """Return what is wrong with a folder by its `SHA256SUMS`, by path; nothing if it has none.
+    """Return what is wrong with a folder by its `SHA256SUMS`, by path; nothing if it has none of ours.
 
     Args:
         folder: with files that were written at once; what came later is not looked at.
@@ -88,6 +88,8 @@ def sums_problems(folder: Path, concerns: Callable[[str], bool] = lambda name: T
     if not sums.exists():
         return {}
     content, is_whole = split_seal(sums.read_bytes(), sums.suffix)
+    if is_whole is None:
+        return {}  # without our seal it is somebody else's, who may mean other files
     if not is_whole:
         return {sums: "it was altered"}
     problems = {}
@@ -103,13 +105,16 @@ def sums_problems(folder: Path, concerns: Callable[[str], bool] = lambda name: T
     return problems
 
 
-def require_sums(
-    folder: Path, error: type[MaskwrightError], concerns: Callable[[str], bool] = lambda name: True
-) -> None:
-    """Raise an error that names the first file of a folder that `SHA256SUMS` tells from what was written."""
-    for path, problem in sums_problems(folder, concerns).items():
-        raise error(
-            f"{path}: {problem}",
-            f"the file as it was written, by {folder / SUMS}",
-            f"write it again, or restore it from a copy; if you changed it yourself, delete {folder / SUMS}",
+def warn_of_changes(folder: Path, concerns: Callable[[str], bool]) -> None:
+    """Warn if a model folder is no longer as it was exported: people save their own changes into it.
+
+    Args:
+        folder: with or without `SHA256SUMS`.
+        concerns: by the name of a file, whether it is looked at.
+    """
+    if problems := sums_problems(folder, concerns):
+        names = ", ".join(path.name for path in problems)
+        warn(
+            f"{printable(str(folder))} was changed since it was exported ({names}), and is used as it is now; if "
+            f"nobody changed it, it is damaged: export it again. Without {SUMS} nothing is compared"
         )

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.core.errors import CheckpointError, CorpusError
 from maskwright.core.files import sha256_of_file
-from maskwright.core.integrity import SUMS
+from maskwright.core.integrity import SUMS, sums_problems
 from maskwright.core.ranges import expand_ranges
 from maskwright.core.records.corpus import CorpusManifest, SplitRecord
 from maskwright.core.vocabulary import Vocabulary
@@ -138,6 +138,8 @@ def open_corpus(folder: Path, verify: bool) -> Corpus:
     sums, expected = folder / TOKENIZER / SUMS, manifest.tokenizer_sums_sha256
     if expected is not None and not (sums.is_file() and sha256_of_file(sums) == expected):
         raise CorpusError(f"{sums} is missing or was altered", "the file as it was prepared", PREPARE_AGAIN)
+    for path, problem in sums_problems(folder / TOKENIZER).items():
+        raise CorpusError(f"{path}: {problem}", "the file as it was prepared", PREPARE_AGAIN)
     vocabulary = vocabulary_of(load_tokenizer(folder / TOKENIZER))
     if vocabulary.sha256 != manifest.tokenizer_sha256:
         raise CorpusError(

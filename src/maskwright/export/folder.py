@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from maskwright.core.discovery import load_plug_in, plug_in_names
 from maskwright.core.errors import ExportError
 from maskwright.core.files import write_folder_atomically, write_json_atomically
-from maskwright.core.integrity import require_sums, write_sums
+from maskwright.core.integrity import warn_of_changes, write_sums
 from maskwright.core.log import printable, say
 from maskwright.core.records.run import ExportRecord
 from maskwright.encoders.build import empty_encoder
@@ -30,7 +30,7 @@ from maskwright.export.verify import verify
 from maskwright.export.weights import load_into, read_tensors, renamed, weight_files
 from maskwright.heads.token_head import VOCABULARY, TokenHead
 from maskwright.heads.vocabulary import VocabularyHead
-from maskwright.tokenization.folder import save_tokenizer
+from maskwright.tokenization.folder import is_of_tokenizer, save_tokenizer
 
 EXPORTERS = "maskwright.export.families"
 
@@ -124,7 +124,7 @@ def import_model(folder: str | Path, dropout: float | None = None) -> ImportedMo
         ExportError: it is no such folder, or damaged.
     """
     folder = Path(folder)
-    require_sums(folder, ExportError)
+    warn_of_changes(folder, lambda name: not is_of_tokenizer(name))
     try:
         return import_native_model(folder, dropout)
     except UnknownHere as refusal:
@@ -163,7 +163,6 @@ def load_weights(encoder: Encoder, folder: Path) -> None:
     Raises:
         ExportError: the folder is damaged, or of another encoder.
     """
-    require_sums(folder, ExportError)
     exporter = exporter_of(encoder)
     load_into(encoder, exporter.encoder_tensors(encoder.config), read_tensors(folder, exporter))
 

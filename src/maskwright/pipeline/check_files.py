@@ -172,6 +172,6 @@ def semantics_problems(folder: Path) -> Problems:
 def _folder_problems(folder: Path, sums_sha256: str | None, to_do: str) -> Problems:
     """Return what is wrong with a folder that must have `SHA256SUMS`; `sums_sha256` is of that, where it is known."""
     sums = folder / SUMS
-    if not sums.is_file() or (sums_sha256 is not None and sha256_of_file(sums) != sums_sha256):
+    if seal_problem(sums) or (sums_sha256 is not None and sha256_of_file(sums) != sums_sha256):
         return {sums: f"it is missing or was altered; {to_do}"}
     return {path: f"{problem}; {to_do}" for path, problem in sums_problems(folder).items()}

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from maskwright.core.errors import CorpusError
 from maskwright.core.files import write_json_atomically, write_text_atomically
-from maskwright.core.integrity import require_sums
+from maskwright.core.integrity import warn_of_changes
 from maskwright.tokenization.special_tokens import stateless
 
 ROLE_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -25,7 +25,7 @@ def load_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerFast:
     if is_path and not is_folder:
         raise CorpusError(f"{folder_or_name} does not exist", "a folder with a tokenizer.json")
     if is_folder:
-        require_sums(folder, CorpusError, lambda name: name.startswith("tokenizer"))
+        warn_of_changes(folder, is_of_tokenizer)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder_or_name), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -41,6 +41,11 @@ def load_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerFast:
             "convert it, or train a new one (leave `existing` out)",
         )
     return tokenizer
+
+
+def is_of_tokenizer(name: str) -> bool:
+    """Return whether a file of a model folder belongs to its tokenizer, by its name."""
+    return name.startswith("tokenizer")
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
