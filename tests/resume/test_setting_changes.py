@@ -61,6 +61,9 @@ def test_only_some_settings_may_change(raw_recipe):
     for settings in ({"batch.tokens": 1024}, {"optimizer.learning_rate": -1}, {"phases.7.learning_rate": 1e-3}):
         with pytest.raises(RecipeError):
             recipes.changed(5, 0, settings)
+    with pytest.raises(RecipeError, match=r"phase 1 is over(.|\n)*phases\.1\.learning_rate, of the phase that runs"):
+        recipes.changed(9, 1, {"phases.0.learning_rate": 1e-4})
+    assert recipes.changed(5, 0, {"phases.1.learning_rate": 1e-4}).at(9).peak_learning_rate(1) == 1e-4
     changed = recipes.changed(5, 0, {"phases.0.learning_rate": 1e-4})
     assert [changed.at(step).peak_learning_rate(0) for step in (4, 5)] == [1e-3, 1e-4]
     with pytest.raises(RecipeError, match=r"phases\.0\.learning_rate"):

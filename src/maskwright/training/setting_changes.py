@@ -51,6 +51,12 @@ class RecipeBySteps:
                     "optimizer.learning_rate, optimizer.clip_norm or phases.N.learning_rate",
                     "begin a new run",
                 )
+            named = re.match(r"phases\.(\d+)", key)
+            if named and int(named[1]) < phase:
+                raise RecipeError(
+                    f"--resume --set {key}: phase {int(named[1]) + 1} is over, no step would notice",
+                    f"phases.{phase}.learning_rate, of the phase that runs, or of one that follows",
+                )
         own = self.at(step).phases[phase].learning_rate
         if "optimizer.learning_rate" in settings and own is not None:
             raise RecipeError(
