@@ -136,6 +136,7 @@ def test_what_an_update_leaves_is_saved_only_if_finite(raw_recipe, corpus, tmp_p
     """Step 6 is saved, step 7 is not, and after step 8 the next phase takes over."""
     raw = {**raw_recipe, "probes": {}, "checkpoints": {"every_steps": 3, "every_minutes": None, "keep_last": 9}}
     loop = TrainingLoop(assemble_run(parse_recipe(raw, "test"), corpus, RunFolder(tmp_path), Ranks(), {}))
+    loop.checkpoints.path(99).mkdir(parents=True)  # one that was passed over is not said to be clean
     poison = Poison(loop, step, is_weight)
     monkeypatch.setattr("maskwright.training.loop.Display.after_step", poison.after_step)
     with pytest.raises(NonFiniteError) as raised:
@@ -145,7 +146,7 @@ def test_what_an_update_leaves_is_saved_only_if_finite(raw_recipe, corpus, tmp_p
     else:
         assert f"after step {step}: {poison.name} is not finite in" in raised.value.got
     clean = 3 if step == 6 else 6
-    assert loop.checkpoints.steps()[-1] == clean
+    assert loop.checkpoints.steps()[-2:] == [clean, 99]
     assert f"the checkpoint after step {clean} is clean" in raised.value.to_do
     for tensor in load_file(loop.checkpoints.path(clean) / "model.safetensors").values():
         assert tensor.isfinite().all()

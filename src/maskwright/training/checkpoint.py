@@ -34,6 +34,7 @@ from maskwright.core.files import (
 from maskwright.core.log import warn
 from maskwright.core.records.base import Record
 from maskwright.core.records.run import PlanRecord
+from maskwright.training.safety.non_finite import first_non_finite
 
 MODEL, OPTIMIZER, STATE, MANIFEST, COMMIT = (
     "model.safetensors",
@@ -156,25 +157,30 @@ class Checkpoints:
             }
             write_json_atomically(new / MANIFEST, files)
             write_text_atomically(new / COMMIT, sha256_of_file(new / MANIFEST) + "\n")
-        self._rotate(state.best_step)
+        self._rotate(state)
         return path
 
-    def _rotate(self, best_step: int | None) -> None:
-        steps = self.steps()
+    def _rotate(self, state: TrainingState) -> None:
+        # Later ones were passed over when the run was resumed: they are left until it comes to them.
+        steps = [step for step in self.steps() if step <= state.step]
         wanted = set(steps[-self._keep_last :])
-        if self._keep_best and best_step is not None:
-            wanted.add(best_step)
+        if self._keep_best and state.best_step is not None:
+            wanted.add(state.best_step)
         for step in steps:
             if step not in wanted:
                 remove_folder(self.path(step))
 
     def newest_whole(self) -> Path | None:
-        """Return the newest checkpoint whose every checksum holds; damaged ones are named, and left for inspection."""
+        """Return the newest checkpoint whose every checksum holds and every number is finite.
+
+        Others are named, and left for inspection.
+        """
         for step in reversed(self.steps()):
-            problem = damage(self.path(step))
+            path = self.path(step)
+            problem = damage(path) or first_non_finite(load_file(path / MODEL) | load_file(path / OPTIMIZER))
             if problem is None:
-                return self.path(step)
-            warn(f"{self.path(step)} is damaged ({problem}); going back to the one before")
+                return path
+            warn(f"{path} is passed over ({problem}); going back to the one before")
         return None
 
 

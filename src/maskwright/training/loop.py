@@ -61,7 +61,7 @@ class TrainingLoop:
         self.checkpoints = Checkpoints(run.folder.checkpoints, settings.keep_last, settings.keep_best)
         self.state = TrainingState(step=0, phase=0, num_tokens=0, num_text_tokens=0, seconds=0.0)
         self._saved_at = time.monotonic()
-        self._saved_step: int | None = None
+        self._clean_step: int | None = None
         self.interrupted_by: signal.Signals | None = None
         self._log: MetricsLog | None = None
         self._begun: PhaseRun | None = None
@@ -76,7 +76,7 @@ class TrainingLoop:
             settings: values that hold from the next step on, by dotted key (`setting_changes.CHANGEABLE`).
 
         Raises:
-            CheckpointError: there are checkpoints but all are damaged, or they belong to another model.
+            CheckpointError: there are checkpoints but all are damaged or not finite, or they belong to another model.
             RecipeError: a setting can't change.
         """
         self._load_newest()
@@ -92,13 +92,13 @@ class TrainingLoop:
         if path is None:
             if self.checkpoints.steps():
                 raise CheckpointError(
-                    f"every checkpoint in {run.folder.checkpoints} is damaged",
+                    f"every checkpoint in {run.folder.checkpoints} is damaged or not finite",
                     "at least one whole checkpoint",
                     "restore one from a copy, or start again in another run folder",
                 )
             return
         state = load_state(path)
-        self._saved_step = state.step
+        self._clean_step = state.step
         index = state.phase_in(run.plan)
         self.state = state.model_copy(update={"phase": index})
         if index != self.phase.index:
@@ -170,7 +170,7 @@ class TrainingLoop:
             while self.state.step < end_of_phase() and not self.is_out_of_patience:
                 before = self.state
                 figures = self._one_step(stepper, loader)
-                done = StepDone(before, self.state, phase.index, phase.model, figures)
+                done = StepDone(before, self.state, phase.index, phase.model, self._clean_step, figures)
                 for watcher in (display, *watchers):
                     watcher.after_step(done)
                 self.state = self.state.measured(figures, can_end_run)
@@ -279,7 +279,7 @@ class TrainingLoop:
             NonFiniteError: weights or optimizer state are not finite; nothing is written.
         """
         path = self.checkpoints.path(self.state.step)
-        if self.state.step == self._saved_step:
+        if self.state.step == self._clean_step:
             return path
         self._require_finite()
         if self._log is not None:
@@ -287,12 +287,12 @@ class TrainingLoop:
         if self.run.ranks.is_first:
             self.checkpoints.save(self.phase.model.tensors(), self.phase.optimizers.state_tensors(), self.state)
         self.run.ranks.wait()
-        self._saved_at, self._saved_step = time.monotonic(), self.state.step
+        self._saved_at, self._clean_step = time.monotonic(), self.state.step
         return path
 
     def _require_finite(self) -> None:
         tensors = self.phase.model.tensors() | self.phase.optimizers.state_tensors()
-        require_finite(tensors, self.state.step, self.run.folder, self.run.ranks)
+        require_finite(tensors, self.state.step, self._clean_step, self.run.folder.path, self.run.ranks)
 
     def _result(self) -> ResultRecord:
         return ResultRecord(

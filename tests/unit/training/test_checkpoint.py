@@ -73,7 +73,25 @@ def test_every_damage_is_found_and_the_one_before_is_used(checkpoints, capsys, n
         path.write_bytes(content)
     assert damage(newer) is not None
     assert checkpoints.newest_whole() == older
-    assert "step-000002 is damaged" in capsys.readouterr().err
+    assert "step-000002 is passed over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_weight", [True, False], ids=["weight", "optimizer"])
+def test_a_checkpoint_that_is_not_finite_is_passed_over(checkpoints, capsys, is_weight):
+    older, state = save(checkpoints, 1), TrainingState(step=2, num_tokens=0, num_text_tokens=0, seconds=0.0)
+    bad = torch.tensor([1.0, float("nan")])
+    checkpoints.save({"bias": bad if is_weight else bad[:1]}, {"adamw/bias/exp_avg": bad}, state)
+    assert checkpoints.newest_whole() == older
+    assert "step-000002 is passed over" in capsys.readouterr().err
+
+
+def test_what_was_passed_over_takes_no_place(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_last=1, keep_best=False)
+    found = []
+    for step in (5, 1, 2, 6):
+        save(checkpoints, step)
+        found.append(checkpoints.steps())
+    assert found == [[5], [1, 5], [2, 5], [6]]
 
 
 def test_a_save_that_fails_leaves_what_was_there(checkpoints, monkeypatch):

@@ -17,8 +17,6 @@ from maskwright.core.files import (
 )
 from maskwright.core.hardware import explain_allocation_errors
 from maskwright.core.ranks import Ranks
-from maskwright.core.records.run import RunFolder
-from maskwright.training.checkpoint import Checkpoints
 
 
 def refuse_non_finite(
@@ -62,7 +60,9 @@ def refuse_non_finite(
 
 
 @torch.no_grad()
-def require_finite(tensors: Mapping[str, Tensor], step: int, folder: RunFolder, ranks: Ranks) -> None:
+def require_finite(
+    tensors: Mapping[str, Tensor], step: int, clean_step: int | None, run_folder: Path, ranks: Ranks
+) -> None:
     """Raise on every rank if a tensor is not finite on any: what is written is what a run can go on with.
 
     Costs one pass over the tensors, and one number that the host waits for.
@@ -70,23 +70,23 @@ def require_finite(tensors: Mapping[str, Tensor], step: int, folder: RunFolder, 
     Args:
         tensors: weights, or optimizer state, by name; what is no floating-point number is left out.
         step: steps done.
-        folder: of the run; its newest checkpoint is named, which was checked in the same way.
+        clean_step: of the last checkpoint that was written or read, and so checked in this way; None: there is none.
+        run_folder: where a run can go on from it.
         ranks: all processes of the run; all call together.
 
     Raises:
         NonFiniteError: the first such tensor is named.
     """
-    problem = _first_non_finite(tensors)
+    problem = first_non_finite(tensors)
     device = next(iter(tensors.values())).device
     if not ranks.any(problem is not None, device):
         return
-    steps = Checkpoints(folder.checkpoints, keep_last=1, keep_best=False).steps()
     raise NonFiniteError(
         f"after step {step}: {problem or 'a tensor of another process is not finite'}; nothing was saved",
         "finite weights and optimizer state",
-        f"the checkpoint after step {steps[-1]} is clean: {_lower_rate(folder.path)}"
-        if steps
-        else "begin again with a lower optimizer.learning_rate; no checkpoint was saved before",
+        "begin again with a lower optimizer.learning_rate; no checkpoint was saved before"
+        if clean_step is None
+        else f"the checkpoint after step {clean_step} is clean: {_lower_rate(run_folder)}",
     )
 
 
@@ -95,7 +95,7 @@ def _lower_rate(run_folder: Path) -> str:
     return f"go on with a lower rate: maskwright train --run {run_folder} --resume --set optimizer.learning_rate=RATE"
 
 
-def _first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Return what is not finite in words, or None."""
     if get_total_norm([tensor for tensor in tensors.values() if tensor.is_floating_point()]).isfinite():
         return None

@@ -36,7 +36,7 @@ class FiniteFigures(Watcher):
         names = [name for name, value in step.figures.items() if not math.isfinite(value)]
         tensors = step.model.tensors()
         if self.ranks.any(bool(names), next(iter(tensors.values())).device):
-            require_finite(tensors, step.state.step, self.folder, self.ranks)
+            require_finite(tensors, step.state.step, step.clean_step, self.folder.path, self.ranks)
             warn(
                 f"after step {step.state.step}: {', '.join(names)} not finite, with weights that are; training goes "
                 "on, and metrics.jsonl has null"

@@ -16,6 +16,7 @@ class StepDone:
         state: the state after it.
         phase: index of the phase.
         model: of the phase.
+        clean_step: of the last checkpoint that was written or read, and so is finite; None: there is none.
         figures: of the step, by name; a watcher may add figures for those that come after it, and for the loop.
     """
 
@@ -23,6 +24,7 @@ class StepDone:
     state: TrainingState
     phase: int
     model: Model
+    clean_step: int | None
     figures: dict[str, float]
 
 

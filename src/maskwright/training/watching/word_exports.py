@@ -32,7 +32,7 @@ class WordExports(Watcher):
     def after_step(self, step: StepDone) -> None:
         folders = self.marks.reached(step.before.num_text_tokens, step.state.num_text_tokens)
         if folders:
-            require_finite(step.model.tensors(), step.state.step, self.folder, self.ranks)
+            require_finite(step.model.tensors(), step.state.step, step.clean_step, self.folder.path, self.ranks)
         if folders and self.ranks.is_first:
             for folder in folders:
                 export_model(step.model.encoder, step.model.exported_heads(), self.tokenizer, folder)
