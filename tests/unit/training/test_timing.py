@@ -62,6 +62,17 @@ def test_hours_are_judged_by_steps_as_they_will_be_made(raw_recipe, corpus, tmp_
     assert run.course.phase_steps == (12, 3)
 
 
+def test_only_long_runs_are_compiled(raw_recipe, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "seconds_of_steps", lambda *_: [0.1, 0.1])
+    monkeypatch.setattr(plan, "can_compile", lambda _: True)
+    engine = raw_recipe["engine"] | {"compile": "auto"}
+    for minutes, is_compiled in ((9, False), (11, True)):
+        recipe = parse_recipe({**raw_recipe, "budget": {"hours": minutes / 60}, "engine": engine}, "test")
+        assert len(recipe.phases) == 2
+        run = assemble_run(recipe, corpus, RunFolder(tmp_path / str(minutes)), Ranks(), {})
+        assert run.engine.compiled == is_compiled
+
+
 def test_steps_are_timed_for_as_long_as_asked(raw_recipe, corpus, monkeypatch):
     recipe = parse_recipe({**raw_recipe, "phases": raw_recipe["phases"][:1]}, "test")
     models, engine = build_models(recipe, corpus.vocabulary), decide_engine(recipe, Ranks())
