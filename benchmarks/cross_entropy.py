@@ -97,7 +97,7 @@ def measured(num_slots: int, vocabulary_size: int, width: int, dtype: torch.dtyp
         "width": width,
         "dtype": str(dtype).removeprefix("torch."),
         "is_small": is_small(num_slots, vocabulary_size, "cpu"),
-        "bound_megabytes": round(logits_bytes(num_slots, vocabulary_size, "cpu") / 1e6, 1),
+        "bound_megabytes": round(logits_bytes(num_slots, vocabulary_size, "cpu", False) / 1e6, 1),
         "seconds": seconds,
         "least_seconds": {way: min(each) for way, each in seconds.items()},
         "peak_megabytes": memory,

@@ -61,10 +61,10 @@ def is_small(num_slots: int, vocabulary_size: int, device: str, compiled: bool |
     return num_logits <= (CACHED_LOGITS if device == "cpu" else MOST_LOGITS_BYTES // PLAIN_BYTES_PER_LOGIT)
 
 
-def logits_bytes(num_slots: int, vocabulary_size: int, device: str) -> int:
+def logits_bytes(num_slots: int, vocabulary_size: int, device: str, compiled: bool) -> int:
     """Return the memory that logits and what is as large as they are will take; see `is_small` for the arguments."""
-    if is_small(num_slots, vocabulary_size, device):
-        return num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT
+    if is_small(num_slots, vocabulary_size, device, compiled):
+        return num_slots * vocabulary_size * (COMPILED_BYTES_PER_LOGIT if compiled else PLAIN_BYTES_PER_LOGIT)
     return rows_of_piece(num_slots, vocabulary_size, device) * vocabulary_size * BYTES_PER_LOGIT
 
 

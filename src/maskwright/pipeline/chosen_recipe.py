@@ -16,11 +16,14 @@ SECONDS = 1.5
 """For which matrix products are timed, the best of which counts: a busy moment must not choose a smaller encoder."""
 
 
-def require_recipe_or_means(recipe: RecipeLike | None, data: Sequence[str], hours: float | None) -> None:
+def require_recipe_or_means(
+    recipe: RecipeLike | None, data: Sequence[str], hours: float | None, from_model: str | Path | None = None
+) -> None:
     """Refuse what names no recipe and does not say enough to choose one.
 
     Raises:
-        RecipeError: there is no recipe, and text or hours are missing; or the hours are not above zero.
+        RecipeError: there is no recipe, and text or hours are missing, or weights that one can't be chosen for; or the
+            hours are not above zero.
     """
     if hours is not None and hours <= 0:
         raise RecipeError(f"--hours {hours:g}", "more than 0")
@@ -31,6 +34,8 @@ def require_recipe_or_means(recipe: RecipeLike | None, data: Sequence[str], hour
             "a recipe, such as recipes/small.yaml; or --data TEXT --hours HOURS, for which one is chosen; or "
             "--run FOLDER --resume",
         )
+    if recipe is None and from_model is not None:
+        raise RecipeError("--from without a recipe", "a recipe: one that is chosen for hours begins with fresh weights")
 
 
 def chosen_recipe(data: Sequence[str], hours: float, ranks: Ranks) -> Choice:
@@ -54,6 +59,7 @@ def chosen_recipe(data: Sequence[str], hours: float, ranks: Ranks) -> Choice:
         flops_per_second=rate_of_all,
         text_bytes=None if None in sizes else float(sum(filter(None, sizes))),
         memory_bytes=int(memory_of_all / ranks.num_ranks),
+        num_ranks=ranks.num_ranks,
     )
     return choose_recipe(name_of(data), list(data), means)
 

@@ -108,7 +108,7 @@ def train(
     if resume:
         require_sensible(recipe, run, bool(data or hours or corpus or from_model))
     else:
-        require_recipe_or_means(recipe, texts, hours)
+        require_recipe_or_means(recipe, texts, hours, from_model)
     ranks = join_ranks(default_device())
     try:
         if resume:

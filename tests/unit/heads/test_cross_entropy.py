@@ -170,7 +170,8 @@ def test_an_empty_batch_has_no_loss():
 @pytest.mark.parametrize("vocabulary_size", [1_000, 16_384, 50_368, 256_000])
 def test_memory_stays_within_the_bound_for_any_batch(vocabulary_size, device):
     for num_slots in (1, 100, 1_000, 10_000, 1_000_000):
-        assert logits_bytes(num_slots, vocabulary_size, device) <= MOST_LOGITS_BYTES
+        for compiled in (False, True):
+            assert logits_bytes(num_slots, vocabulary_size, device, compiled) <= MOST_LOGITS_BYTES
         rows = rows_of_piece(num_slots, vocabulary_size, device)
         pieces = [min(rows, num_slots - begin) for begin in range(0, num_slots, rows)]
         assert sum(pieces) == num_slots and min(pieces) > 0

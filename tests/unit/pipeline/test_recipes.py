@@ -55,6 +55,7 @@ def test_a_command_either_begins_or_goes_on(path):
         ((None, ["text"], None), "no --hours"),
         ((None, [], 1.0), "no --data"),
         ((path, [], 0.0), "more than 0"),
+        ((None, ["text"], 1.0, path), "--from without a recipe"),
     ]:
         with pytest.raises(RecipeError, match=missing):
             require_recipe_or_means(*arguments)

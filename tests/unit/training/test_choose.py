@@ -3,7 +3,7 @@
 import pytest
 
 from maskwright.core.errors import RecipeError
-from maskwright.training.recipe.choose import TOKENS_PER_PARAMETER, Means, candidate, choose_recipe
+from maskwright.training.recipe.choose import TOKENS_PER_PARAMETER, Means, batch_tokens, candidate, choose_recipe
 from maskwright.training.recipe.recipe import parse_recipe
 
 
@@ -34,6 +34,15 @@ def test_every_choice_is_a_recipe_with_hours_that_sees_enough(hours):
     assert [name for name, _ in choice.reasons] == ["hours", "text", "encoder", "vocabulary", "batch"]
 
 
+@pytest.mark.parametrize("num_ranks", [2, 3, 6, 8, 64])
+def test_every_process_has_as_many_micro_batches(num_ranks):
+    for num_tokens in (1e6, 1e8, 1e10):
+        tokens, of_micro_batch = batch_tokens(num_tokens, num_ranks)
+        assert tokens % (num_ranks * of_micro_batch) == 0 and of_micro_batch % 512 == 0
+        alone, _ = batch_tokens(num_tokens, 1)
+        assert tokens == num_ranks * 512 or 0.6 < tokens / alone < 1.6
+
+
 def test_little_text_has_a_small_vocabulary():
     entries = [
         choose_recipe("t", ["t"], means(3, text_bytes=text)).recipe["tokenizer"]["vocabulary_size"]
@@ -50,6 +59,6 @@ def test_too_little_time_says_how_much_is_enough():
     with pytest.raises(RecipeError, match=r"--hours 0\.0") as refused:
         choose_recipe("t", ["t"], means(0.001))
     least = float(str(refused.value).partition("--hours ")[2].split()[0])
-    assert size_of(means(1.05 * least)) == "tiny"
+    assert size_of(means(least)) == "tiny"
     with pytest.raises(RecipeError):
         choose_recipe("t", ["t"], means(0.9 * least))

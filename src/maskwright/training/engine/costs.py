@@ -112,7 +112,7 @@ def footprint(recipe: Recipe, models: Sequence[Model], engine: EngineRecord) -> 
     num_parameters = max(model.num_parameters() for model in models)
     return Footprint(
         weights_bytes=BYTES_PER_PARAMETER * num_parameters,
-        activations_bytes=max(activations) + logits_of_heads(recipe, models, torch.device(engine.device).type),
+        activations_bytes=max(activations) + logits_of_heads(recipe, models, engine),
         checkpoint_bytes=12 * num_parameters,
     )
 

@@ -21,13 +21,13 @@ def most_scored(recipe: Recipe, phase: int, model: Model) -> int:
     return math.ceil(model.objective.scored_fraction() * recipe.batches[phase].micro_batch_tokens)
 
 
-def logits_of_heads(recipe: Recipe, models: Sequence[Model], device: str) -> int:
+def logits_of_heads(recipe: Recipe, models: Sequence[Model], engine: EngineRecord) -> int:
     """Return the bytes that logits and their gradients take, in the phase that needs most."""
-    most = 0
+    most, device = 0, torch.device(engine.device).type
     for phase, model in enumerate(models):
         num_slots, vocabulary_size = most_scored(recipe, phase, model), model.encoder.config.vocabulary_size
         if isinstance(model.vocabulary_head, VocabularyHead):
-            most = max(most, logits_bytes(num_slots, vocabulary_size, device))
+            most = max(most, logits_bytes(num_slots, vocabulary_size, device, engine.compiled))
         else:
             most = max(most, num_slots * vocabulary_size * PLAIN_BYTES_PER_LOGIT)
     return most

@@ -76,7 +76,7 @@ def _head(recipe: Recipe, plan: RunPlan) -> str:
         for model, phase in zip(plan.models, plan.record.phases, strict=True)
     ]
     most = f"{max(shares):.0%}" if len(shares) == 1 else f"{min(shares):.0%} to {max(shares):.0%}"
-    megabytes = logits_of_heads(recipe, plan.models, torch.device(plan.engine.device).type) / 1e6
+    megabytes = logits_of_heads(recipe, plan.models, plan.engine) / 1e6
     return f"{most} of the FLOPs; logits take {megabytes:,.0f} MB"
 
 

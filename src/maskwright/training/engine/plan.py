@@ -116,7 +116,8 @@ def plan_run(
     _require_sound_phases(recipe, models)
     need, flops = footprint(recipe, models, engine), phase_flops_per_token(recipe, models)
     if corpus is None:
-        course = fix_course(recipe, flops, _seconds_by_flops(recipe, flops, _effective(engine)))
+        seconds = _seconds_by_flops(recipe, flops, _effective(engine) * ranks.num_ranks)
+        course = fix_course(recipe, flops, seconds)
         return RunPlan(engine, models, course, plan_record(recipe, models, course, flops), need)
     device = torch.device(engine.device)
     require_memory(recipe, need, available_memory_bytes(device))

@@ -35,8 +35,8 @@ VOCABULARY_SIZES = {"tiny": 8192, "mini": 16_384, "small": 16_384, "medium": 32_
 TOKENS_PER_ENTRY = 100
 """Tokens of text for each entry of the vocabulary, at the least: rarer ones are not learned."""
 
-LONG_FROM_HOURS = 1.0
-"""Of training, from which a last part is trained on longer sequences."""
+LONG_FROM_HOURS, LONG_ROW = 1.0, 512
+"""Hours from which a last part is trained on longer sequences, and how long those are."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ class Means:
         flops_per_second: that training is expected to reach on this machine.
         text_bytes: of text, about; None: not known, which counts as plenty.
         memory_bytes: that a process could use.
+        num_ranks: processes that share the batches.
     """
 
     hours: float
     flops_per_second: float
     text_bytes: float | None
     memory_bytes: int
+    num_ranks: int = 1
 
     @property
     def flops(self) -> float:
@@ -110,15 +112,15 @@ def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
     candidates = [candidate(size, means) for size in load_family(FAMILY).SIZES]
     fitting = [each for each in candidates if 16 * each.num_parameters < means.memory_bytes / 2] or candidates[:1]
     chosen = max((each for each in fitting if each.is_affordable), key=fitting.index, default=fitting[0])
-    batch = batch_tokens(chosen.num_tokens)
+    batch, micro_batch = batch_tokens(chosen.num_tokens, means.num_ranks)
     if chosen.num_tokens < LEAST_STEPS * LEAST_BATCH:
         least = means.hours * LEAST_STEPS * LEAST_BATCH / chosen.num_tokens
         raise RecipeError(
             f"{means.hours:g} hours hold {chosen.num_tokens / LEAST_BATCH:.0f} steps of the smallest encoder here",
-            f"{LEAST_STEPS} steps or more, for anything to be learned: --hours {least:.2g} or more",
+            f"{LEAST_STEPS} steps or more, for anything to be learned: --hours {rounded_up(least)} or more",
             "give more time; or name a recipe, which may be as short as you like",
         )
-    phases = [phase(128, 0.8), phase(512, 0.2)] if means.hours >= LONG_FROM_HOURS else [phase(128, 1.0)]
+    phases = [phase(128, 0.8), phase(LONG_ROW, 0.2)] if means.hours >= LONG_FROM_HOURS else [phase(128, 1.0)]
     recipe = {
         "name": name,
         "description": f"Chosen for {means.hours:g} hours on a machine that trains at "
@@ -128,7 +130,7 @@ def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
         "encoder": {"family": FAMILY, "size": chosen.size},
         "budget": {"hours": means.hours},
         "phases": phases,
-        "batch": {"tokens": batch, "micro_batch_tokens": min(batch, MOST_MICRO_BATCH)},
+        "batch": {"tokens": batch, "micro_batch_tokens": micro_batch},
         "optimizer": {"name": "muon", "learning_rate": 2e-3},
         "probes": {"num_probes": 12},
     }
@@ -151,13 +153,26 @@ def num_parameters(config: EncoderConfig) -> int:
     return config.num_layers * config.block_matrix_parameters() + config.head_matrix_parameters()
 
 
-def batch_tokens(num_tokens: float) -> int:
-    """Return the tokens of a step: the best batch grows with the root of what is seen.
+def batch_tokens(num_tokens: float, num_ranks: int) -> tuple[int, int]:
+    """Return the tokens of a step and of a micro-batch: the best batch grows with the root of what is seen.
 
     `LEAST_BATCH` is the best of those that were tried at 1.2 M tokens (benchmarks/records/2026-11-27_optimizers.json).
+    Every process has the same number of micro-batches, which hold whole rows of any length here.
+
+    Args:
+        num_tokens: that will be seen.
+        num_ranks: processes that share a batch.
     """
     root = LEAST_BATCH * math.sqrt(num_tokens / (STEPS_AT_LEAST_BATCH * LEAST_BATCH))
-    return int(min(MOST_BATCH, max(LEAST_BATCH, 2 ** round(math.log2(root)))))
+    batch = min(MOST_BATCH, max(LEAST_BATCH, 2 ** round(math.log2(root))))
+    micro_batch = min(MOST_MICRO_BATCH, max(LONG_ROW, 2 ** int(math.log2(batch / num_ranks))))
+    return max(1, round(batch / (num_ranks * micro_batch))) * num_ranks * micro_batch, micro_batch
+
+
+def rounded_up(hours: float) -> str:
+    """Return hours with two digits, not less than they are."""
+    unit = 10 ** (math.floor(math.log10(hours)) - 1)
+    return f"{math.ceil(hours / unit) * unit:.2g}"
 
 
 def phase(sequence_length: int, share: float) -> dict[str, Any]:
