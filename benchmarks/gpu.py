@@ -54,7 +54,7 @@ NUM_SPECIAL = 5
 BARS = {"H100": 0.55e6, "H200": 0.70e6}
 """Real tokens/s that the first pair should reach, by GPU."""
 LEAST_RATIO = 1.5
-GIGABYTES_OF_JOB = 20
+GIGABYTES_OF_JOB = 27
 """GPU memory that compiling one contestant takes at most, a step included."""
 SECONDS_OF_PAIR = 40
 """No pair is begun with less time left, nor with less than the longest one took."""
@@ -207,7 +207,11 @@ def ours(scale: Scale, size: str, length: int) -> Engine:
 
 
 def rival_attention(scale: Scale) -> str:
-    """Return what `ModernBertForMaskedLM` attends with at its best."""
+    """Return what `ModernBertForMaskedLM` attends with: its best kernel that is installed, and not one it could have.
+
+    Without flash-attn, local layers get a dense mask, so that the ratio speaks for this set-up alone. The record says
+    which it was.
+    """
     is_flash = scale.device.type == "cuda" and is_flash_attn_2_available()
     return "flash_attention_2" if is_flash else "sdpa"
 
@@ -340,7 +344,10 @@ def measured(scale: Scale, size: str, length: int, peak: float) -> dict[str, Any
         "seconds_of_compiling": round(seconds_of_compiling, 1),
     }
     if (size, length) == scale.pairs[0]:
-        found["kernels_of_ours"] = kernels(engine, scale.device)
+        try:
+            found["kernels_of_ours"] = kernels(engine, scale.device)
+        except Exception:  # what was measured before is worth more
+            found["kernels_of_ours"] = traceback.format_exc()[-1000:]
     return found
 
 
@@ -374,7 +381,9 @@ def kernels(engine: Engine, device: torch.device) -> list[dict[str, Any]]:
         activities, key = [*activities, torch.profiler.ProfilerActivity.CUDA], "self_device_time_total"
     with torch.profiler.profile(activities=activities) as profile:
         engine(3)
-    events = sorted(profile.key_averages(), key=lambda event: getattr(event, key), reverse=True)[:NUM_KERNELS]
+    kind = torch.autograd.DeviceType.CUDA if device.type == "cuda" else torch.autograd.DeviceType.CPU
+    own = [event for event in profile.key_averages() if event.device_type == kind]  # and not what launched them
+    events = sorted(own, key=lambda event: getattr(event, key), reverse=True)[:NUM_KERNELS]
     return [{"name": each.key[:120], "microseconds": round(getattr(each, key)), "calls": each.count} for each in events]
 
 
@@ -400,7 +409,7 @@ def gather(scale: Scale, parts: Path, record: Path) -> bool:
                 about |= {"error": "no test passed", "log": log[-LOG_CHARACTERS:]}
     whole = {
         "claim": "base at 512 tokens: at least 0.55M real tokens/s on an H100 or 0.70M on an H200, and at least "
-        f"{LEAST_RATIO} times ModernBertForMaskedLM at its best in the same run",
+        f"{LEAST_RATIO} times ModernBertForMaskedLM with the attention named in `rival_attention`, in the same run",
         "command": "benchmarks/gpu.sh RECORD",
         "is_dry_run": scale.device.type == "cpu",
         "environment": environment(),

@@ -6,7 +6,7 @@
 #
 # 1. numerics: loss and gradients of one batch, beside those of the CPU in float32;
 # 2. tests: `pytest -m gpu`; beside both, `compile` fills torch's cache, so that 3. has less to wait for;
-# 3. speed: base and large at 512, 1024, 128 and 8192 tokens beside ModernBertForMaskedLM at its best.
+# 3. speed: base and large at 512, 1024, 128 and 8192 tokens beside ModernBertForMaskedLM (bf16, compiled).
 #
 # A stage that fails or whose time is up leaves its error in the record, the others run, and the exit status is 1.
 # PYTHON names an interpreter that has everything; by default it is that of .venv, which `make` sets up.

@@ -80,6 +80,13 @@ def tune(
         if record is None:
             record = _new_record(asked, share, model, ranks)
         grid = fit_grid(asked, record.budget_tokens, share, ranks.num_ranks)
+        if [batch.tokens for batch in grid.batches] != record.batches:
+            raise RecipeError(
+                f"{folder} was begun with another number of processes: batches {record.batches} can't all be shared by "
+                f"{ranks.num_ranks}",
+                "as many processes as it was begun with",
+                "or choose another --run",
+            )
         with exclusive_for_ranks(RunFolder(folder), ranks), _told_how_to_go_on(folder):
             corpus = prepared(asked, Path(corpora) if corpora is not None else folder.parent / "corpora")
             maker = TrialMaker(asked, folder_of(recipe), model, grid, corpus, ranks, record.dtype)
