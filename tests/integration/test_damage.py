@@ -1,7 +1,9 @@
 """One damaged byte anywhere in what a finished run left is found by the doctor."""
 
+import os
 import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForMaskedLM
 from maskwright.core.errors import CheckpointError
 from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.pipeline.check_files import RunFiles, corpus_problems
+from maskwright.training.watching.watcher import StepDone
 
 UNCHECKED = {".lock", "recipe.yaml"}
 """What is no part of a run, or is held while one goes on."""
@@ -174,3 +177,21 @@ def test_damaged_metrics_are_named(maskwright, moved):
     assert maskwright("report", moved / "run").code == 0
     assert "metrics.jsonl was altered" in (moved / "run" / "report.html").read_text()
     assert maskwright("doctor", moved / "run").code == CheckpointError.exit_code
+
+
+def test_metrics_that_were_altered_before_a_run_was_resumed_stay_named(maskwright, recipe, tmp_path, monkeypatch):
+    def stop(self: object, step: StepDone) -> None:
+        if step.state.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("maskwright.training.loop.Display.after_step", stop)
+        maskwright("train", recipe, "--run", run)
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"loss": ', b'"loss": 1', 1))
+    said = maskwright("train", "--run", run, "--resume")
+    assert said.code == 0 and "was altered since step 5 was saved" in said.err
+    assert "altered: its curves may be wrong up to step 5." in (run / "report.html").read_text()
+    said = maskwright("doctor", run)
+    assert said.code == CheckpointError.exit_code and "metrics.jsonl: it was altered up to step 5" in said.err

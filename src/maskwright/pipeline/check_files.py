@@ -70,6 +70,9 @@ class RunFiles:
         num_bytes = path.stat().st_size if path.exists() else 0
         if sha256_of_lines(lines) != known.metrics_sha256:
             return {path: "it is missing or was altered; restore it from a copy: the curves are drawn from it"}
+        if known.metrics_altered_until is not None:
+            where = f"up to step {known.metrics_altered_until}, after which the run was resumed"
+            return {path: f"it was altered {where}; train again if the curves matter"}
         if self.is_complete and num_bytes != sum(map(len, lines)):
             return {path: "it has more than the run wrote; remove what was added"}
         return {}

@@ -59,6 +59,8 @@ class Story:
             lines = lines_until(self.folder.metrics, result.step)
             if sha256_of_lines(lines) != result.metrics_sha256:
                 changes.append("The file metrics.jsonl was altered after the training: its curves may be wrong.")
+        if result is not None and (step := result.metrics_altered_until) is not None:
+            changes.append(f"The file metrics.jsonl was altered: its curves may be wrong up to step {step:,}.")
         failure = result.failure if result else None
         return [*([failure] if failure else []), *changes]
 

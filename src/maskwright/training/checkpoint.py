@@ -83,6 +83,9 @@ class TrainingState(Record):
         default=None,
         description="of the lines of metrics.jsonl up to the step; None: saved before there were checksums",
     )
+    metrics_altered_until: int | None = Field(
+        default=None, description="step after which the run was resumed with other lines than it had written up to it"
+    )
 
     def phase_in(self, plan: PlanRecord) -> int:
         """Return the index of the phase whose model the checkpoint holds, by the plan of its run."""

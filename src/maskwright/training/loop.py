@@ -128,6 +128,8 @@ class TrainingLoop:
                 state = self.state
                 log = MetricsLog(run.folder.metrics, run.folder.path / "tensorboard", state.step, state.metrics_sha256)
                 self._log = opened.enter_context(contextlib.closing(log))
+                if log.was_altered:
+                    self.state = state.model_copy(update={"metrics_altered_until": state.step})
                 watchers.insert(2, log)
             while not self.is_at_end and self.interrupted_by is None:
                 with interrupts.let_through():
@@ -283,7 +285,7 @@ class TrainingLoop:
             return path
         self._require_finite()
         if self._log is not None:
-            self.state = self.state.model_copy(update={"metrics_sha256": self._log.sha256})
+            self.state = self.state.model_copy(update={"metrics_sha256": self._log.sync()})
         if self.run.ranks.is_first:
             self.checkpoints.save(self.phase.model.tensors(), self.phase.optimizers.state_tensors(), self.state)
         self.run.ranks.wait()
@@ -305,6 +307,7 @@ class TrainingLoop:
             best_held_out_loss=self.state.lowest_held_out_loss,
             stopped_early=self.is_out_of_patience,
             metrics_sha256=self.state.metrics_sha256,
+            metrics_altered_until=self.state.metrics_altered_until,
         )
 
 

@@ -201,6 +201,9 @@ class ResultRecord(Record):
     best_held_out_loss: float | None = None
     stopped_early: bool = False
     metrics_sha256: str | None = Field(default=None, description="of the lines of metrics.jsonl up to `step`")
+    metrics_altered_until: int | None = Field(
+        default=None, description="step after which the run was resumed with other lines than it had written up to it"
+    )
     held_out_cross_entropy: float | None = Field(
         default=None, description="nats per hidden token of held-out text, of the exported model, if it fills masks"
     )

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from maskwright.training.watching.watcher import StepDone, Watcher
 
 
 class MetricsLog(Watcher):
-    """Appends one JSON object a line; on resume, lines after the resumed step are dropped first."""
+    """Appends one JSON object a line; on resume, lines after the resumed step are dropped first.
+
+    Attributes:
+        was_altered: whether the lines up to that step are not those that the checkpoint knows.
+    """
 
     def __init__(self, path: Path, tensorboard: Path, resumed_step: int, sha256: str | None = None) -> None:
         """Open the log.
@@ -29,7 +34,8 @@ class MetricsLog(Watcher):
         """
         kept = b"".join(lines_until(path, resumed_step))
         self._digest = hashlib.sha256(kept)
-        if sha256 not in (None, self.sha256):
+        self.was_altered = sha256 not in (None, self._digest.hexdigest())
+        if self.was_altered:
             warn(f"{path} was altered since step {resumed_step} was saved; what can be read of it is kept")
         write_bytes_atomically(path, kept)
         self._path = path
@@ -37,9 +43,14 @@ class MetricsLog(Watcher):
             self._stream = path.open("a", encoding="utf-8")
             self._tensorboard = _tensorboard_writer(tensorboard, resumed_step)
 
-    @property
-    def sha256(self) -> str:
-        """Checksum of all lines so far."""
+    def sync(self) -> str:
+        """Put all lines so far on the disk, and return their checksum: what is written down of them is there.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        with explain_disk_errors(self._path):
+            os.fsync(self._stream.fileno())
         return self._digest.hexdigest()
 
     def after_step(self, step: StepDone) -> None:
