@@ -179,6 +179,8 @@ def _one_seed(
     begin = time.perf_counter()
     result = named.task.evaluate(subject, seed)
     seconds = time.perf_counter() - begin
+    # First: what an earlier result names would no longer be there.
+    path.unlink(missing_ok=True)
     items_path.unlink(missing_ok=True)
     if result.items is not None:
         result.items.write(items_path)

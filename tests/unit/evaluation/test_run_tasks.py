@@ -134,6 +134,21 @@ def test_a_damaged_seed_is_done_again(tmp_path: Path, coins, make_subject):
     assert coins.num_calls == 2
 
 
+def test_killed_between_items_and_their_seed_nothing_looks_altered(tmp_path: Path, monkeypatch, make_subject):
+    def run(is_fresh: bool) -> None:
+        evaluate(make_subject(data=tmp_path, sha256="a" * 64), coin_tasks(), tmp_path, 1, is_fresh=is_fresh)
+
+    def kill(self: object, path: Path) -> None:
+        path.write_text("")
+        raise KeyboardInterrupt
+
+    run(is_fresh=False)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Items, "write", kill)
+        run(is_fresh=True)
+    assert [path.name for path in tmp_path.rglob("*seed-*")] == ["my_tasks.Coins.seed-12.jsonl"]
+
+
 def test_a_missing_data_set_stops_no_other_task(model, corpus, tmp_path: Path, capsys, make_subject):
     tasks = find_tasks(["my_tasks:Coins", "held_out"], {"held_out.max_tokens": 200})
     outcome = evaluate(make_subject(model, corpus, data=None), tasks, tmp_path, 1)
