@@ -258,6 +258,21 @@ def test_a_damaged_shard_is_named_at_start_up_and_by_doctor(maskwright, copied, 
         assert_clear(maskwright(*arguments), CORPUS, str(path), "prepare it again")
 
 
+def test_a_corpus_that_was_moved_is_named_once(maskwright, recipe, copied, tmp_path):
+    corpus, moved = copied.parent / "corpus", tmp_path / "elsewhere"
+    corpus.rename(moved)
+    again = f"maskwright train --run {copied} --resume --corpus FOLDER"
+    shutil.rmtree(copied / "checkpoints" / "step-000012")
+    for arguments in (["train", "--run", copied, "--resume"], ["doctor", copied], ["evaluate", copied]):
+        assert_clear(maskwright(*arguments), CORPUS, str(corpus), again)
+    other = maskwright("prepare", recipe, "--out", tmp_path, "--set", "seed=2").out.strip()
+    said = maskwright("train", "--run", copied, "--resume", "--corpus", other)
+    assert_clear(said, CHECKPOINT, "is not the corpus that the run was begun with")
+    assert maskwright("train", "--run", copied, "--resume", "--corpus", moved).code == 0
+    assert raw_record(copied / "run.json")["corpus"] == str(moved)
+    assert maskwright("doctor", copied).code == 0
+
+
 def test_a_damaged_shard_is_found_when_the_corpus_is_found_again(maskwright, recipe, tmp_path):
     folder = Path(maskwright("prepare", recipe, "--out", tmp_path / "corpora").out.strip())
     flip(folder / "train-00000.tokens")

@@ -36,7 +36,7 @@ def train(
             With --resume: a learning rate or optimizer.clip_norm, from the next step on.
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
         corpus: a corpus that was prepared before, instead of the recipe's text: runs with several seeds on one corpus
-            have the same tokenizer and the same held-out text.
+            have the same tokenizer and the same held-out text. With --resume: where the run's corpus was moved to.
     """
     return Work(
         "maskwright.pipeline.train:train",

@@ -14,6 +14,7 @@ from maskwright.core.records.run import RunFolder, RunRecord
 from maskwright.corpus.corpus import read_manifest
 from maskwright.pipeline.check_files import Problems, RunFiles, corpus_problems, semantics_problems
 from maskwright.semantics.dictionary import FILE_NAME as DICTIONARY
+from maskwright.training.run import corpus_folder_of
 
 OPTIONAL = {
     "pyarrow": ("Parquet files", "parquet"),
@@ -105,7 +106,7 @@ def check_run(folder: Path) -> None:
     print(f"ok: {folder}, record, checkpoints, metrics, model, scores, phases and report; every checksum holds")
     if not files.is_card_as_written():
         print(f"note: {run.model / 'README.md'} is not as it was written; the model card may be edited")
-    check_corpus(Path(record.corpus))
+    check_corpus(corpus_folder_of(record, folder))
 
 
 def require_no_problems(folder: Path, problems: Problems, error: type[MaskwrightError]) -> None:

@@ -27,6 +27,7 @@ from maskwright.pipeline.verb_options import EvaluationOptions
 from maskwright.reports.html import write_report
 from maskwright.reports.model_card import write_model_card
 from maskwright.reports.terminal.print_tables import print_comparison, print_records
+from maskwright.training.run import corpus_folder_of
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ def evaluation_target(
     """Return what a model's name stands for, and `out` or the folder that its records go to."""
     run = RunFolder(Path(model))
     record = RunRecord.read(run.run_record) if run.run_record.exists() else None
-    corpus = how.corpus or (Path(record.corpus) if record else None)
-    corpus = corpus if any(named.task.needs_corpus for named in tasks) else None
+    corpus = None
+    if any(named.task.needs_corpus for named in tasks):
+        corpus = how.corpus or (corpus_folder_of(record, run.path) if record else None)
     subject = subject_of(model_folder_of(model), open_corpus(corpus, verify=True) if corpus else None, how.data)
     if out is None:
         out = run.evaluation if Path(model).is_dir() else Path("evaluation") / model.replace("/", "--")

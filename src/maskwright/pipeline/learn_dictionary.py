@@ -21,6 +21,7 @@ from maskwright.semantics.make_dictionary import SampleOptions, make_dictionary
 from maskwright.semantics.sparse_coding.dictionary_learning import DictionaryConfig
 from maskwright.tokenization.train_tokenizer import TokenizerConfig
 from maskwright.training.phases import read_model
+from maskwright.training.run import corpus_folder_of
 
 SEQUENCE_LENGTH = 128
 """Longer sequences of a model are left alone: the context of a sentence or two is what atoms are learned from."""
@@ -86,7 +87,7 @@ def text_of(path: Path, model_folder: Path, how: LearningOptions) -> Corpus:
             raise RecipeError(
                 f"no text was named for {path}", "--data with files, a folder, a glob or hf:dataset/config/split"
             )
-        return open_corpus(Path(record_of(path).corpus), verify=True)
+        return open_corpus(corpus_folder_of(record_of(path), path), verify=True)
     data = DataConfig(data=how.data[0] if len(how.data) == 1 else how.data)
     tokenizer = TokenizerConfig(existing=str(model_folder))
     corpora = how.corpora or how.out.resolve().parent / "corpora"

@@ -8,14 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskwright.core.errors import (
-    CheckpointError,
-    MaskwrightError,
-    RecipeError,
-    RunFolderBusy,
-    RunInterrupted,
-    StorageError,
-)
+from maskwright.core.errors import MaskwrightError, RecipeError, RunFolderBusy, RunInterrupted, StorageError
 from maskwright.core.files import remove_folder
 from maskwright.core.hardware import default_device
 from maskwright.core.log import say, warn
@@ -52,7 +45,7 @@ from maskwright.training.export_checkpoint import export_run
 from maskwright.training.loop import TrainingLoop
 from maskwright.training.recipe.differences import first_difference
 from maskwright.training.recipe.recipe import EncoderSection, Recipe, parse_recipe
-from maskwright.training.run import assemble_run
+from maskwright.training.run import assemble_run, corpus_folder_of, require_first_weights, with_corpus_at
 from maskwright.training.safety.lock import exclusive
 from maskwright.training.trained_run import recipe_of_run, require_same_updates
 from maskwright.training.watching.energy import energy_meter
@@ -64,8 +57,9 @@ def require_sensible(recipe: RecipeLike | None, run: Path | None, has_changes: b
         raise RecipeError("--resume without --run", "the run folder to go on with, such as --run runs/mine")
     if recipe is not None or has_changes:
         raise RecipeError(
-            "--resume with a recipe, --data, --hours, --corpus or --from",
-            "--run and --resume, and --set for a learning rate or clip norm: the run knows its recipe",
+            "--resume with a recipe, --data, --hours or --from",
+            "--run and --resume, --set for a learning rate or clip norm, --corpus if that was moved: the run knows its "
+            "recipe",
         )
 
 
@@ -94,7 +88,7 @@ def train(
         set: values that replace the recipe's, by dotted key: a mapping, or "key=value" strings; with `resume`, a
             learning rate or `optimizer.clip_norm` from the next step on.
         corpora: folder for prepared corpora; the folder `corpora` next to the run by default.
-        corpus: a corpus that was prepared before, instead of the recipe's text.
+        corpus: one that was prepared before, instead of the recipe's text; with `resume`, where the run's own is now.
 
     Returns:
         The record of the finished run.
@@ -106,14 +100,14 @@ def train(
     run = None if run is None else Path(run)
     texts = names_of(data)
     if resume:
-        require_sensible(recipe, run, bool(data or hours or corpus or from_model))
+        require_sensible(recipe, run, bool(data or hours or from_model))
     else:
         require_recipe_or_means(recipe, texts, hours, from_model)
     ranks = join_ranks(default_device())
     try:
         if resume:
             assert run is not None
-            return go_on(run, ranks, settings_of(set))
+            return go_on(run, ranks, settings_of(set), None if corpus is None else Path(corpus))
         if corpus is not None and (data or from_model is not None):
             expected = "one of them: a prepared corpus has its text and its tokenizer"
             raise RecipeError("--corpus with --data or --from", expected)
@@ -183,37 +177,34 @@ def begin(
         return _see_through(loop, corpus)
 
 
-def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None) -> RunRecord:
-    """Go on with a run that was stopped, wherever it was; see `TrainingLoop.resume` for the settings."""
+def go_on(run: Path, ranks: Ranks, settings: Mapping[str, Any] | None = None, corpus: Path | None = None) -> RunRecord:
+    """Go on with a run that was stopped, wherever it was.
+
+    Args:
+        run: its folder.
+        ranks: all processes of the run.
+        settings: see `TrainingLoop.resume`.
+        corpus: where its corpus is now, which is written down; None: where it was.
+    """
     folder = RunFolder(run)
     record_of(run)  # before the folder is locked, which would make it
     with exclusive_for_ranks(folder, ranks):
         record = record_of(run)
+        if corpus is not None:
+            record = with_corpus_at(record, corpus)
+            if ranks.is_first:
+                record.write(folder.run_record)
         if record.status == "finished" and folder.report.exists() and not settings:
             say(f"{run} is finished already; its report is {folder.report}")
             return record
         recipe = recipe_of_run(record, str(folder.run_record))
         require_same_updates(record, str(folder.run_record))
-        _require_first_weights(folder, record)
-        corpus = open_corpus(Path(record.corpus), verify=True)
-        assembled = assemble_run(recipe, corpus, folder, ranks, probes_of(recipe, corpus), before=record)
+        require_first_weights(record, folder)
+        found = open_corpus(corpus_folder_of(record, run), verify=True)
+        assembled = assemble_run(recipe, found, folder, ranks, probes_of(recipe, found), before=record)
         loop = TrainingLoop(assembled, record.setting_changes)
         loop.resume(settings)
-        return _see_through(loop, corpus)
-
-
-def _require_first_weights(folder: RunFolder, record: RunRecord) -> None:
-    """Refuse to go on from random weights with a run that began with those of another model.
-
-    Raises:
-        CheckpointError: no checkpoint has them.
-    """
-    if record.continues_weights and not Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).steps():
-        raise CheckpointError(
-            f"{folder.checkpoints} holds no checkpoint, and the run began with the weights of another model",
-            "at least the checkpoint that it began with",
-            "restore one from a copy, or begin again, with the recipe and --from",
-        )
+        return _see_through(loop, found)
 
 
 def start_from_model(recipe: Recipe, folder: Path) -> tuple[Recipe, tuple[Encoder, TokenHead]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from maskwright.core.errors import CheckpointError
+from maskwright.core.errors import CheckpointError, CorpusError
 from maskwright.core.hardware import environment
 from maskwright.core.log import say
 from maskwright.core.ranks import Ranks
 from maskwright.core.records.run import EngineRecord, PlanRecord, RunFolder, RunRecord
-from maskwright.corpus.corpus import Corpus
+from maskwright.corpus.corpus import Corpus, open_corpus
 from maskwright.encoders import growth
 from maskwright.encoders.encoder import Encoder
 from maskwright.heads.token_head import TokenHead
@@ -145,6 +145,48 @@ def require_same_corpus(before: RunRecord, corpus: Corpus) -> None:
             f"{corpus.folder} is not the corpus that the run was begun with",
             f"tokens with the checksum {before.corpus_sha256[:12]}..., found {found[:12]}...",
             "prepare the same text again, or start a new run",
+        )
+
+
+def corpus_folder_of(record: RunRecord, run: Path) -> Path:
+    """Return the folder of a run's corpus.
+
+    Raises:
+        CorpusError: it is not there.
+    """
+    folder = Path(record.corpus)
+    if not folder.exists():
+        raise CorpusError(
+            f"{folder}, the corpus of {run}, does not exist",
+            "the folder that it was prepared in",
+            f"if it was moved, name its place: maskwright train --run {run} --resume --corpus FOLDER; else prepare it "
+            "again",
+        )
+    return folder
+
+
+def with_corpus_at(record: RunRecord, folder: Path) -> RunRecord:
+    """Return the record of a run whose corpus was moved to a folder.
+
+    Raises:
+        CheckpointError: another corpus is there.
+        CorpusError: none is there, or it is damaged.
+    """
+    require_same_corpus(record, open_corpus(folder, verify=False))
+    return record.model_copy(update={"corpus": str(folder.resolve())})
+
+
+def require_first_weights(record: RunRecord, folder: RunFolder) -> None:
+    """Refuse to go on from random weights with a run that began with those of another model.
+
+    Raises:
+        CheckpointError: no checkpoint has them.
+    """
+    if record.continues_weights and not Checkpoints(folder.checkpoints, keep_last=1, keep_best=True).steps():
+        raise CheckpointError(
+            f"{folder.checkpoints} holds no checkpoint, and the run began with the weights of another model",
+            "at least the checkpoint that it began with",
+            "restore one from a copy, or begin again, with the recipe and --from",
         )
 
 

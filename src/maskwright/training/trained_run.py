@@ -18,7 +18,7 @@ from maskwright.training.checkpoint import Checkpoints, damage, load_model, load
 from maskwright.training.model import Model, build_model
 from maskwright.training.recipe.recipe import Recipe, parse_recipe
 from maskwright.training.recipe.sections import OBJECTIVES
-from maskwright.training.run import require_same_corpus
+from maskwright.training.run import corpus_folder_of, require_same_corpus
 
 Which = Literal["exported", "best", "newest"] | int
 """Which of a run's checkpoints: that of the exported model, the one with the lowest held-out loss, the newest whole
@@ -129,7 +129,7 @@ def _tokenizer_of(folder: RunFolder, record: RunRecord) -> PreTrainedTokenizerFa
     corpus = Path(record.corpus)
     if not corpus.exists() and folder.model.is_dir():
         return load_tokenizer(folder.model)
-    opened = open_corpus(corpus, verify=False)
+    opened = open_corpus(corpus_folder_of(record, folder.path), verify=False)
     require_same_corpus(record, opened)
     return opened.load_tokenizer()
 

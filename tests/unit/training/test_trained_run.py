@@ -93,7 +93,7 @@ def test_the_exported_step_is_in_the_record_and_reopened(path):
 def test_an_exported_run_needs_no_corpus_for_its_tokenizer(path):
     record, moved = record_of(path), path.parent / "moved"
     record.model_copy(update={"corpus": str(moved)}).write(path / "run.json")
-    with pytest.raises(CorpusError, match="moved is not a prepared corpus"):
+    with pytest.raises(CorpusError, match=r"moved, the corpus of .*, does not exist"):
         open_run(path, "newest")
     record.write(path / "run.json")
     export_run(path)
