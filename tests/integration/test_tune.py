@@ -155,13 +155,18 @@ def test_stopped_and_killed_it_ends_in_the_same_record(text_file, tmp_path, mask
     def kill() -> None:
         raise KeyboardInterrupt  # not through the loop's handler: nothing is saved
 
-    steps.before = {50: lambda: os.kill(os.getpid(), signal.SIGINT), 66: kill}
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    steps.before = {50: interrupt, 66: kill, 85: interrupt}
     stopped = asked("disturbed")
     assert stopped.code == 130
     assert steps.count == 51, "the step was finished and the third trial was saved"
     assert "the same command goes on" in stopped.err.replace("\n", " ")
     assert asked("disturbed").code == 130
     assert steps.count == 66
+    assert asked("disturbed").code == 130
+    assert steps.count == 86, "asked to stop in the last step of the fourth trial, it does not begin the fifth"
     assert asked("disturbed").code == 0
     assert steps.count == planned + 6, "six steps of the fourth trial were lost"
     assert TuningRecord.read(tmp_path / "disturbed" / "tuning.json") == undisturbed

@@ -300,7 +300,7 @@ def _see_through(loop: TrainingLoop, corpus: Corpus) -> RunRecord:
             say(f"go on with: maskwright train --run {folder.path} --resume")
         raise
     energy = meter.record(RunRecord.read(folder.run_record).energy)
-    if loop.interrupted_by is not None:
+    if loop.interrupted_by is not None and not loop.is_at_end:
         note(status="interrupted", result=result, energy=energy)
         message = f"saved after step {result.step}; go on with: maskwright train --run {folder.path} --resume"
         say(message)

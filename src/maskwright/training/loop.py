@@ -182,9 +182,10 @@ class TrainingLoop:
                 is_interrupted = run.ranks.any(interrupts.received is not None, run.device)
                 if is_interrupted or self.is_at_end or self._is_save_due():
                     self.save()
-                if is_interrupted and not self.is_at_end:
+                if is_interrupted:
                     # If another rank got a signal and this one did not, use torchrun's own signal.
                     self.interrupted_by = interrupts.received or signal.SIGTERM
+                if is_interrupted and not self.is_at_end:
                     return
         self._leave_phase()
 
