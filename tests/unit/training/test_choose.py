@@ -3,7 +3,7 @@
 import pytest
 
 from maskwright.core.errors import RecipeError
-from maskwright.training.recipe.choose import TOKENS_PER_PARAMETER, Means, batch_tokens, candidate, choose_recipe
+from maskwright.training.recipe.choose import Means, batch_tokens, candidate, choose_recipe
 from maskwright.training.recipe.recipe import parse_recipe
 
 
@@ -30,7 +30,8 @@ def test_every_choice_is_a_recipe_with_hours_that_sees_enough(hours):
     assert recipe.budget.hours == hours and recipe.data.names == ("a", "b")
     assert recipe.batch.tokens % recipe.batch.micro_batch_tokens == 0
     each = candidate(str(recipe.encoder.size), means(hours))
-    assert each.num_tokens >= TOKENS_PER_PARAMETER * each.num_parameters
+    assert each.size == "tiny" or each.seen >= each.least
+    assert bool(recipe.encoder.overrides) == (each.num_tokens < 1e7)
     assert [name for name, _ in choice.reasons] == ["hours", "text", "encoder", "vocabulary", "batch"]
 
 

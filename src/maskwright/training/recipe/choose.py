@@ -25,15 +25,25 @@ BYTES_PER_TOKEN = 4.0
 LEAST_STEPS = 200
 """Below that nothing worth having is learned."""
 
-TOKENS_PER_PARAMETER = 0.25
-"""Tokens that the largest encoder chosen sees for each of its parameters, embeddings counted, at the least."""
+PARAMETERS_OF_ONE_TOKEN = 8e6
+"""An encoder of so many parameters, embeddings counted, must see one token for each; a larger one more, by the root.
+
+With 0.3 tokens for each, the encoder `mini` learns less than `tiny` does in the same time; larger ones are a guess."""
 
 STEPS_AT_LEAST_BATCH = 600
-LEAST_BATCH, MOST_BATCH, MOST_MICRO_BATCH = 2048, 524_288, 8192
+LEAST_BATCH, MOST_BATCH = 2048, 524_288
+
+MOST_MICRO_BATCH = 8192
+FAST_MACHINE, MOST_MICRO_BATCH_OF_FAST_ONE = 1e13, 65_536
+"""FLOP/s of one process from which on micro-batches are larger, as GPUs want them."""
 
 VOCABULARY_SIZES = {"tiny": 8192, "mini": 16_384, "small": 16_384, "medium": 32_768, "base": 32_768, "large": 32_768}
 TOKENS_PER_ENTRY = 100
 """Tokens of text for each entry of the vocabulary, at the least: rarer ones are not learned."""
+
+FEW_TOKENS, FEW_NEIGHBOURS = 10_000_000, {"local_attention": 8}
+"""Below so many tokens, the local layers see four neighbours to each side instead of 64: what is near is learned first,
+and sooner (benchmarks/records/2026-11-28_windows.json, up to 2.5 M tokens)."""
 
 LONG_FROM_HOURS, LONG_ROW = 1.0, 512
 """Hours from which a last part is trained on longer sequences, and how long those are."""
@@ -93,9 +103,14 @@ class Candidate:
     vocabulary_size: int
 
     @property
-    def is_affordable(self) -> bool:
-        """Whether it would see enough tokens."""
-        return self.num_tokens >= TOKENS_PER_PARAMETER * self.num_parameters
+    def seen(self) -> float:
+        """Tokens for each parameter."""
+        return self.num_tokens / self.num_parameters
+
+    @property
+    def least(self) -> float:
+        """The tokens for each parameter from which on it is worth its size."""
+        return math.sqrt(self.num_parameters / PARAMETERS_OF_ONE_TOKEN)
 
 
 def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
@@ -111,8 +126,10 @@ def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
     """
     candidates = [candidate(size, means) for size in load_family(FAMILY).SIZES]
     fitting = [each for each in candidates if 16 * each.num_parameters < means.memory_bytes / 2] or candidates[:1]
-    chosen = max((each for each in fitting if each.is_affordable), key=fitting.index, default=fitting[0])
-    batch, micro_batch = batch_tokens(chosen.num_tokens, means.num_ranks)
+    chosen = max((each for each in fitting if each.seen >= each.least), key=fitting.index, default=fitting[0])
+    is_fast = means.flops_per_second / means.num_ranks >= FAST_MACHINE
+    most = MOST_MICRO_BATCH_OF_FAST_ONE if is_fast else MOST_MICRO_BATCH
+    batch, micro_batch = batch_tokens(chosen.num_tokens, means.num_ranks, most)
     if chosen.num_tokens < LEAST_STEPS * LEAST_BATCH:
         least = means.hours * LEAST_STEPS * LEAST_BATCH / chosen.num_tokens
         raise RecipeError(
@@ -127,7 +144,11 @@ def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
         f"{means.flops_per_second / 1e9:,.0f} GFLOP/s.",
         "data": {"data": data[0] if len(data) == 1 else data},
         "tokenizer": {"kind": "wordpiece", "vocabulary_size": chosen.vocabulary_size},
-        "encoder": {"family": FAMILY, "size": chosen.size},
+        "encoder": {
+            "family": FAMILY,
+            "size": chosen.size,
+            "overrides": FEW_NEIGHBOURS if chosen.num_tokens < FEW_TOKENS else {},
+        },
         "budget": {"hours": means.hours},
         "phases": phases,
         "batch": {"tokens": batch, "micro_batch_tokens": micro_batch},
@@ -153,7 +174,7 @@ def num_parameters(config: EncoderConfig) -> int:
     return config.num_layers * config.block_matrix_parameters() + config.head_matrix_parameters()
 
 
-def batch_tokens(num_tokens: float, num_ranks: int) -> tuple[int, int]:
+def batch_tokens(num_tokens: float, num_ranks: int, most: int = MOST_MICRO_BATCH) -> tuple[int, int]:
     """Return the tokens of a step and of a micro-batch: the best batch grows with the root of what is seen.
 
     `LEAST_BATCH` is the best of those that were tried at 1.2 M tokens (benchmarks/records/2026-11-27_optimizers.json).
@@ -162,10 +183,11 @@ def batch_tokens(num_tokens: float, num_ranks: int) -> tuple[int, int]:
     Args:
         num_tokens: that will be seen.
         num_ranks: processes that share a batch.
+        most: tokens of a micro-batch.
     """
     root = LEAST_BATCH * math.sqrt(num_tokens / (STEPS_AT_LEAST_BATCH * LEAST_BATCH))
     batch = min(MOST_BATCH, max(LEAST_BATCH, 2 ** round(math.log2(root))))
-    micro_batch = min(MOST_MICRO_BATCH, max(LONG_ROW, 2 ** int(math.log2(batch / num_ranks))))
+    micro_batch = min(most, max(LONG_ROW, 2 ** int(math.log2(batch / num_ranks))))
     return max(1, round(batch / (num_ranks * micro_batch))) * num_ranks * micro_batch, micro_batch
 
 
@@ -188,15 +210,10 @@ def reasons(chosen: Candidate, fitting: list[Candidate], means: Means, batch: in
         times = chosen.num_tokens / num_tokens
         text = f"about {means.text_bytes / 1e6:,.1f} MB, {num_tokens / 1e6:,.1f} M tokens, "
         text += f"of which {times:.0%} will be read" if times < 1 else f"read {times:,.1f} times"
-    each = chosen.num_tokens / chosen.num_parameters
-    why = (
-        f"it sees about {_short(chosen.num_tokens)} tokens, {each:.2g} for each of its {_short(chosen.num_parameters)} "
-    )
-    why += "parameters"
-    larger = fitting[fitting.index(chosen) + 1 :][:1]
-    if larger:
-        each = larger[0].num_tokens / larger[0].num_parameters
-        why += f"; {larger[0].size} would see {each:.2g}, and {TOKENS_PER_PARAMETER:g} is the least"
+    why = f"it sees about {_short(chosen.num_tokens)} tokens, {chosen.seen:.2g} for each of its "
+    why += f"{_short(chosen.num_parameters)} parameters"
+    for larger in fitting[fitting.index(chosen) + 1 :][:1]:
+        why += f"; {larger.size} would see {larger.seen:.2g}, where {larger.least:.2g} is the least"
     return [
         ("hours", f"{means.hours:g}: {means.flops:.2g} FLOPs at {means.flops_per_second / 1e9:,.0f} GFLOP/s"),
         ("text", text),
