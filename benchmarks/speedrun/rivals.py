@@ -25,7 +25,7 @@ from maskwright.core.files import write_json_atomically
 from maskwright.core.hardware import environment
 from maskwright.corpus.corpus import Corpus
 
-RATES, BATCHES, SEARCH_SHARE, WARMUP, TIMED_STEPS = (3e-4, 1e-3, 2e-3), (16, 64), 0.1, 0.06, 3
+SEARCH_SHARE, WARMUP, TIMED_STEPS = 0.1, 0.06, 3
 
 
 def bert_by_trainer(track: Track, corpus: Corpus, seconds: float, rate: float, batch: int) -> tuple[nn.Module, int]:
@@ -174,7 +174,7 @@ def main() -> None:
         "environment": environment(),
         "search": [],
     }
-    for rate, batch in itertools.product(RATES, BATCHES):
+    for rate, batch in itertools.product(track.rates, track.batches):
         record["search"].append(trained(track, corpus, SEARCH_SHARE * track.seconds, rate, batch))
         print(record["search"][-1], flush=True)
         write_json_atomically(arguments.record, record)

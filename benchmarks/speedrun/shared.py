@@ -27,6 +27,7 @@ class Track:
         layers, width, length: its shape.
         most_chunks: of training text that it may read.
         is_compiled: whether torch.compile may be used.
+        rates, batches: that the rival is searched over: learning rates, and sequences in a batch.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Track:
     length: int = 128
     most_chunks: int = 200_000
     is_compiled: bool = True
+    rates: tuple[float, ...] = (3e-4, 1e-3, 2e-3)
+    batches: tuple[int, ...] = (16, 64)
 
 
 TRACKS = {
@@ -44,8 +47,8 @@ TRACKS = {
     for track in (
         Track("cpu-2core-bert", "bert_by_trainer", 1800),
         Track("cpu-2core-best", "modernbert_at_its_best", 1800),
-        Track("dry-run-bert", "bert_by_trainer", 0.1, 1, 16, 32, 200),
-        Track("dry-run-best", "modernbert_at_its_best", 0.1, 1, 16, 32, 200, is_compiled=False),
+        Track("dry-run-bert", "bert_by_trainer", 0.1, 1, 16, 32, 200, rates=(1e-3,), batches=(16, 8)),
+        Track("dry-run-best", "modernbert_at_its_best", 0.1, 1, 16, 32, 200, False, (1e-3,), (16, 8)),
     )
 }
 

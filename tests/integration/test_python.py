@@ -76,8 +76,8 @@ def test_without_a_recipe_one_is_chosen_by_text_and_hours(raw_recipe, tmp_path, 
 
 
 def test_hours_take_the_place_of_a_recipe_s_budget(raw_recipe, tmp_path):
-    record = maskwright.train(raw_recipe | {"probes": {}}, hours=0.002, run=tmp_path / "run")
-    assert record.recipe["budget"]["hours"] == 0.002 and record.recipe["budget"]["steps"] is None
+    record = maskwright.train(raw_recipe | {"probes": {}}, hours=0.001, run=tmp_path / "run")
+    assert record.recipe["budget"]["hours"] == 0.001 and record.recipe["budget"]["steps"] is None
 
 
 def test_mistakes_are_typed_errors(raw_recipe, tmp_path):

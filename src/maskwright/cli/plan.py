@@ -11,7 +11,7 @@ from maskwright.cli.work import Work
 def plan(
     recipe: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RECIPE")] = None,
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    hours: float | None = None,
+    hours: Annotated[float | None, tyro.conf.arg(metavar="HOURS")] = None,
     save: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
 ) -> Work:

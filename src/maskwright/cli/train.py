@@ -11,7 +11,7 @@ from maskwright.cli.work import Work
 def train(
     recipe: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RECIPE")] = None,
     data: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    hours: float | None = None,
+    hours: Annotated[float | None, tyro.conf.arg(metavar="HOURS")] = None,
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     resume: tyro.conf.FlagCreatePairsOff[bool] = False,
     from_model: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FOLDER")] = None,
