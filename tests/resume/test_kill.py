@@ -13,7 +13,7 @@ import yaml
 from tests.resume.conftest import outcome
 
 MASKWRIGHT = [sys.executable, "-c", "from maskwright.cli.main import main; main()"]
-NUM_KILLS = 5
+NUM_KILLS = 6
 
 
 def command(*arguments: object) -> list[str]:
