@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from maskwright.batching.loader import Loader
 from maskwright.core.batches import PackedBatch
 from maskwright.core.hardware import wait_for_device
 from maskwright.core.ranks import Ranks
+from maskwright.core.vocabulary import Vocabulary
 from maskwright.corpus.corpus import Corpus
 from maskwright.encoders.attention import choose_backend
 from maskwright.optim.optimizers import Optimizers
@@ -46,6 +48,34 @@ def recipe_of(
         "batch": {"tokens": tokens, "micro_batch_tokens": tokens},
     }
     return parse_recipe(recipe, "benchmark")
+
+
+def modernbert_config(
+    vocabulary: Vocabulary, dimensions: Mapping[str, int], length: int, **more: Any
+) -> transformers.ModernBertConfig:
+    """Return the rival's configuration, which scores the hidden positions alone.
+
+    Args:
+        vocabulary: of the corpus.
+        dimensions: as our encoders name them.
+        length: the longest sequence.
+        more: options of transformers.
+    """
+    return transformers.ModernBertConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=dimensions["hidden_size"],
+        num_hidden_layers=dimensions["num_layers"],
+        num_attention_heads=dimensions["num_heads"],
+        intermediate_size=dimensions["feed_forward_size"],
+        max_position_embeddings=length,
+        sparse_prediction=True,
+        pad_token_id=vocabulary.pad_id,
+        cls_token_id=vocabulary.cls_id,
+        sep_token_id=vocabulary.sep_id,
+        bos_token_id=vocabulary.cls_id,
+        eos_token_id=vocabulary.sep_id,
+        **more,
+    )
 
 
 class Engine:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from contestants import SEED, BareLoop, Contestant, Engine, recipe_of
+from contestants import SEED, BareLoop, Contestant, Engine, modernbert_config, recipe_of
 from transformers.utils import is_flash_attn_2_available
 
 from maskwright.core.batches import WORD
@@ -220,21 +220,7 @@ def rival(scale: Scale, size: str, length: int) -> BareLoop:
     """Return `ModernBertForMaskedLM` of the same size, with full rows and no mask for padding."""
     corpus, dimensions = corpus_of(scale.num_documents, scale.vocabulary_size), scale.dimensions[size]
     vocabulary = corpus.vocabulary
-    config = transformers.ModernBertConfig(
-        vocab_size=vocabulary.size,
-        hidden_size=dimensions["hidden_size"],
-        num_hidden_layers=dimensions["num_layers"],
-        num_attention_heads=dimensions["num_heads"],
-        intermediate_size=dimensions["feed_forward_size"],
-        max_position_embeddings=length,
-        sparse_prediction=True,
-        pad_token_id=vocabulary.pad_id,
-        cls_token_id=vocabulary.cls_id,
-        sep_token_id=vocabulary.sep_id,
-        bos_token_id=vocabulary.cls_id,
-        eos_token_id=vocabulary.sep_id,
-        attn_implementation=rival_attention(scale),
-    )
+    config = modernbert_config(vocabulary, dimensions, length, attn_implementation=rival_attention(scale))
     generator, tokens, batches = torch_generator(SEED, "benchmark"), scale.tokens[size], []
     for number in range(4):
         ids = torch.from_numpy(corpus.split("train").tokens[number * tokens :][:tokens].astype(np.int64))

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from contestants import BareLoop, Contestant, Engine, recipe_of
+from contestants import BareLoop, Contestant, Engine, modernbert_config, recipe_of
 from torch.utils.data import Dataset
 
 from maskwright.batching.row_plan import NUM_SPECIALS
@@ -127,20 +127,7 @@ def trainer_bert(corpus: Corpus, is_tuned: bool) -> Contestant:
 def modernbert_best(corpus: Corpus) -> BareLoop:
     """A bare loop around `ModernBertForMaskedLM`; making the batches costs it nothing."""
     vocabulary = corpus.vocabulary
-    config = transformers.ModernBertConfig(
-        vocab_size=vocabulary.size,
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=MODERNBERT_FEED_FORWARD,
-        max_position_embeddings=LENGTH,
-        sparse_prediction=True,
-        pad_token_id=vocabulary.pad_id,
-        cls_token_id=vocabulary.cls_id,
-        sep_token_id=vocabulary.sep_id,
-        bos_token_id=vocabulary.cls_id,
-        eos_token_id=vocabulary.sep_id,
-    )
+    config = modernbert_config(vocabulary, dimensions_of(MODERNBERT_FEED_FORWARD), LENGTH)
     model = transformers.ModernBertForMaskedLM(config)
     chunks = Chunks(corpus, 4 * BATCH)
     collator = transformers.DataCollatorForLanguageModeling(corpus.load_tokenizer(), mlm_probability=RATE)

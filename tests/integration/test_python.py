@@ -70,7 +70,7 @@ def test_without_a_recipe_one_is_chosen_by_text_and_hours(raw_recipe, tmp_path, 
         maskwright.plan(data=text, hours=2, save=saved)
     small = raw_recipe | {"budget": {"steps": 2}, "phases": raw_recipe["phases"][:1], "probes": {}}
     choice = Choice(small, [("why", "because of the hours")])
-    monkeypatch.setattr("maskwright.pipeline.train.chosen_recipe", lambda *_: choice)
+    monkeypatch.setattr("maskwright.pipeline.chosen_recipe.chosen_recipe", lambda *_: choice)
     assert maskwright.train(data=text, hours=2, run=tmp_path / "run").status == "finished"
     assert "because of the hours" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from maskwright.core.errors import RecipeError
 from maskwright.core.hardware import available_memory_bytes, default_device, fastest_dtype, matmul_flops_per_second
@@ -36,6 +37,27 @@ def require_recipe_or_means(
         )
     if recipe is None and from_model is not None:
         raise RecipeError("--from without a recipe", "a recipe: one that is chosen for hours begins with fresh weights")
+
+
+def with_hours(
+    recipe: RecipeLike | None, data: Sequence[str], hours: float | None, settings: dict[str, Any], ranks: Ranks
+) -> tuple[RecipeLike, list[tuple[str, str]]]:
+    """Return the recipe whose budget the hours become, or one that is chosen for them, and why it was.
+
+    Args:
+        recipe: that was named; None: one is chosen.
+        data: names of the text.
+        hours: None leaves the recipe's budget as it is.
+        settings: of the command line; the hours are added to them where a recipe was named.
+        ranks: all processes.
+    """
+    if recipe is None:
+        assert hours is not None
+        choice = chosen_recipe(data, hours, ranks)
+        return choice.recipe, choice.reasons
+    if hours is not None:
+        settings["budget"] = {"hours": hours}
+    return recipe, []
 
 
 def chosen_recipe(data: Sequence[str], hours: float, ranks: Ranks) -> Choice:

@@ -8,7 +8,7 @@ import yaml
 from maskwright.core.errors import RecipeError
 from maskwright.core.files import write_text_atomically
 from maskwright.core.ranks import Ranks
-from maskwright.pipeline.chosen_recipe import chosen_recipe, require_recipe_or_means
+from maskwright.pipeline.chosen_recipe import require_recipe_or_means, with_hours
 from maskwright.pipeline.recipes import RecipeLike, Settings, names_of, read_with_overrides, settings_of
 from maskwright.training.engine.forecast import forecast
 
@@ -30,17 +30,12 @@ def plan(
     Raises:
         RecipeError: the recipe can't be used, or does not fit this machine; or the file is there already.
     """
-    texts, settings, reasons = names_of(data), settings_of(set), []
+    texts, settings = names_of(data), settings_of(set)
     require_recipe_or_means(recipe, texts, hours)
     if save is not None and Path(save).exists():
         raise RecipeError(f"--save {save}, which is there already", "a file that is not there yet")
-    if recipe is None:
-        assert hours is not None
-        choice = chosen_recipe(texts, hours, Ranks())
-        recipe, reasons = choice.recipe, choice.reasons
-    elif hours is not None:
-        settings["budget"] = {"hours": hours}
-    parsed = read_with_overrides(recipe, texts, settings)
+    chosen, reasons = with_hours(recipe, texts, hours, settings, Ranks())
+    parsed = read_with_overrides(chosen, texts, settings)
     rows = [*reasons, *forecast(parsed)]
     if save is not None:
         raw = parsed.model_dump(mode="json", exclude_defaults=True)

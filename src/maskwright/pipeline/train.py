@@ -21,7 +21,7 @@ from maskwright.evaluation.catalogue import find_tasks
 from maskwright.evaluation.run_tasks import evaluate
 from maskwright.export.folder import import_model
 from maskwright.heads.token_head import TokenHead
-from maskwright.pipeline.chosen_recipe import chosen_recipe, require_recipe_or_means
+from maskwright.pipeline.chosen_recipe import require_recipe_or_means, with_hours
 from maskwright.pipeline.corpora import prepared
 from maskwright.pipeline.evaluated_model import subject_of
 from maskwright.pipeline.locate import model_folder_of
@@ -60,6 +60,14 @@ def require_sensible(recipe: RecipeLike | None, run: Path | None, has_changes: b
             "--resume with a recipe, --data, --hours or --from",
             "--run and --resume, --set for a learning rate or clip norm, --corpus if that was moved: the run knows its "
             "recipe",
+        )
+
+
+def require_one_text(corpus: str | Path | None, has_another: bool) -> None:
+    """Raise a `RecipeError` if a prepared corpus is named beside other text or another tokenizer."""
+    if corpus is not None and has_another:
+        raise RecipeError(
+            "--corpus with --data or --from", "one of them: a prepared corpus has its text and its tokenizer"
         )
 
 
@@ -108,14 +116,14 @@ def train(
         if resume:
             assert run is not None
             return go_on(run, ranks, settings_of(set), None if corpus is None else Path(corpus))
-        if corpus is not None and (data or from_model is not None):
-            expected = "one of them: a prepared corpus has its text and its tokenizer"
-            raise RecipeError("--corpus with --data or --from", expected)
+        require_one_text(corpus, bool(data or from_model is not None))
         settings, start_from = settings_of(set), None
         if from_model is not None:
             start_from = model_folder_of(from_model)
             settings["tokenizer.existing"] = str(start_from)
-        chosen = budgeted(recipe, texts, hours, settings, ranks)
+        chosen, reasons = with_hours(recipe, texts, hours, settings, ranks)
+        if ranks.is_first and reasons:
+            print_plan(reasons)
         parsed = read_with_overrides(chosen, texts, settings)
         folder = run or Path("runs") / parsed.name
         prepared_in = folder.parent / "corpora" if corpora is None else Path(corpora)
@@ -123,21 +131,6 @@ def train(
         return begin(parsed, folder_of(chosen), folder, prepared_in, known, start_from, ranks)
     finally:
         leave_ranks()
-
-
-def budgeted(
-    recipe: RecipeLike | None, texts: Sequence[str], hours: float | None, settings: dict[str, Any], ranks: Ranks
-) -> RecipeLike:
-    """Return the recipe, or the one that is chosen for text and hours; to another's settings the hours are added."""
-    if recipe is None:
-        assert hours is not None
-        choice = chosen_recipe(texts, hours, ranks)
-        if ranks.is_first:
-            print_plan(choice.reasons)
-        return choice.recipe
-    if hours is not None:
-        settings["budget"] = {"hours": hours}
-    return recipe
 
 
 def begin(

@@ -13,6 +13,7 @@ from maskwright.core.vocabulary import Vocabulary
 from maskwright.encoders.build import build_config, load_family
 from maskwright.encoders.config import EncoderConfig
 from maskwright.encoders.flops import flops_per_token
+from maskwright.training.engine.costs import BYTES_PER_PARAMETER
 
 FAMILY = "modernbert"
 
@@ -129,7 +130,9 @@ def choose_recipe(name: str, data: list[str], means: Means) -> Choice:
         RecipeError: the hours hold too little for any encoder.
     """
     candidates = [candidate(size, means) for size in load_family(FAMILY).SIZES]
-    fitting = [each for each in candidates if 16 * each.num_parameters < means.memory_bytes / 2] or candidates[:1]
+    fitting = [
+        each for each in candidates if BYTES_PER_PARAMETER * each.num_parameters < means.memory_bytes / 2
+    ] or candidates[:1]
     chosen = max((each for each in fitting if each.seen >= each.least), key=fitting.index, default=fitting[0])
     is_fast = means.flops_per_second / means.num_ranks >= FAST_MACHINE
     most = MOST_MICRO_BATCH_OF_FAST_ONE if is_fast else MOST_MICRO_BATCH
